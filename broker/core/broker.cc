@@ -1,0 +1,363 @@
+#include "broker/core/broker.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "broker/core/limits.h"
+#include "common/check.h"
+#include "common/status.h"
+#include "common/version.h"
+
+namespace whippletree::core {
+
+Broker::Broker(Config config)
+    : config_(std::move(config)),
+      prng_(config_.seed),
+      last_session_(uint64_t{config_.epoch} << 32),
+      leases_(config_.epoch) {}
+
+void Broker::Step(Instant now, std::span<Input> inputs, Effects* effects) {
+  if (!started_) {
+    started_ = true;
+    start_ = now_ = now;
+    next_tick_ = now.mono + kTick;
+    next_summary_ = now.mono + kSummaryInterval;
+  }
+  WT_CHECK(now.mono >= now_.mono);
+  const Duration gap = now.mono - now_.mono;
+  now_ = now;
+  effects_ = effects;
+  if (gap > kPause) {
+    // We were stopped, not our peers: what they sent meanwhile is still to be read.
+    for (auto& [number, peer] : peers_) peer->last_heard += gap;
+    if (!peers_.empty()) {
+      Log(LogLevel::kWarning, "broker_paused", {{"gap_ms", ToMilliseconds(gap)}});
+    }
+  }
+  for (Input& input : inputs) {
+    std::visit([this](auto& in) { Apply(in); }, input);
+  }
+  FireTimers();
+  WakeFullStreams();
+  Dispatch();
+  FinishStep();
+  effects_ = nullptr;
+}
+
+MonoTime Broker::NextDeadline() const {
+  if (!started_) return MonoTime{};
+  MonoTime next = next_tick_;
+  if (!peer_timers_.empty()) next = std::min(next, peer_timers_.begin()->first);
+  if (!queue_timers_.empty()) next = std::min(next, queue_timers_.begin()->first);
+  return next;
+}
+
+void Broker::Apply(FrameIn& in) {
+  if (in.channel == Channel::kDoor) {
+    ApplyDoor(in);
+  } else {
+    ApplyData(in);
+  }
+}
+
+void Broker::ApplyDoor(FrameIn& in) {
+  wire::Envelope& message = in.message;
+  switch (message.body_case()) {
+    case wire::Envelope::kHello:
+      OnHello(in.route, *message.mutable_hello());
+      return;
+    case wire::Envelope::kHeartbeat: {
+      const wire::Heartbeat& heartbeat = message.heartbeat();
+      Peer* peer = FindSession(heartbeat.session(), wire::ROLE_UNSPECIFIED, in);
+      if (peer == nullptr) return;
+      wire::Envelope reply;
+      reply.mutable_heartbeat()->set_session(peer->session);
+      SendTo(*peer, std::move(reply));
+      if (peer->worker) {
+        OnWorkerState(*peer, heartbeat.credits(), heartbeat.deliveries_next(),
+                      heartbeat.draining());
+      }
+      return;
+    }
+    case wire::Envelope::kOpenStream:
+      if (Peer* peer = FindSession(message.open_stream().session(), wire::PRODUCER, in)) {
+        OnOpenStream(*peer, message.open_stream().claim());
+      }
+      return;
+    case wire::Envelope::kOutcomeAck:
+      if (Peer* peer = FindSession(message.outcome_ack().session(), wire::PRODUCER, in)) {
+        OnOutcomeAck(*peer, message.outcome_ack());
+      }
+      return;
+    case wire::Envelope::kGoodbye:
+      if (Peer* peer = FindSession(message.goodbye().session(), wire::ROLE_UNSPECIFIED, in)) {
+        LoseSession(*peer, "said goodbye");
+        if (peer->worker) {
+          ForgetWorker(*peer, "said goodbye");
+        } else {
+          if (!peer->producer->named) ForgetProducer(*peer);
+        }
+      }
+      return;
+    case wire::Envelope::kAdminRequest: {
+      wire::Envelope reply;
+      wire::AdminReply* admin = reply.mutable_admin_reply();
+      admin->set_id(message.admin_request().id());
+      if (message.admin_request().has_status()) {
+        *admin->mutable_status() = Status();
+      } else {
+        *admin->mutable_error() = WireStatus(absl::StatusCode::kUnimplemented,
+                                             "this broker does not know the request");
+      }
+      Answer(in.route, std::move(reply));
+      return;
+    }
+    default:
+      Count("rejected_frames");
+      Refuse(in.route, absl::InvalidArgumentError("this message does not belong at the door"),
+             wire::Refusal::NONE);
+  }
+}
+
+void Broker::ApplyData(FrameIn& in) {
+  wire::Envelope& message = in.message;
+  if (in.channel == Channel::kSubmit && message.has_submit()) {
+    if (Peer* peer = FindSession(message.submit().session(), wire::PRODUCER, in)) {
+      OnSubmit(*peer, *message.mutable_submit());
+    }
+  } else if (in.channel == Channel::kSubmit && message.has_cancel()) {
+    if (Peer* peer = FindSession(message.cancel().session(), wire::PRODUCER, in)) {
+      OnCancel(*peer, message.cancel());
+    }
+  } else if (in.channel == Channel::kComplete && message.has_report()) {
+    if (Peer* peer = FindSession(message.report().session(), wire::WORKER, in)) {
+      OnReport(*peer, *message.mutable_report());
+    }
+  } else {
+    Count("rejected_frames");
+    Log(LogLevel::kWarning, "rejected_frame",
+        {{"socket", std::string(in.channel == Channel::kSubmit ? "submit" : "complete")},
+         {"error", std::string("this message does not belong on this socket")}});
+  }
+}
+
+void Broker::Apply(BadFrame& in) {
+  Count("rejected_frames");
+  constexpr std::string_view kNames[] = {"door", "submit", "complete"};
+  Log(LogLevel::kWarning, "rejected_frame",
+      {{"socket", std::string(kNames[static_cast<int>(in.channel)])},
+       {"error", std::string(in.error.message())}});
+  if (in.channel != Channel::kDoor) return;
+  Refuse(in.route, in.error,
+         absl::IsFailedPrecondition(in.error) ? wire::Refusal::GIVE_UP : wire::Refusal::NONE);
+}
+
+void Broker::Apply(Durable& in) {
+  WT_CHECK(in.commit <= commit_);
+  gate_.OnDurable(in.commit, [this](Send send) { Release(std::move(send)); });
+}
+
+void Broker::Apply(Loaded&) {
+  // Nothing is ever asked back while every queue is kept in memory.
+  WT_CHECK(false && "a load that nobody asked for");
+}
+
+void Broker::Apply(SendFailed& in) {
+  auto it = peer_by_session_.find(in.send.session);
+  if (it == peer_by_session_.end()) return;
+  Peer& peer = *peers_.at(it->second);
+  if (in.reason == SendFailed::Reason::kAgain) {
+    peer.outbox.push_front(std::move(in.send));
+    peer.retry_at = now_.mono + kOutboxRetry;
+    SetTimer(peer, peer.retry_at);
+    if (peer.worker) UpdateReady(peer);
+    return;
+  }
+  // Only a frame of which nothing was sent fails so: these jobs never left.
+  Count("unreachable_peers");
+  std::vector<uint64_t> never_left;
+  for (const wire::Delivery& delivery : in.send.message.deliveries().deliveries()) {
+    never_left.push_back(delivery.token());
+  }
+  LoseSession(peer, "connection closed");
+  for (uint64_t token : never_left) {
+    const Lease* lease = leases_.Find(token);
+    // A delivery that was sent before may have arrived then.
+    if (lease != nullptr && lease->sends == 1) EndLease(token, true, "not delivered");
+  }
+}
+
+void Broker::FireTimers() {
+  while (!queue_timers_.empty() && queue_timers_.begin()->first <= now_.mono) {
+    Queue& queue = *queue_by_number_[queue_timers_.begin()->second];
+    queue_timers_.erase(queue_timers_.begin());
+    queue.timer = kNever;
+    queue.jobs.ReleaseDue(now_.mono);
+    if (queue.jobs.next_due() != kNever) SetTimer(queue, queue.jobs.next_due());
+    Wake(queue);
+  }
+  // A peer's check may set a timer for the same instant; each peer is checked once a step.
+  std::vector<uint64_t> due;
+  for (const auto& [at, number] : peer_timers_) {
+    if (at > now_.mono) break;
+    due.push_back(number);
+  }
+  for (uint64_t number : due) {
+    auto it = peers_.find(number);
+    if (it == peers_.end()) continue;
+    Peer& peer = *it->second;
+    peer_timers_.erase({peer.timer, number});
+    peer.timer = kNever;
+    CheckPeer(peer);
+  }
+  if (now_.mono >= next_tick_) {
+    Tick();
+    next_tick_ = now_.mono + kTick;
+  }
+}
+
+void Broker::SetTimer(Peer& peer, MonoTime at) {
+  if (at >= peer.timer) return;
+  if (peer.timer != kNever) peer_timers_.erase({peer.timer, peer.number});
+  peer.timer = at;
+  peer_timers_.emplace(at, peer.number);
+}
+
+void Broker::SetTimer(Queue& queue, MonoTime at) {
+  if (at >= queue.timer) return;
+  if (queue.timer != kNever) queue_timers_.erase({queue.timer, queue.number});
+  queue.timer = at;
+  queue_timers_.emplace(at, queue.number);
+}
+
+// Whatever is due for one peer, and the time of the next look.
+void Broker::CheckPeer(Peer& peer) {
+  const Duration silence_max = config_.default_policy.lease_duration;
+  if (!peer.connected()) {
+    if (peer.worker) {
+      if (now_.mono >= peer.last_heard + silence_max) {
+        ForgetWorker(peer, "its lease ended");
+      } else {
+        SetTimer(peer, peer.last_heard + silence_max);
+      }
+      return;
+    }
+    const Duration keep = peer.producer->named ? kNamedProducerRetention : kProducerRetention;
+    if (now_.mono >= peer.lost_at + keep) {
+      ForgetProducer(peer);
+    } else {
+      SetTimer(peer, peer.lost_at + keep);
+    }
+    return;
+  }
+  if (now_.mono >= peer.last_heard + silence_max) {
+    LoseSession(peer, "silent for too long");
+    if (peer.worker) {
+      ForgetWorker(peer, "its lease ended");
+    } else {
+      SetTimer(peer, now_.mono + kProducerRetention);
+    }
+    return;
+  }
+  SetTimer(peer, peer.last_heard + silence_max);
+  if (now_.mono >= peer.retry_at) FlushOutbox(peer);
+  if (peer.worker) {
+    WorkerState& worker = *peer.worker;
+    if (now_.mono >= worker.deliveries.resend_at()) {
+      Count("deliveries_sent_again");
+      worker.deliveries.Rewind();
+      delivery_peers_.insert(peer.number);
+    }
+    SetTimer(peer, worker.deliveries.resend_at());
+    for (uint64_t token : worker.leases) {
+      Lease& lease = *leases_.Find(token);
+      if (lease.asked_at == kNever) continue;
+      if (now_.mono >= lease.asked_at + kRepeatAfter) Ask(lease);
+      SetTimer(peer, lease.asked_at + kRepeatAfter);
+    }
+    return;
+  }
+  for (const auto& [queue, number] : peer.producer->streams) {
+    Stream& stream = *streams_.at(number);
+    if (now_.mono >= stream.outcomes.resend_at()) {
+      Count("outcomes_sent_again");
+      peer.producer->outcome_bytes_in_flight -= stream.outcomes.bytes_in_flight();
+      stream.outcomes.Rewind();
+      peer.producer->unsent.insert(number);
+      outcome_peers_.insert(peer.number);
+    }
+    SetTimer(peer, stream.outcomes.resend_at());
+  }
+}
+
+void Broker::SendTo(Peer& peer, wire::Envelope message, uint64_t commit) {
+  if (!peer.connected()) return;
+  gate_.Pass(commit, Send{peer.route, peer.session, std::move(message)},
+             [this](Send send) { Release(std::move(send)); });
+}
+
+void Broker::Answer(const std::string& route, wire::Envelope message) {
+  effects_->sends.push_back({route, 0, std::move(message)});
+}
+
+void Broker::Refuse(const std::string& route, const absl::Status& status,
+                    wire::Refusal::Action action) {
+  wire::Envelope reply;
+  *reply.mutable_refusal()->mutable_status() = ToWire(status);
+  reply.mutable_refusal()->set_action(action);
+  Answer(route, std::move(reply));
+}
+
+void Broker::Release(Send send) {
+  auto it = peer_by_session_.find(send.session);
+  if (it == peer_by_session_.end()) return;  // the session ended while the commit was under way
+  Peer& peer = *peers_.at(it->second);
+  if (peer.outbox.empty()) {
+    effects_->sends.push_back(std::move(send));
+  } else if (peer.outbox.size() < kOutboxFramesMax) {
+    peer.outbox.push_back(std::move(send));
+  } else {
+    Count("outbox_overflows");
+  }
+}
+
+void Broker::FlushOutbox(Peer& peer) {
+  peer.retry_at = kNever;
+  for (Send& send : peer.outbox) effects_->sends.push_back(std::move(send));
+  peer.outbox.clear();
+  if (peer.worker) {
+    UpdateReady(peer);
+    delivery_peers_.insert(peer.number);
+  } else {
+    outcome_peers_.insert(peer.number);
+  }
+}
+
+void Broker::FinishStep() {
+  SendUpdates();
+  for (uint64_t number : std::exchange(outcome_peers_, {})) {
+    if (auto it = peers_.find(number); it != peers_.end()) SendOutcomes(*it->second);
+  }
+  for (uint64_t number : std::exchange(delivery_peers_, {})) {
+    if (auto it = peers_.find(number); it != peers_.end()) SendDeliveries(*it->second);
+  }
+  for (uint64_t number : std::exchange(report_peers_, {})) {
+    auto it = peers_.find(number);
+    if (it == peers_.end() || !it->second->connected()) continue;
+    WorkerState& worker = *it->second->worker;
+    worker.report_due = false;
+    wire::Envelope message;
+    message.mutable_report_ack()->set_session(it->second->session);
+    message.mutable_report_ack()->set_next(worker.report_next);
+    SendTo(*it->second, std::move(message), worker.commit);
+  }
+  for (uint64_t number : std::exchange(dying_streams_, {})) {
+    auto it = streams_.find(number);
+    if (it != streams_.end() && it->second->open.empty() && it->second->leases.empty()) {
+      streams_.erase(it);
+    }
+  }
+  if (!effects_->writes.empty()) effects_->commit = ++commit_;
+}
+
+}  // namespace whippletree::core

@@ -1,0 +1,46 @@
+// What the core is told when it starts.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "common/time.h"
+
+namespace whippletree::core {
+
+// How one queue treats its jobs.
+struct QueuePolicy {
+  uint64_t capacity_jobs = 1'000'000;
+  uint64_t capacity_bytes = 128ull << 20;
+  Duration lease_duration = seconds(10);
+  uint32_t max_attempts = 5;
+  Duration backoff_min = seconds(1);
+  Duration backoff_max = std::chrono::minutes(5);
+  bool durable = false;
+};
+
+struct Config {
+  // In the high bits of tokens and sessions; higher at each start of the broker.
+  uint32_t epoch = 1;
+  // Identifies this start to peers.
+  uint64_t broker_start = 1;
+  uint64_t seed = 1;
+  // Bound of the process. Payloads and outcomes together take at most half of it; the rest is for
+  // sockets, messages under way and the allocator.
+  uint64_t memory_limit_bytes = 1ull << 30;
+  uint32_t payload_bytes_max = 16u << 20;
+  uint32_t result_bytes_max = 16u << 20;
+  uint32_t peers_max = 4096;
+  uint32_t submit_port = 0;
+  uint32_t complete_port = 0;
+  bool insecure = false;
+  QueuePolicy default_policy;
+  std::map<std::string, QueuePolicy> queues;
+
+  uint64_t budget_bytes() const { return memory_limit_bytes / 2; }
+  // Peers are told to send a heartbeat this often.
+  Duration heartbeat_interval() const { return default_policy.lease_duration / 5; }
+};
+
+}  // namespace whippletree::core

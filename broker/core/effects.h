@@ -1,0 +1,84 @@
+// What goes into a Step and what comes out of it.
+#pragma once
+
+#include <absl/status/status.h>
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "common/log_event.h"
+#include "record.pb.h"
+#include "wire.pb.h"
+
+namespace whippletree::core {
+
+enum class Channel { kDoor, kSubmit, kComplete };
+
+// A decoded message. `route` is the routing id at the door, empty on the other sockets.
+struct FrameIn {
+  Channel channel;
+  std::string route;
+  wire::Envelope message;
+};
+
+// Bytes that are no message of this protocol.
+struct BadFrame {
+  Channel channel;
+  std::string route;
+  absl::Status error;
+};
+
+// Every commit up to this number is durable.
+struct Durable {
+  uint64_t commit;
+};
+
+// A frame for a peer at the door.
+struct Send {
+  std::string route;
+  uint64_t session;  // 0: an answer to somebody without one
+  wire::Envelope message;
+};
+
+// The socket did not take a frame.
+struct SendFailed {
+  enum class Reason { kAgain, kUnreachable };
+  Reason reason;
+  Send send;
+};
+
+// Jobs that the core asked back with Effects::loads.
+struct Loaded {
+  record::Record record;
+};
+
+using Input = std::variant<FrameIn, BadFrame, Durable, SendFailed, Loaded>;
+
+// A part of a queue that lies only in the store.
+struct Load {
+  uint64_t stream;
+  uint64_t first;
+  uint64_t count;
+};
+
+struct Effects {
+  // One commit: all of `writes` or none. 0: nothing to write.
+  uint64_t commit = 0;
+  std::vector<record::Record> writes;
+  std::vector<Load> loads;
+  // Ready to go out now.
+  std::vector<Send> sends;
+  std::vector<LogEvent> logs;
+
+  void Clear() {
+    commit = 0;
+    writes.clear();
+    loads.clear();
+    sends.clear();
+    logs.clear();
+  }
+};
+
+}  // namespace whippletree::core

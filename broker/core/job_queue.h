@@ -1,0 +1,77 @@
+// The waiting jobs of one queue: lines of runs by key, and jobs that back off.
+//
+// A record is a run, not a job, so a million like jobs are a handful of records. Lines take turns;
+// a key without jobs costs nothing. Cancelled jobs are dropped when they are met.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "broker/core/slice.h"
+#include "common/interval_set.h"
+#include "common/time.h"
+
+namespace whippletree::core {
+
+class JobQueue {
+ public:
+  // Adds jobs at the end of their line; joins them to the run before when they belong to it.
+  void Push(Slice slice);
+  // Puts jobs back at the front of their line.
+  void Return(Slice slice);
+  // Holds jobs back until `until`; then they go to the front.
+  void Delay(Slice slice, MonoTime until);
+  // Moves the jobs whose time has come to the front of their lines.
+  void ReleaseDue(MonoTime now);
+  MonoTime next_due() const;  // kNever: nobody backs off
+
+  // Takes up to `most` jobs of one run from the line whose turn it is.
+  // `to_hold`: they would wait in a worker; jobs that must not (suspects, last attempts) are left
+  // and nothing is returned. `default_max_attempts` is the queue's policy.
+  // REQUIRES: most > 0.
+  std::optional<Slice> Take(uint32_t most, bool to_hold, uint32_t default_max_attempts);
+
+  // Drops waiting jobs [begin, end) of a stream. REQUIRES: all of them wait here.
+  void Cancel(uint64_t stream, uint64_t begin, uint64_t end);
+  // Payload bytes that cancelled jobs have given up since the last call.
+  uint64_t TakeDroppedBytes() { return std::exchange(dropped_bytes_, 0); }
+
+  uint64_t waiting() const { return ready_ + delayed_ - cancelled_count_; }
+  // These two may count cancelled jobs that were not met yet.
+  uint64_t ready() const { return ready_; }
+  uint64_t delayed() const { return delayed_; }
+  bool has_ready() const { return ready_ > 0; }
+  size_t records() const { return records_; }
+
+ private:
+  using Line = std::deque<Slice>;
+
+  Line& LineOf(const Slice& slice);
+  // How many jobs at the front of `slice` are cancelled; these are forgotten. `*clean` is how many
+  // after them are not.
+  uint32_t SkipCancelled(const Slice& slice, uint32_t* clean);
+  // Drops all cancelled jobs at once.
+  void Sweep();
+  // The parts of `slice` that are not cancelled; the others are forgotten.
+  std::deque<Slice> Cleaned(Slice slice);
+
+  std::map<std::string, Line> lines_;  // none is empty
+  std::deque<std::map<std::string, Line>::iterator> turns_;
+  std::map<std::pair<MonoTime, uint64_t>, Slice> backing_off_;
+  std::map<uint64_t, IntervalSet> cancelled_;  // by stream
+  uint64_t cancelled_count_ = 0;
+  uint64_t dropped_bytes_ = 0;
+  uint64_t delay_count_ = 0;
+  uint64_t ready_ = 0;
+  uint64_t delayed_ = 0;
+  size_t records_ = 0;
+};
+
+// The most starts of a job of `slice`.
+uint32_t MaxAttempts(const Slice& slice, uint32_t default_max_attempts);
+
+}  // namespace whippletree::core

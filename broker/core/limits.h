@@ -1,0 +1,54 @@
+// The bounds of the core in one place.
+#pragma once
+
+#include <cstdint>
+
+#include "common/time.h"
+
+namespace whippletree::core {
+
+// Runs grow to this many payload bytes by merging what belongs together.
+inline constexpr uint64_t kMergedRunBytesMax = 1 << 20;
+// One outcome range grows to this many bytes while it waits to be sent.
+inline constexpr uint64_t kMergedOutcomeBytesMax = 64 << 10;
+// A message at the door is closed when it has this many bytes.
+inline constexpr uint64_t kDoorMessageBytes = 256 << 10;
+// Outcomes on their way to one producer, unacknowledged.
+inline constexpr uint64_t kOutcomeWindowBytes = 1 << 20;
+// Credit of one stream beyond what is accepted.
+inline constexpr uint64_t kStreamWindowJobs = 65'536;
+inline constexpr uint64_t kStreamWindowBytes = 1 << 20;
+// Frames that wait for a peer whose socket takes no more; further ones are dropped (all that
+// travels at the door is repeated).
+inline constexpr size_t kOutboxFramesMax = 256;
+inline constexpr Duration kOutboxRetry = milliseconds(5);
+
+inline constexpr uint32_t kSlotsMax = 4096;
+inline constexpr uint32_t kHeldMax = 65'536;
+inline constexpr int kQueuesPerWorkerMax = 1024;
+inline constexpr size_t kStreamsPerProducerMax = 10'000;
+inline constexpr size_t kQueuesMax = 100'000;
+inline constexpr size_t kPeerNameBytesMax = 128;
+inline constexpr uint32_t kAttemptsMax = 1000;
+
+// Counted per record beside its payload: queue entry, run, map nodes.
+inline constexpr uint64_t kRunOverheadBytes = 256;
+inline constexpr uint64_t kPeerOverheadBytes = 16 << 10;
+
+// An unstarted job that has been in a worker for this long while another worker is idle is taken
+// back.
+inline constexpr Duration kRevokeAfter = milliseconds(5);
+// Unanswered revocations and cancels are repeated after this.
+inline constexpr Duration kRepeatAfter = seconds(1);
+
+// Outcomes of a producer that is gone are kept this long.
+inline constexpr Duration kProducerRetention = seconds(60);
+inline constexpr Duration kNamedProducerRetention = std::chrono::hours(24);
+
+// The core is stepped at least this often while it has peers; a longer gap counts as a pause.
+inline constexpr Duration kTick = milliseconds(500);
+inline constexpr Duration kPause = seconds(1);
+// Between two log lines about one busy queue.
+inline constexpr Duration kSummaryInterval = seconds(5);
+
+}  // namespace whippletree::core

@@ -1,0 +1,78 @@
+// The peers that the broker knows: producers and workers, each with at most one session.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "broker/core/effects.h"
+#include "broker/core/queue.h"
+#include "common/resend_queue.h"
+#include "common/time.h"
+#include "wire.pb.h"
+
+namespace whippletree::core {
+
+struct ProducerState {
+  bool named = false;
+  std::map<std::string, uint64_t> streams;  // queue → number
+  uint64_t outcome_bytes_in_flight = 0;
+  std::set<uint64_t> unsent;  // streams with outcomes to send
+};
+
+// What a worker allows for one queue, and has of it.
+struct WorkerQueue {
+  Queue* queue = nullptr;
+  uint64_t jobs_limit = 0;  // cumulative in the session
+  uint64_t delivered = 0;   // the same
+  uint32_t held_max = 0;
+  uint64_t service_time_ns = 0;
+  uint64_t leased = 0;
+  uint64_t held = 0;  // of leased: not started
+};
+
+struct WorkerState {
+  uint32_t slots = 0;
+  std::vector<WorkerQueue> queues;
+  size_t turn = 0;  // queue to be served first
+  std::set<uint64_t> leases;
+  uint64_t leased = 0;  // jobs
+  ResendQueue<uint64_t> deliveries;  // tokens
+  uint64_t report_next = 1;   // ordinal
+  bool report_due = false;    // an acknowledgement is to be sent
+  uint64_t commit = 0;        // that the acknowledgement depends on
+  bool draining = false;
+  uint64_t completed = 0;
+  uint64_t failed = 0;
+};
+
+struct Peer {
+  uint64_t number = 0;
+  wire::Role role = wire::ROLE_UNSPECIFIED;
+  std::string name;
+  std::string software;
+  uint64_t process = 0;
+  uint64_t hello_attempt = 0;
+  uint64_t session = 0;  // 0: lost
+  std::string route;
+  MonoTime last_heard;
+  MonoTime lost_at = kNever;
+  MonoTime timer = kNever;  // in Broker::peer_timers_
+
+  // Frames that its socket did not take.
+  std::deque<Send> outbox;
+  MonoTime retry_at = kNever;
+
+  std::unique_ptr<ProducerState> producer;
+  std::unique_ptr<WorkerState> worker;
+
+  bool connected() const { return session != 0; }
+  // May be given what is not repeated at once.
+  bool writable() const { return connected() && outbox.empty(); }
+};
+
+}  // namespace whippletree::core

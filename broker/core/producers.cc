@@ -1,0 +1,531 @@
+// Streams: what producers submit, and the outcomes they get.
+#include <algorithm>
+#include <utility>
+
+#include "broker/core/broker.h"
+#include "broker/core/limits.h"
+#include "common/check.h"
+#include "common/codec.h"
+#include "common/status.h"
+
+namespace whippletree::core {
+namespace {
+
+constexpr uint64_t kOutcomeOverheadBytes = 128;
+
+bool SameOptions(const wire::JobOptions& a, const wire::JobOptions& b) {
+  return a.timeout_ms() == b.timeout_ms() && a.max_attempts() == b.max_attempts() &&
+         a.key() == b.key() && a.discard_outcome() == b.discard_outcome();
+}
+
+uint64_t OutcomeBytes(const wire::OutcomeRange& outcome) {
+  return kOutcomeOverheadBytes + outcome.results().block().size() +
+         4 * static_cast<uint64_t>(outcome.results().sizes_size()) +
+         outcome.status().message().size();
+}
+
+absl::Status OptionsError(const wire::JobOptions& options) {
+  if (options.key().size() > 256) {
+    return absl::InvalidArgumentError("a job's key has at most 256 bytes");
+  }
+  if (options.max_attempts() > kAttemptsMax) {
+    return absl::InvalidArgumentError("a job has at most 1000 attempts");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Queue* Broker::OpenQueue(const std::string& name, absl::Status* error) {
+  if (auto it = queues_.find(name); it != queues_.end()) return it->second.get();
+  if (std::string text = QueueNameError(name); !text.empty()) {
+    *error = absl::InvalidArgumentError(text);
+    return nullptr;
+  }
+  if (queues_.size() >= kQueuesMax) {
+    *error = absl::ResourceExhaustedError("the broker has as many queues as it may have");
+    return nullptr;
+  }
+  auto owned = std::make_unique<Queue>();
+  Queue* queue = owned.get();
+  queue->number = queue_by_number_.size();
+  queue->name = name;
+  auto policy = config_.queues.find(name);
+  queue->policy = policy == config_.queues.end() ? config_.default_policy : policy->second;
+  queue_by_number_.push_back(queue);
+  queues_.emplace(name, std::move(owned));
+  return queue;
+}
+
+Stream* Broker::OpenStream(Peer& peer, const std::string& queue_name, absl::Status* error) {
+  ProducerState& producer = *peer.producer;
+  if (auto it = producer.streams.find(queue_name); it != producer.streams.end()) {
+    return streams_.at(it->second).get();
+  }
+  if (producer.streams.size() >= kStreamsPerProducerMax) {
+    *error = absl::ResourceExhaustedError("a producer has at most 10000 queues");
+    return nullptr;
+  }
+  Queue* queue = OpenQueue(queue_name, error);
+  if (queue == nullptr) return nullptr;
+  auto owned = std::make_unique<Stream>();
+  Stream* stream = owned.get();
+  stream->number = ++last_stream_;
+  stream->queue = queue;
+  stream->producer = peer.number;
+  streams_.emplace(stream->number, std::move(owned));
+  producer.streams.emplace(queue_name, stream->number);
+  return stream;
+}
+
+void Broker::ClaimStream(Peer& peer, const wire::StreamClaim& claim, bool same_start,
+                         wire::StreamUpdate* update) {
+  update->set_queue(claim.queue());
+  const auto gone = [&](const std::string& why) {
+    update->set_state(wire::StreamUpdate::GONE);
+    *update->mutable_status() = WireStatus(absl::StatusCode::kFailedPrecondition, why);
+  };
+  const bool known = peer.producer->streams.contains(claim.queue());
+  const bool ended = claim.next() == 0 ? expired_names_.contains(peer.name)
+                                       : same_start && claim.next() > 1;
+  if (!known && ended) {
+    gone("the stream of producer " + peer.name + " for queue " + claim.queue() +
+         " was idle for too long and is forgotten; begin again under another name");
+    return;
+  }
+  absl::Status error;
+  Stream* stream = OpenStream(peer, claim.queue(), &error);
+  if (stream == nullptr) {
+    gone(std::string(error.message()));
+    return;
+  }
+  if (!known && claim.next() > 1) {
+    // An earlier start of the broker accepted them, and they ended with it.
+    stream->next = claim.next();
+    FillUpdate(*stream, update);
+    update->set_state(wire::StreamUpdate::LOST);
+    *update->mutable_status() =
+        WireStatus(absl::StatusCode::kUnavailable, "outcome unknown: the broker restarted");
+    return;
+  }
+  if (claim.next() > stream->next) {
+    gone("the broker has accepted fewer jobs of this stream than the producer was told");
+    return;
+  }
+  uint64_t settled = claim.wanted();
+  if (settled > 1) {
+    // Acknowledgements that were lost.
+    uint64_t freed = 0;
+    stream->outcomes.RemoveIf([&](const wire::OutcomeRange& outcome) {
+      if (outcome.first() + outcome.count() > settled) return false;
+      ReleaseOutcome(*stream, outcome, OutcomeBytes(outcome));
+      ++freed;
+      return true;
+    });
+    if (freed > 0) Wake(*stream->queue);
+  }
+  FillUpdate(*stream, update);
+}
+
+void Broker::OnOpenStream(Peer& peer, const wire::StreamClaim& claim) {
+  wire::Envelope message;
+  message.mutable_stream_updates()->set_session(peer.session);
+  wire::StreamUpdate* update = message.mutable_stream_updates()->add_streams();
+  // Only to be told the numbers: outcomes under way are left as they are.
+  wire::StreamClaim open;
+  open.set_queue(claim.queue());
+  ClaimStream(peer, open, true, update);
+  SendTo(peer, std::move(message));
+}
+
+uint32_t Broker::RoomFor(const Queue& queue, const RunData& run, uint32_t begin,
+                         uint32_t end) const {
+  const uint64_t open = queue.open_jobs();
+  if (open >= queue.policy.capacity_jobs) return 0;
+  end = static_cast<uint32_t>(
+      std::min<uint64_t>(end, begin + (queue.policy.capacity_jobs - open)));
+  uint64_t bytes = config_.budget_bytes() > used_bytes_ ? config_.budget_bytes() - used_bytes_ : 0;
+  const uint64_t queue_bytes =
+      queue.policy.capacity_bytes > queue.bytes ? queue.policy.capacity_bytes - queue.bytes : 0;
+  bytes = std::min(bytes, queue_bytes);
+  if (run.bytes(begin, end) <= bytes) return end - begin;
+  uint32_t n = 0;
+  while (begin + n < end && run.bytes(begin, begin + n + 1) <= bytes) ++n;
+  // A job larger than the whole capacity must not wait for ever.
+  if (n == 0 && open == 0 && used_bytes_ < config_.budget_bytes()) n = 1;
+  return n;
+}
+
+void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
+  absl::Status error;
+  Stream* stream = OpenStream(peer, submit.queue(), &error);
+  if (stream == nullptr) {
+    Count("rejected_frames");
+    Refuse(peer.route, error, wire::Refusal::GIVE_UP);
+    return;
+  }
+  const uint64_t count = static_cast<uint64_t>(submit.run().sizes_size());
+  Touch(*stream);
+  if (submit.first() + count <= stream->next) {
+    Count("repeated_jobs", count);
+    return;
+  }
+  if (submit.first() > stream->next) {
+    Count("early_runs");
+    stream->gap_due = !stream->gap_told;
+    stream->gap_told = true;
+    return;
+  }
+  stream->gap_told = stream->gap_due = false;
+  const absl::Status options_error = OptionsError(submit.options());
+  if (!stream->options || !SameOptions(*stream->options, submit.options())) {
+    stream->options = std::make_shared<wire::JobOptions>(std::move(*submit.mutable_options()));
+  }
+  uint32_t begin = static_cast<uint32_t>(stream->next - submit.first());
+  if (begin > 0) Count("repeated_jobs", begin);
+  const auto run = std::make_shared<RunData>(submit.mutable_run());
+  while (begin < run->count()) {
+    if (!options_error.ok()) {
+      stream->session_bytes += run->bytes(begin, run->count());
+      Reject(*stream, stream->next, run->count() - begin, options_error);
+      return;
+    }
+    uint32_t end = begin;
+    while (end < run->count() && run->payload(end).size() <= config_.payload_bytes_max) ++end;
+    if (end == begin) {
+      stream->session_bytes += run->payload(begin).size();
+      Reject(*stream, stream->next, 1,
+             absl::InvalidArgumentError("payload of " +
+                                        std::to_string(run->payload(begin).size()) +
+                                        " bytes; at most " +
+                                        std::to_string(config_.payload_bytes_max) + " are taken"));
+      ++begin;
+      continue;
+    }
+    const uint32_t room = RoomFor(*stream->queue, *run, begin, end);
+    if (room > 0) Accept(*stream, run, begin, begin + room);
+    begin += room;
+    if (begin < end) {  // that queue's producers wait, others go on
+      Count("full_runs");
+      if (!stream->full) {
+        stream->full = true;
+        stream->queue->full_streams.push_back(stream->number);
+        full_queues_.insert(stream->queue->number);
+      }
+      return;
+    }
+  }
+}
+
+void Broker::Accept(Stream& stream, const std::shared_ptr<RunData>& run, uint32_t begin,
+                    uint32_t end) {
+  Queue& queue = *stream.queue;
+  Slice slice;
+  if (begin == 0 && end == run->count()) {
+    slice.data = run;
+    slice.end = end;
+  } else {  // a part: the rest of the run's bytes must not stay with it
+    slice.data = std::make_shared<RunData>();
+    slice.data->Append(*run, begin, end);
+    slice.end = end - begin;
+  }
+  slice.stream = stream.number;
+  slice.first = stream.next;
+  slice.options = stream.options;
+  const uint64_t bytes = slice.bytes();
+  const uint32_t count = end - begin;
+  if (queue.policy.durable) {
+    record::Accepted* accepted = Write()->mutable_accepted();
+    accepted->set_stream(stream.number);
+    accepted->set_producer(peers_.at(stream.producer)->name);
+    accepted->set_queue(queue.name);
+    accepted->set_first(slice.first);
+    *accepted->mutable_options() = *stream.options;
+    slice.data->CopyTo(slice.begin, slice.end, accepted->mutable_run());
+    stream.commit = ThisCommit();
+  }
+  stream.open.Add(stream.next, stream.next + count);
+  stream.next += count;
+  stream.session_bytes += bytes;
+  queue.ledger.accepted += count;
+  queue.bytes += bytes;
+  used_bytes_ += bytes;
+  queue.jobs.Push(std::move(slice));
+  CountMemory(queue);
+  Wake(queue);
+}
+
+void Broker::CountMemory(Queue& queue) {
+  const uint64_t records = queue.jobs.records() * kRunOverheadBytes;
+  used_bytes_ += records - queue.record_bytes;
+  queue.record_bytes = records;
+  ReleasePayload(queue, queue.jobs.TakeDroppedBytes());
+}
+
+void Broker::ReleasePayload(Queue& queue, uint64_t bytes) {
+  WT_CHECK(queue.bytes >= bytes && used_bytes_ >= bytes);
+  queue.bytes -= bytes;
+  used_bytes_ -= bytes;
+}
+
+void Broker::Reject(Stream& stream, uint64_t first, uint64_t count, const absl::Status& status) {
+  Count("rejected_jobs", count);
+  Log(LogLevel::kWarning, "jobs_rejected",
+      {{"queue", stream.queue->name}, {"jobs", count}, {"error", std::string(status.message())}});
+  WT_CHECK(first == stream.next);
+  stream.next += count;
+  wire::OutcomeRange outcome;
+  outcome.set_kind(wire::OutcomeRange::REJECTED);
+  outcome.set_first(first);
+  outcome.set_count(count);
+  *outcome.mutable_status() = ToWire(status);
+  KeepOutcome(stream, std::move(outcome));
+}
+
+void Broker::OnCancel(Peer& peer, const wire::Cancel& cancel) {
+  auto it = peer.producer->streams.find(cancel.queue());
+  if (it == peer.producer->streams.end()) return;
+  Stream& stream = *streams_.at(it->second);
+  for (int i = 0; i < cancel.firsts_size(); ++i) {
+    const uint64_t begin = cancel.firsts(i);
+    const uint64_t end = begin + cancel.counts(i);
+    IntervalSet waiting;
+    for (const auto& part : stream.open.Intersect(begin, end)) waiting.Add(part.begin, part.end);
+    for (auto lease_it = stream.leases.begin(); lease_it != stream.leases.lower_bound(end);
+         ++lease_it) {
+      Lease& lease = *leases_.Find(lease_it->second);
+      const uint64_t base = lease.slice.first;
+      bool ask = false;
+      for (const auto& part : lease.open.Intersect(begin > base ? begin - base : 0, end - base)) {
+        waiting.Remove(base + part.begin, base + part.end);
+        if (lease.cancelled.ContainsAll(part.begin, part.end)) continue;
+        lease.cancelled.Add(part.begin, part.end);
+        ask = true;
+      }
+      if (ask) Ask(lease);
+    }
+    for (const auto& part : waiting.intervals()) {
+      stream.queue->jobs.Cancel(stream.number, part.begin, part.end);
+      wire::OutcomeRange outcome;
+      outcome.set_kind(wire::OutcomeRange::CANCELLED);
+      outcome.set_first(part.begin);
+      outcome.set_count(part.end - part.begin);
+      *outcome.mutable_status() =
+          WireStatus(absl::StatusCode::kCancelled, "cancelled by its producer");
+      EndJobs(stream, std::move(outcome), true);
+    }
+    CountMemory(*stream.queue);
+  }
+}
+
+void Broker::EndJobs(Stream& stream, wire::OutcomeRange outcome, bool keep) {
+  Queue& queue = *stream.queue;
+  const uint64_t count = outcome.count();
+  const uint64_t removed = stream.open.Remove(outcome.first(), outcome.first() + count);
+  WT_CHECK(removed == count);  // one outcome a job
+  switch (outcome.kind()) {
+    case wire::OutcomeRange::COMPLETED:
+      queue.ledger.completed += count;
+      break;
+    case wire::OutcomeRange::DEAD:
+      queue.ledger.dead += count;
+      break;
+    case wire::OutcomeRange::CANCELLED:
+      queue.ledger.cancelled += count;
+      break;
+    case wire::OutcomeRange::EXPIRED:
+      queue.ledger.expired += count;
+      break;
+    default:
+      WT_CHECK(false);
+  }
+  if (queue.policy.durable) {
+    record::Ended* ended = Write()->mutable_ended();
+    ended->set_stream(stream.number);
+    *ended->mutable_outcome() = outcome;
+    stream.commit = ThisCommit();
+  }
+  if (keep) KeepOutcome(stream, std::move(outcome));
+  if (stream.producer == 0) dying_streams_.push_back(stream.number);
+}
+
+void Broker::KeepOutcome(Stream& stream, wire::OutcomeRange outcome) {
+  if (stream.producer == 0) return;
+  Queue& queue = *stream.queue;
+  queue.outcome_jobs += outcome.count();
+  stream.unacknowledged_jobs += outcome.count();
+  peers_.at(stream.producer)->producer->unsent.insert(stream.number);
+  outcome_peers_.insert(stream.producer);
+  if (auto* back = stream.outcomes.UnsentBack(); back != nullptr) {
+    wire::OutcomeRange& last = back->value;
+    if (last.kind() == wire::OutcomeRange::COMPLETED && outcome.kind() == last.kind() &&
+        last.first() + last.count() == outcome.first() &&
+        last.attempts() == outcome.attempts() && last.worker() == outcome.worker() &&
+        last.count() + outcome.count() <= kJobsPerRunMax &&
+        back->bytes + outcome.results().block().size() <= kMergedOutcomeBytesMax) {
+      const uint64_t more = OutcomeBytes(outcome) - kOutcomeOverheadBytes;
+      last.set_count(last.count() + outcome.count());
+      last.mutable_results()->mutable_block()->append(outcome.results().block());
+      last.mutable_results()->mutable_sizes()->MergeFrom(outcome.results().sizes());
+      stream.outcomes.AddBytesToBack(more);
+      queue.outcome_bytes += more;
+      used_bytes_ += more;
+      return;
+    }
+  }
+  const uint64_t bytes = OutcomeBytes(outcome);
+  queue.outcome_bytes += bytes;
+  used_bytes_ += bytes;
+  stream.outcomes.Push(std::move(outcome), bytes);
+}
+
+void Broker::ReleaseOutcome(Stream& stream, const wire::OutcomeRange& outcome, uint64_t bytes) {
+  Queue& queue = *stream.queue;
+  WT_CHECK(queue.outcome_bytes >= bytes && used_bytes_ >= bytes);
+  queue.outcome_bytes -= bytes;
+  used_bytes_ -= bytes;
+  queue.outcome_jobs -= outcome.count();
+  stream.unacknowledged_jobs -= outcome.count();
+  if (queue.policy.durable) {
+    record::OutcomesDropped* dropped = Write()->mutable_outcomes_dropped();
+    dropped->set_stream(stream.number);
+    dropped->set_first(outcome.first());
+    dropped->set_count(outcome.count());
+  }
+}
+
+void Broker::OnOutcomeAck(Peer& peer, const wire::OutcomeAck& ack) {
+  ProducerState& producer = *peer.producer;
+  for (const wire::StreamAck& stream_ack : ack.streams()) {
+    auto it = producer.streams.find(stream_ack.queue());
+    if (it == producer.streams.end()) continue;
+    Stream& stream = *streams_.at(it->second);
+    if (stream_ack.next() > stream.outcomes.next_to_send()) continue;  // never sent
+    producer.outcome_bytes_in_flight -= stream.outcomes.bytes_in_flight();
+    const bool was_held = stream.queue->held_by_outcomes();
+    const bool progress = stream.outcomes.Acknowledge(
+        stream_ack.next(), now_.mono, [&](const wire::OutcomeRange& outcome) {
+          ReleaseOutcome(stream, outcome, OutcomeBytes(outcome));
+        });
+    producer.outcome_bytes_in_flight += stream.outcomes.bytes_in_flight();
+    if (progress) outcome_peers_.insert(peer.number);
+    if (was_held) Wake(*stream.queue);
+  }
+}
+
+void Broker::SendOutcomes(Peer& peer) {
+  if (!peer.writable() || !peer.producer) return;
+  ProducerState& producer = *peer.producer;
+  // Streams take turns, a message each.
+  while (!producer.unsent.empty()) {
+    const std::set<uint64_t> round = producer.unsent;
+    for (uint64_t number : round) {
+      Stream& stream = *streams_.at(number);
+      if (!stream.outcomes.has_unsent()) {
+        producer.unsent.erase(number);
+        continue;
+      }
+      wire::Envelope message;
+      wire::Outcomes* outcomes = message.mutable_outcomes();
+      outcomes->set_session(peer.session);
+      outcomes->set_queue(stream.queue->name);
+      outcomes->set_first_ordinal(stream.outcomes.next_to_send());
+      uint64_t bytes = 0;
+      while (stream.outcomes.has_unsent()) {
+        const auto& item = stream.outcomes.PeekUnsent();
+        const uint64_t in_flight = producer.outcome_bytes_in_flight + item.bytes;
+        if (producer.outcome_bytes_in_flight > 0 && in_flight > kOutcomeWindowBytes) break;
+        if (bytes > 0 && bytes + item.bytes > kDoorMessageBytes) break;
+        *outcomes->add_ranges() = item.value;
+        bytes += item.bytes;
+        producer.outcome_bytes_in_flight = in_flight;
+        stream.outcomes.MarkSent(now_.mono);
+      }
+      if (outcomes->ranges().empty()) return;  // the window is used up
+      SetTimer(peer, stream.outcomes.resend_at());
+      SendTo(peer, std::move(message), stream.commit);
+    }
+  }
+}
+
+void Broker::Touch(Stream& stream) {
+  if (stream.touched) return;
+  stream.touched = true;
+  touched_streams_.push_back(stream.number);
+}
+
+void Broker::FillUpdate(const Stream& stream, wire::StreamUpdate* update) const {
+  const QueuePolicy& policy = stream.queue->policy;
+  update->set_queue(stream.queue->name);
+  update->set_next(stream.next);
+  update->set_jobs_limit(stream.next - 1 + std::min(kStreamWindowJobs, policy.capacity_jobs));
+  update->set_bytes_limit(stream.session_bytes +
+                          std::min(kStreamWindowBytes, policy.capacity_bytes));
+  update->set_stream(stream.number);
+  update->set_unsettled(stream.open.size() + stream.unacknowledged_jobs);
+  if (stream.full) {
+    update->set_state(wire::StreamUpdate::FULL);
+  } else if (stream.gap_due) {
+    update->set_state(wire::StreamUpdate::GAP);
+  }
+}
+
+void Broker::SendUpdates() {
+  std::map<std::pair<uint64_t, uint64_t>, wire::Envelope> messages;  // by peer and commit
+  for (uint64_t number : std::exchange(touched_streams_, {})) {
+    auto it = streams_.find(number);
+    if (it == streams_.end()) continue;
+    Stream& stream = *it->second;
+    stream.touched = false;
+    if (stream.producer == 0) continue;
+    const Peer& peer = *peers_.at(stream.producer);
+    wire::StreamUpdates* updates =
+        messages[{stream.producer, stream.commit}].mutable_stream_updates();
+    updates->set_session(peer.session);
+    FillUpdate(stream, updates->add_streams());
+    stream.gap_due = false;
+  }
+  for (auto& [key, message] : messages) SendTo(*peers_.at(key.first), std::move(message), key.second);
+}
+
+void Broker::WakeFullStreams() {
+  for (auto it = full_queues_.begin(); it != full_queues_.end();) {
+    Queue& queue = *queue_by_number_[*it];
+    const QueuePolicy& policy = queue.policy;
+    CountMemory(queue);
+    // Room for a good part at once: a freed place is not worth a message.
+    const uint64_t budget = config_.budget_bytes();
+    const bool open = queue.open_jobs() == 0 ||
+                      queue.open_jobs() + policy.capacity_jobs / 8 < policy.capacity_jobs;
+    const bool fits = queue.bytes == 0 ||
+                      queue.bytes + policy.capacity_bytes / 8 < policy.capacity_bytes;
+    if (open && fits && used_bytes_ + budget / 16 < budget) {
+      uint64_t room = policy.capacity_jobs - std::min(policy.capacity_jobs, queue.open_jobs());
+      while (room > 0 && !queue.full_streams.empty()) {
+        Stream& stream = *streams_.at(queue.full_streams.front());
+        queue.full_streams.pop_front();
+        stream.full = false;
+        Touch(stream);
+        room -= std::min(room, std::min(kStreamWindowJobs, policy.capacity_jobs));
+      }
+    }
+    it = queue.full_streams.empty() ? full_queues_.erase(it) : std::next(it);
+  }
+}
+
+void Broker::DropStream(Stream& stream) {
+  Queue& queue = *stream.queue;
+  for (const auto& item : stream.outcomes.items()) {
+    ReleaseOutcome(stream, item.value, item.bytes);
+  }
+  stream.outcomes.Clear();
+  stream.producer = 0;
+  if (stream.full) {
+    std::erase(queue.full_streams, stream.number);
+    stream.full = false;
+  }
+  dying_streams_.push_back(stream.number);
+  Wake(queue);
+}
+
+}  // namespace whippletree::core

@@ -1,0 +1,324 @@
+// From hello to loss.
+#include <utility>
+
+#include "broker/core/broker.h"
+#include "broker/core/limits.h"
+#include "common/check.h"
+#include "common/codec.h"
+#include "common/status.h"
+#include "common/version.h"
+
+namespace whippletree::core {
+namespace {
+
+// Without the epoch: counts from 1 at each start of the broker.
+uint64_t SessionForPeople(uint64_t session) { return session & 0xffffffff; }
+
+}  // namespace
+
+absl::Status Broker::CheckHello(const wire::Hello& hello) const {
+  if (hello.role() != wire::PRODUCER && hello.role() != wire::WORKER) {
+    return absl::InvalidArgumentError("hello without a role");
+  }
+  if (hello.name().empty() || hello.name().size() > kPeerNameBytesMax) {
+    return absl::InvalidArgumentError("a peer's name has 1 to 128 bytes");
+  }
+  if (hello.role() == wire::PRODUCER) {
+    if (static_cast<size_t>(hello.streams_size()) > kStreamsPerProducerMax) {
+      return absl::InvalidArgumentError("too many streams in one producer");
+    }
+    for (const wire::StreamClaim& claim : hello.streams()) {
+      if (std::string error = QueueNameError(claim.queue()); !error.empty()) {
+        return absl::InvalidArgumentError(error);
+      }
+    }
+    return absl::OkStatus();
+  }
+  if (hello.slots() < 1 || hello.slots() > kSlotsMax) {
+    return absl::InvalidArgumentError("a worker has 1 to 4096 slots");
+  }
+  if (hello.credits_size() < 1 || hello.credits_size() > kQueuesPerWorkerMax) {
+    return absl::InvalidArgumentError("a worker serves 1 to 1024 queues");
+  }
+  for (const wire::Credit& credit : hello.credits()) {
+    if (std::string error = QueueNameError(credit.queue()); !error.empty()) {
+      return absl::InvalidArgumentError(error);
+    }
+  }
+  return absl::OkStatus();
+}
+
+void Broker::OnHello(const std::string& route, wire::Hello& hello) {
+  if (absl::Status status = CheckHello(hello); !status.ok()) {
+    Count("rejected_hellos");
+    Log(LogLevel::kWarning, "rejected_hello", {{"error", std::string(status.message())}});
+    Refuse(route, status, wire::Refusal::GIVE_UP);
+    return;
+  }
+  Peer* peer = nullptr;
+  if (auto it = peer_by_name_.find(hello.name()); it != peer_by_name_.end()) {
+    peer = peers_.at(it->second).get();
+    if (peer->role != hello.role()) {
+      Refuse(route,
+             absl::FailedPreconditionError("the name " + hello.name() + " is that of another peer"),
+             wire::Refusal::GIVE_UP);
+      return;
+    }
+    if (peer->process == hello.process()) {
+      if (hello.attempt() <= peer->hello_attempt) {  // repeated by the network
+        Count("repeated_hellos");
+        return;
+      }
+    } else if (peer->worker) {
+      // The other process may still run jobs: its leases must end first.
+      Refuse(route,
+             absl::FailedPreconditionError("another worker has the name " + hello.name()),
+             wire::Refusal::GIVE_UP);
+      return;
+    } else if (peer->connected()) {
+      Refuse(peer->route,
+             absl::FailedPreconditionError("a newer process took over the name " + hello.name()),
+             wire::Refusal::GIVE_UP);
+    }
+    if (peer->connected()) LoseSession(*peer, "newer session");
+  }
+  const bool is_new = peer == nullptr;
+  if (is_new) {
+    if (peers_.size() >= config_.peers_max) {
+      Count("refused_peers");
+      Log(LogLevel::kWarning, "refused_peer",
+          {{"error", std::string("as many peers as allowed are known")},
+           {"peers_max", uint64_t{config_.peers_max}}});
+      Refuse(route,
+             absl::ResourceExhaustedError("the broker has as many peers as it may have (" +
+                                          std::to_string(config_.peers_max) + "); try again later"),
+             wire::Refusal::NONE);
+      return;
+    }
+    auto owned = std::make_unique<Peer>();
+    peer = owned.get();
+    peer->number = ++last_peer_;
+    peer->role = hello.role();
+    peer->name = hello.name();
+    peers_.emplace(peer->number, std::move(owned));
+    peer_by_name_[peer->name] = peer->number;
+    used_bytes_ += kPeerOverheadBytes;
+  }
+  peer->process = hello.process();
+  peer->hello_attempt = hello.attempt();
+  peer->software = hello.software();
+  peer->session = ++last_session_;
+  peer->route = route;
+  peer->last_heard = now_.mono;
+  peer->lost_at = kNever;
+  peer_by_session_[peer->session] = peer->number;
+
+  wire::Envelope message;
+  wire::Welcome* welcome = message.mutable_welcome();
+  welcome->set_session(peer->session);
+  welcome->set_broker_start(config_.broker_start);
+  welcome->set_submit_port(config_.submit_port);
+  welcome->set_complete_port(config_.complete_port);
+  welcome->set_payload_bytes_max(config_.payload_bytes_max);
+  welcome->set_result_bytes_max(config_.result_bytes_max);
+  welcome->set_heartbeat_interval_ms(
+      static_cast<uint32_t>(ToMilliseconds(config_.heartbeat_interval())));
+  welcome->set_lease_duration_ms(
+      static_cast<uint32_t>(ToMilliseconds(config_.default_policy.lease_duration)));
+  welcome->set_software(kSoftware);
+  const bool same_start = hello.broker_start() == config_.broker_start;
+  if (hello.role() == wire::PRODUCER) {
+    WelcomeProducer(*peer, hello, same_start, welcome);
+    Log(LogLevel::kInfo, "producer_joined",
+        {{"producer", peer->name}, {"session", SessionForPeople(peer->session)}, {"again", !is_new}});
+  } else {
+    WelcomeWorker(*peer, hello, welcome);
+    std::string served;
+    for (const WorkerQueue& wq : peer->worker->queues) {
+      served += (served.empty() ? "" : ",") + wq.queue->name;
+    }
+    Log(LogLevel::kInfo, "worker_joined",
+        {{"worker", peer->name},
+         {"session", SessionForPeople(peer->session)},
+         {"slots", uint64_t{peer->worker->slots}},
+         {"queues", served},
+         {"leases_kept", static_cast<uint64_t>(welcome->leases_kept_size())},
+         {"again", !is_new}});
+  }
+  SetTimer(*peer, now_.mono + config_.default_policy.lease_duration);
+  SendTo(*peer, std::move(message));
+}
+
+void Broker::WelcomeProducer(Peer& peer, const wire::Hello& hello, bool same_start,
+                             wire::Welcome* welcome) {
+  if (!peer.producer) peer.producer = std::make_unique<ProducerState>();
+  ProducerState& producer = *peer.producer;
+  producer.named = hello.named();
+  producer.outcome_bytes_in_flight = 0;
+  producer.unsent.clear();
+  // What is not acknowledged is sent again, with new ordinals.
+  for (const auto& [queue, number] : producer.streams) {
+    Stream& stream = *streams_.at(number);
+    stream.outcomes.Restart();
+    stream.session_bytes = 0;
+    stream.gap_told = false;
+    if (!stream.outcomes.empty()) producer.unsent.insert(number);
+  }
+  outcome_peers_.insert(peer.number);
+  for (const wire::StreamClaim& claim : hello.streams()) {
+    ClaimStream(peer, claim, same_start, welcome->add_streams());
+  }
+  welcome->set_first_jobs_limit(std::min(kStreamWindowJobs, config_.default_policy.capacity_jobs));
+  welcome->set_first_bytes_limit(kStreamWindowBytes);
+}
+
+void Broker::WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* welcome) {
+  if (!peer.worker) peer.worker = std::make_unique<WorkerState>();
+  WorkerState& worker = *peer.worker;
+  for (const WorkerQueue& wq : worker.queues) {
+    wq.queue->workers.erase(peer.number);
+    wq.queue->ready.erase(peer.number);
+  }
+  worker.queues.clear();
+  worker.slots = hello.slots();
+  worker.turn = 0;
+  worker.draining = false;
+  worker.report_next = 1;
+  worker.deliveries.Clear();
+  for (const wire::Credit& credit : hello.credits()) {
+    absl::Status error;
+    Queue* queue = OpenQueue(credit.queue(), &error);
+    if (queue == nullptr) {
+      Log(LogLevel::kWarning, "queue_refused",
+          {{"worker", peer.name}, {"error", std::string(error.message())}});
+      continue;
+    }
+    if (!queue->workers.insert(peer.number).second) continue;  // named twice
+    WorkerQueue& wq = worker.queues.emplace_back();
+    wq.queue = queue;
+    wq.jobs_limit = credit.jobs_limit();
+    wq.held_max = std::min(credit.held_max(), kHeldMax);
+    wq.service_time_ns = credit.service_time_ns();
+  }
+  // What it lists goes on; what it does not list it never had, or has no more.
+  const std::set<uint64_t> listed(hello.leases().begin(), hello.leases().end());
+  const std::set<uint64_t> had = worker.leases;
+  worker.leased = 0;
+  for (uint64_t token : had) {
+    if (!listed.contains(token)) continue;
+    Lease& lease = *leases_.Find(token);
+    lease.delivered = true;
+    lease.revoked = IntervalSet();
+    lease.asked_at = kNever;
+    if (!lease.cancelled.empty()) {  // ask again, after the welcome
+      lease.asked_at = now_.mono - kRepeatAfter;
+      SetTimer(peer, now_.mono);
+    }
+    welcome->add_leases_kept(token);
+    worker.leased += lease.open.size();
+    for (WorkerQueue& wq : worker.queues) {
+      if (wq.queue == &QueueOf(lease)) wq.leased += lease.open.size();
+    }
+  }
+  for (uint64_t token : had) {
+    if (listed.contains(token)) continue;
+    // EndLease takes these off the worker's counts.
+    const Lease& lease = *leases_.Find(token);
+    worker.leased += lease.open.size();
+    for (WorkerQueue& wq : worker.queues) {
+      if (wq.queue == &QueueOf(lease)) wq.leased += lease.open.size();
+    }
+    EndLease(token, true, "not listed by its worker");
+  }
+  UpdateReady(peer);
+}
+
+Peer* Broker::FindSession(uint64_t session, wire::Role role, const FrameIn& in) {
+  Peer* peer = nullptr;
+  if (auto it = peer_by_session_.find(session); it != peer_by_session_.end()) {
+    peer = peers_.at(it->second).get();
+  }
+  const bool fits = peer != nullptr && (role == wire::ROLE_UNSPECIFIED || peer->role == role) &&
+                    (in.channel != Channel::kDoor || peer->route == in.route);
+  if (!fits) {
+    Count("frames_of_other_sessions");
+    if (in.channel == Channel::kDoor) {
+      Refuse(in.route, absl::UnauthenticatedError("no such session: say hello"),
+             wire::Refusal::SAY_HELLO);
+    }
+    return nullptr;
+  }
+  peer->last_heard = now_.mono;
+  return peer;
+}
+
+void Broker::LoseSession(Peer& peer, std::string_view reason) {
+  if (!peer.connected()) return;
+  peer_by_session_.erase(peer.session);
+  if (peer.worker) {
+    Log(LogLevel::kInfo, "worker_left",
+        {{"worker", peer.name},
+         {"session", SessionForPeople(peer.session)},
+         {"reason", std::string(reason)},
+         {"leased", peer.worker->leased}});
+  } else {
+    Log(LogLevel::kInfo, "producer_left",
+        {{"producer", peer.name},
+         {"session", SessionForPeople(peer.session)},
+         {"reason", std::string(reason)}});
+  }
+  peer.session = 0;
+  peer.outbox.clear();
+  peer.retry_at = kNever;
+  peer.lost_at = now_.mono;
+  if (peer.worker) {
+    UpdateReady(peer);
+    SetTimer(peer, peer.last_heard + config_.default_policy.lease_duration);
+  } else {
+    peer.producer->outcome_bytes_in_flight = 0;
+    SetTimer(peer, now_.mono + kProducerRetention);
+  }
+}
+
+void Broker::ForgetProducer(Peer& peer) {
+  if (peer.producer->named && !peer.producer->streams.empty()) {
+    expired_names_[peer.name] = now_.mono + kNamedProducerRetention;
+  }
+  const std::map<std::string, uint64_t> streams = std::exchange(peer.producer->streams, {});
+  for (const auto& [queue, number] : streams) DropStream(*streams_.at(number));
+  ErasePeer(peer);
+}
+
+void Broker::ForgetWorker(Peer& peer, std::string_view reason) {
+  const bool goodbye = reason == "said goodbye";
+  const std::set<uint64_t> tokens = peer.worker->leases;
+  uint64_t jobs = 0;
+  for (uint64_t token : tokens) jobs += leases_.Find(token)->open.size();
+  if (!goodbye && jobs > 0) {
+    Log(LogLevel::kWarning, "leases_expired",
+        {{"worker", peer.name},
+         {"leases", static_cast<uint64_t>(tokens.size())},
+         {"jobs", jobs},
+         {"reason", std::string(reason)}});
+    Count("leases_expired", tokens.size());
+  }
+  // Whoever says goodbye has started nothing that it did not report.
+  for (uint64_t token : tokens) EndLease(token, goodbye, reason);
+  ErasePeer(peer);
+}
+
+void Broker::ErasePeer(Peer& peer) {
+  if (peer.connected()) peer_by_session_.erase(peer.session);
+  if (peer.timer != kNever) peer_timers_.erase({peer.timer, peer.number});
+  if (peer.worker) {
+    for (const WorkerQueue& wq : peer.worker->queues) {
+      wq.queue->workers.erase(peer.number);
+      wq.queue->ready.erase(peer.number);
+    }
+  }
+  used_bytes_ -= kPeerOverheadBytes;
+  peer_by_name_.erase(peer.name);
+  peers_.erase(peer.number);
+}
+
+}  // namespace whippletree::core

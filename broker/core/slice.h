@@ -1,0 +1,35 @@
+// Waiting or leased jobs that share everything but their payload: a part of one run.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "common/run.h"
+#include "wire.pb.h"
+
+namespace whippletree::core {
+
+struct Slice {
+  std::shared_ptr<RunData> data;
+  uint32_t begin = 0;  // jobs [begin, end) of data
+  uint32_t end = 0;
+  uint64_t stream = 0;
+  uint64_t first = 0;  // number of job `begin` in its stream
+  std::shared_ptr<const wire::JobOptions> options;
+  uint32_t attempts = 0;  // charged so far
+  bool suspect = false;   // its worker died and nobody knows whether it had been started
+
+  uint32_t count() const { return end - begin; }
+  uint64_t bytes() const { return data->bytes(begin, end); }
+
+  // Jobs [from, from + n) of this slice. REQUIRES: from + n <= count().
+  Slice Part(uint32_t from, uint32_t n) const {
+    Slice part = *this;
+    part.begin = begin + from;
+    part.end = begin + from + n;
+    part.first = first + from;
+    return part;
+  }
+};
+
+}  // namespace whippletree::core

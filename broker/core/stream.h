@@ -1,0 +1,43 @@
+// A producer's jobs for one queue, in the order of their numbers.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "common/interval_set.h"
+#include "common/resend_queue.h"
+#include "wire.pb.h"
+
+namespace whippletree::core {
+
+struct Queue;
+
+struct Stream {
+  uint64_t number = 0;
+  Queue* queue = nullptr;
+  uint64_t producer = 0;  // number of the peer; 0: it is gone for good, outcomes are not kept
+
+  // The whole duplicate state: everything below is accepted (or rejected).
+  uint64_t next = 1;
+  IntervalSet open;  // accepted, without outcome
+  std::multimap<uint64_t, uint64_t> leases;  // first number → token
+  // Unacknowledged outcomes.
+  ResendQueue<wire::OutcomeRange> outcomes;
+  uint64_t unacknowledged_jobs = 0;
+
+  // Options of the run before, shared by runs that have the same.
+  std::shared_ptr<const wire::JobOptions> options;
+  // Payload bytes accepted (or rejected) since the session began: what byte credit counts from.
+  uint64_t session_bytes = 0;
+  // The last commit that something of this stream depends on.
+  uint64_t commit = 0;
+
+  bool touched = false;   // an update is due at the end of the step
+  bool full = false;      // `next` was dropped for lack of room
+  bool gap_due = false;   // tell the producer that `next` is missing …
+  bool gap_told = false;  // … once
+};
+
+}  // namespace whippletree::core

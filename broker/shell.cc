@@ -1,0 +1,154 @@
+#include "broker/shell.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "broker/store/memory_store.h"
+#include "common/clock.h"
+#include "common/codec.h"
+#include "common/log.h"
+
+namespace whippletree {
+namespace {
+
+// Beside the payload: names, options, sizes.
+constexpr int64_t kFrameOverheadBytes = 1 << 20;
+// Credit is the real bound; these hold what it allows in small frames.
+constexpr int kDataHighWaterMark = 1000;
+constexpr int kDoorHighWaterMark = 1000;
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<BrokerShell>> BrokerShell::Start(Options options) {
+  std::unique_ptr<BrokerShell> shell(new BrokerShell());
+  core::Config& core = options.core;
+  Socket::Options socket_options;
+  socket_options.message_bytes_max =
+      std::max(core.payload_bytes_max, core.result_bytes_max) + kFrameOverheadBytes;
+  const auto bind = [&](Socket::Type type, int high_water_mark, uint32_t offset,
+                        std::unique_ptr<Socket>* socket, uint32_t* port) -> absl::Status {
+    socket_options.high_water_mark = high_water_mark;
+    *socket = std::make_unique<Socket>(shell->context_, type, socket_options);
+    auto bound = (*socket)->Bind(options.host, options.port == 0 ? 0 : options.port + offset);
+    if (!bound.ok()) return bound.status();
+    *port = *bound;
+    return absl::OkStatus();
+  };
+  absl::Status status =
+      bind(Socket::Type::kRouter, kDoorHighWaterMark, 0, &shell->door_, &shell->door_port_);
+  if (status.ok()) {
+    status = bind(Socket::Type::kPull, kDataHighWaterMark, 1, &shell->submit_,
+                  &shell->submit_port_);
+  }
+  if (status.ok()) {
+    status = bind(Socket::Type::kPull, kDataHighWaterMark, 2, &shell->complete_,
+                  &shell->complete_port_);
+  }
+  if (!status.ok()) return status;
+  core.submit_port = shell->submit_port_;
+  core.complete_port = shell->complete_port_;
+  shell->core_ = std::make_unique<core::Broker>(core);
+  BrokerShell* self = shell.get();
+  shell->store_ = std::make_unique<MemoryStore>([self](uint64_t commit) {
+    const std::lock_guard lock(self->mutex_);
+    self->durable_ = std::max(self->durable_, commit);
+    self->wake_.Notify();
+  });
+  return shell;
+}
+
+void BrokerShell::Receive(Socket& socket, core::Channel channel) {
+  std::string route;
+  std::string frame;
+  for (int i = 0; i < kFramesPerTurn; ++i) {
+    const Socket::ReceiveResult result = socket.Receive(&route, &frame);
+    if (result == Socket::ReceiveResult::kNothing) return;
+    absl::Status error;
+    core::FrameIn in{channel, route, {}};
+    if (result == Socket::ReceiveResult::kMalformed) {
+      error = absl::InvalidArgumentError("malformed message: not one frame");
+    } else {
+      error = Decode(frame, &in.message);
+    }
+    if (error.ok()) {
+      inputs_.emplace_back(std::move(in));
+    } else {
+      inputs_.emplace_back(core::BadFrame{channel, route, std::move(error)});
+    }
+  }
+}
+
+void BrokerShell::Run() {
+  Socket* const sockets[] = {door_.get(), submit_.get(), complete_.get()};
+  while (!stopping_) {
+    const Duration wait = core_->NextDeadline() - ReadClock().mono;
+    if (inputs_.empty()) PollSockets(sockets, wake_.fd(), std::max(Duration(0), wait));
+    wake_.Clear();
+    {
+      const std::lock_guard lock(mutex_);
+      if (durable_ > durable_told_) {
+        durable_told_ = durable_;
+        inputs_.emplace_back(core::Durable{durable_});
+      }
+    }
+    // What says that jobs ended goes before what adds jobs.
+    Receive(*door_, core::Channel::kDoor);
+    Receive(*complete_, core::Channel::kComplete);
+    Receive(*submit_, core::Channel::kSubmit);
+    effects_.Clear();
+    core_->Step(ReadClock(), inputs_, &effects_);
+    inputs_.clear();
+    Carry();
+    AnswerSnapshots();
+  }
+}
+
+void BrokerShell::Carry() {
+  if (effects_.commit != 0) store_->Commit(effects_.commit, std::move(effects_.writes));
+  for (const core::Load& load : effects_.loads) store_->Load(load);
+  std::string frame;
+  for (core::Send& send : effects_.sends) {
+    frame.clear();
+    Encode(&send.message, &frame);
+    const Socket::SendResult result = door_->SendTo(send.route, frame);
+    if (result == Socket::SendResult::kSent) continue;
+    const auto reason = result == Socket::SendResult::kAgain
+                            ? core::SendFailed::Reason::kAgain
+                            : core::SendFailed::Reason::kUnreachable;
+    inputs_.emplace_back(core::SendFailed{reason, std::move(send)});
+  }
+  const MonoTime now = ReadClock().mono;
+  for (const LogEvent& event : effects_.logs) {
+    if (throttle_.Admit(event, now)) WriteLog(event);
+  }
+  if (now >= next_summaries_) {
+    for (const LogEvent& event : throttle_.TakeSummaries(now)) WriteLog(event);
+    next_summaries_ = now + seconds(1);
+  }
+}
+
+void BrokerShell::Stop() {
+  stopping_ = true;
+  wake_.Notify();
+}
+
+bool BrokerShell::Snapshot(wire::StatusReply* status) {
+  std::unique_lock lock(mutex_);
+  const uint64_t ticket = ++snapshots_wanted_;
+  wake_.Notify();
+  if (!answered_.wait_for(lock, seconds(2), [&] { return snapshots_made_ >= ticket; })) {
+    return false;
+  }
+  *status = snapshot_;
+  return true;
+}
+
+void BrokerShell::AnswerSnapshots() {
+  const std::lock_guard lock(mutex_);
+  if (snapshots_made_ == snapshots_wanted_) return;
+  snapshot_ = core_->Status();
+  snapshots_made_ = snapshots_wanted_;
+  answered_.notify_all();
+}
+
+}  // namespace whippletree

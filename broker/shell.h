@@ -1,0 +1,81 @@
+// The broker's shell: moves frames between sockets and the core, writes between the core and the
+// store, and decides nothing. One thread runs it; Stop and Snapshot may come from others.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "broker/core/broker.h"
+#include "broker/store/store.h"
+#include "common/log_throttle.h"
+#include "common/socket.h"
+
+namespace whippletree {
+
+class BrokerShell {
+ public:
+  struct Options {
+    std::string host = "127.0.0.1";
+    // 0: each port is chosen by the system. Else submit and complete get the next two.
+    uint32_t port = 7711;
+    core::Config core;
+  };
+
+  // Binds the sockets. Errors as Socket::Bind, naming the address.
+  static absl::StatusOr<std::unique_ptr<BrokerShell>> Start(Options options);
+
+  uint32_t door_port() const { return door_port_; }
+  uint32_t submit_port() const { return submit_port_; }
+  uint32_t complete_port() const { return complete_port_; }
+
+  // Until Stop().
+  void Run();
+  // Thread-safe and async-signal-safe.
+  void Stop();
+  // The status as the core has it now. False: the core did not answer within two seconds.
+  // Thread-safe.
+  bool Snapshot(wire::StatusReply* status);
+  // For the last words. REQUIRES: Run() has returned.
+  wire::StatusReply FinalStatus() const { return core_->Status(); }
+
+ private:
+  // Frames read from one socket before the next one has its turn.
+  static constexpr int kFramesPerTurn = 512;
+
+  BrokerShell() = default;
+  void Receive(Socket& socket, core::Channel channel);
+  void Carry();  // the effects of a step
+  void AnswerSnapshots();
+
+  SocketContext context_;
+  std::unique_ptr<Socket> door_;
+  std::unique_ptr<Socket> submit_;
+  std::unique_ptr<Socket> complete_;
+  uint32_t door_port_ = 0;
+  uint32_t submit_port_ = 0;
+  uint32_t complete_port_ = 0;
+  std::unique_ptr<core::Broker> core_;
+  LogThrottle throttle_;
+  MonoTime next_summaries_{};
+  std::vector<core::Input> inputs_;
+  core::Effects effects_;
+
+  WakeEvent wake_;
+  std::atomic<bool> stopping_{false};
+  std::mutex mutex_;
+  std::condition_variable answered_;
+  uint64_t durable_ = 0;           // of the store; guarded by mutex_
+  uint64_t durable_told_ = 0;
+  uint64_t snapshots_wanted_ = 0;  // guarded by mutex_
+  uint64_t snapshots_made_ = 0;    // guarded by mutex_
+  wire::StatusReply snapshot_;     // guarded by mutex_
+  std::unique_ptr<Store> store_;   // goes first: its thread calls back
+};
+
+}  // namespace whippletree

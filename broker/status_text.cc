@@ -1,0 +1,278 @@
+#include "broker/status_text.h"
+
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "common/printable.h"
+#include "common/utf8.h"
+
+namespace whippletree {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr size_t kQueueColumnsMax = 20;
+constexpr size_t kWorkerColumnsMax = 24;
+constexpr size_t kGateColumnsMax = 30;
+
+// What a peer calls itself, fit for a cell of a table.
+std::string Shown(std::string_view name, size_t columns_max) {
+  return Shorten(Printable(name), columns_max);
+}
+
+enum class Align { kLeft, kRight };
+
+struct Column {
+  std::string_view title;
+  Align align = Align::kRight;
+};
+
+// Columns as wide as their widest cell, two spaces apart, no space at the end of a line.
+class Table {
+ public:
+  explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {
+    for (const Column& column : columns_) widths_.push_back(column.title.size());
+  }
+
+  // REQUIRES: one cell for each column.
+  void Add(std::vector<std::string> cells) {
+    for (size_t i = 0; i < cells.size(); ++i) {
+      widths_[i] = std::max(widths_[i], CodePoints(cells[i]));
+    }
+    rows_.push_back(std::move(cells));
+  }
+
+  std::string ToString() const {
+    std::vector<std::string> titles;
+    for (const Column& column : columns_) titles.emplace_back(column.title);
+    std::string out;
+    AppendRow(titles, &out);
+    for (const auto& row : rows_) AppendRow(row, &out);
+    return out;
+  }
+
+ private:
+  void AppendRow(const std::vector<std::string>& cells, std::string* out) const {
+    std::string line;
+    for (size_t i = 0; i < cells.size(); ++i) {
+      if (i > 0) line += "  ";
+      const std::string padding(widths_[i] - CodePoints(cells[i]), ' ');
+      line += columns_[i].align == Align::kLeft ? cells[i] + padding : padding + cells[i];
+    }
+    line.resize(line.find_last_not_of(' ') + 1);
+    absl::StrAppend(out, line, "\n");
+  }
+
+  std::vector<Column> columns_;
+  std::vector<size_t> widths_;
+  std::vector<std::vector<std::string>> rows_;
+};
+
+// Exact up to 9,999,999, then like "12.35M".
+std::string Count(uint64_t n) {
+  constexpr std::pair<double, const char*> kUnits[] = {
+      {1e18, "E"}, {1e15, "P"}, {1e12, "T"}, {1e9, "G"}, {1e6, "M"}};
+  if (n < 10'000'000) return absl::StrCat(n);
+  for (const auto& [size, unit] : kUnits) {
+    if (n >= size) return absl::StrFormat("%.2f%s", n / size, unit);
+  }
+  return absl::StrCat(n);
+}
+
+std::string Rate(double per_second) {
+  if (!(per_second > 0)) return "0";
+  if (per_second < 99.95) return absl::StrFormat("%.1f", per_second);
+  if (per_second < 1e6) return absl::StrFormat("%.0f", per_second);
+  return absl::StrFormat("%.2fM", per_second / 1e6);
+}
+
+std::string Bytes(uint64_t n) {
+  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  size_t unit = 0;
+  double value = n;
+  for (; value >= 1024 && unit + 1 < std::size(kUnits); ++unit) value /= 1024;
+  return unit == 0 ? absl::StrCat(n, " B") : absl::StrFormat("%.1f %s", value, kUnits[unit]);
+}
+
+std::string ShortTime(uint64_t ns) {
+  if (ns == 0) return "-";
+  if (ns < 10'000) return absl::StrFormat("%.2f us", ns / 1e3);
+  if (ns < 1'000'000) return absl::StrFormat("%.0f us", ns / 1e3);
+  if (ns < 1'000'000'000) return absl::StrFormat("%.1f ms", ns / 1e6);
+  return absl::StrFormat("%.1f s", ns / 1e9);
+}
+
+std::string LongTime(uint64_t ms) {
+  const uint64_t s = ms / 1000;
+  if (s < 60) return absl::StrCat(s, " s");
+  if (s < 3600) return absl::StrFormat("%d min %02d s", s / 60, s % 60);
+  if (s < 86400) return absl::StrFormat("%d h %02d min", s / 3600, s / 60 % 60);
+  return absl::StrFormat("%d d %02d h", s / 86400, s / 3600 % 24);
+}
+
+std::string Plural(uint64_t n, const char* word) {
+  return absl::StrCat(n, " ", word, n == 1 ? "" : "s");
+}
+
+std::string Head(const wire::StatusReply& status) {
+  std::string out =
+      absl::StrCat(Shown(status.software(), 40), "   up ", LongTime(status.uptime_ms()),
+                   "   memory ", Bytes(status.memory_used_bytes()));
+  if (status.memory_limit_bytes() > 0) {
+    absl::StrAppend(&out, " of ", Bytes(status.memory_limit_bytes()));
+  }
+  const auto here =
+      std::count_if(status.workers().begin(), status.workers().end(),
+                    [](const wire::WorkerStatus& worker) { return worker.state() != "lost"; });
+  absl::StrAppend(&out, "   ", Plural(status.producers(), "producer"), ", ",
+                  Plural(here, "worker"));
+  if (status.insecure()) absl::StrAppend(&out, "   INSECURE: open to the network");
+  return out + "\n";
+}
+
+std::string Gate(const wire::QueueStatus& queue) {
+  std::string gate = queue.gate();
+  if (queue.full()) gate = gate.empty() ? "full" : absl::StrCat("full; ", gate);
+  return gate.empty() ? "-" : Shown(gate, kGateColumnsMax);
+}
+
+std::string QueueTable(const wire::StatusReply& status) {
+  Table table({{"QUEUE", Align::kLeft},
+               {"ACCEPTED"},
+               {"WAITING"},
+               {"LEASED"},
+               {"COMPLETED"},
+               {"DEAD"},
+               {"CANCELLED"},
+               {"EXPIRED"},
+               {"RETRIES"},
+               {"IN/S"},
+               {"OUT/S"},
+               {"GATE", Align::kLeft}});
+  for (const wire::QueueStatus& queue : status.queues()) {
+    table.Add({Shown(queue.name(), kQueueColumnsMax), Count(queue.accepted()),
+               Count(queue.waiting()), Count(queue.leased()), Count(queue.completed()),
+               Count(queue.dead()), Count(queue.cancelled()), Count(queue.expired()),
+               Count(queue.retries()), Rate(queue.accepted_per_second()),
+               Rate(queue.ended_per_second()), Gate(queue)});
+  }
+  return table.ToString();
+}
+
+// One row for each queue of a worker; what concerns the whole worker is in the first of them.
+std::string WorkerTable(const wire::StatusReply& status) {
+  Table table({{"WORKER", Align::kLeft},
+               {"STATE", Align::kLeft},
+               {"SLOTS"},
+               {"COMPLETED"},
+               {"FAILED"},
+               {"SILENT"},
+               {"QUEUE", Align::kLeft},
+               {"LEASED"},
+               {"CREDIT"},
+               {"SERVICE TIME"}});
+  for (const wire::WorkerStatus& worker : status.workers()) {
+    std::vector<std::string> row = {Shown(worker.name(), kWorkerColumnsMax),
+                                    Shown(worker.state(), 10),
+                                    Count(worker.slots()),
+                                    Count(worker.completed()),
+                                    Count(worker.failed()),
+                                    absl::StrFormat("%.1f s", worker.silent_ms() / 1e3)};
+    if (worker.queues().empty()) {
+      row.insert(row.end(), {"-", Count(worker.leased()), "-", "-"});
+      table.Add(std::move(row));
+      continue;
+    }
+    for (const wire::WorkerQueueStatus& queue : worker.queues()) {
+      row.insert(row.end(), {Shown(queue.name(), kQueueColumnsMax), Count(queue.leased()),
+                             Count(queue.credit()), ShortTime(queue.service_time_ns())});
+      table.Add(std::move(row));
+      row.assign(6, "");
+    }
+  }
+  return table.ToString();
+}
+
+Json ToJson(const google::protobuf::Message& message);
+
+// Element `index` of a repeated field, or the field itself if `index` is -1.
+Json FieldToJson(const google::protobuf::Message& message,
+                 const google::protobuf::FieldDescriptor& field, int index) {
+  using Field = google::protobuf::FieldDescriptor;
+  const google::protobuf::Reflection& in = *message.GetReflection();
+  const bool one = index < 0;
+  switch (field.cpp_type()) {
+    case Field::CPPTYPE_BOOL:
+      return one ? in.GetBool(message, &field) : in.GetRepeatedBool(message, &field, index);
+    case Field::CPPTYPE_UINT32:
+      return one ? in.GetUInt32(message, &field) : in.GetRepeatedUInt32(message, &field, index);
+    case Field::CPPTYPE_UINT64:
+      return one ? in.GetUInt64(message, &field) : in.GetRepeatedUInt64(message, &field, index);
+    case Field::CPPTYPE_DOUBLE:
+      return one ? in.GetDouble(message, &field) : in.GetRepeatedDouble(message, &field, index);
+    case Field::CPPTYPE_STRING:
+      return one ? in.GetString(message, &field) : in.GetRepeatedString(message, &field, index);
+    case Field::CPPTYPE_MESSAGE:
+      return ToJson(one ? in.GetMessage(message, &field)
+                        : in.GetRepeatedMessage(message, &field, index));
+    default:
+      return nullptr;  // no other type is in a status; a test looks at every field
+  }
+}
+
+Json ToJson(const google::protobuf::Message& message) {
+  const google::protobuf::Descriptor& type = *message.GetDescriptor();
+  Json out = Json::object();
+  for (int i = 0; i < type.field_count(); ++i) {
+    const google::protobuf::FieldDescriptor& field = *type.field(i);
+    if (!field.is_repeated()) {
+      out[field.name()] = FieldToJson(message, field, -1);
+      continue;
+    }
+    Json list = Json::array();
+    const int size = message.GetReflection()->FieldSize(message, &field);
+    for (int k = 0; k < size; ++k) list.push_back(FieldToJson(message, field, k));
+    out[field.name()] = std::move(list);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string StatusText(const wire::StatusReply& status) {
+  std::string out = Head(status) + "\n";
+  if (status.queues().empty()) {
+    out +=
+        "No queues yet: a queue begins with its first job or worker, for example\n"
+        "  echo hello | whippletree-producer submit --queue demo\n";
+  } else {
+    out += QueueTable(status);
+  }
+  out += "\n";
+  if (status.workers().empty()) {
+    out +=
+        "No workers: start one, for example\n"
+        "  whippletree-worker --queue demo --handler upper\n";
+  } else {
+    out += WorkerTable(status);
+  }
+  return out;
+}
+
+std::string StatusJson(const wire::StatusReply& status) {
+  Json out = ToJson(status);
+  Json counters = Json::object();
+  for (const wire::Counter& counter : status.counters()) {
+    counters[counter.name()] = counter.value();
+  }
+  out["counters"] = std::move(counters);
+  return out.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace whippletree

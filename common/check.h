@@ -1,0 +1,20 @@
+// CHECK: broken internal state ends the process, in every build. Never for remote input.
+#pragma once
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace whippletree {
+
+[[noreturn]] inline void CheckFailed(const char* condition, const char* file, int line) {
+  std::fprintf(stderr, "%s:%d: CHECK failed: %s\n", file, line, condition);
+  std::abort();
+}
+
+}  // namespace whippletree
+
+#define WT_CHECK(condition)                                               \
+  do {                                                                    \
+    if (!(condition)) [[unlikely]]                                        \
+      ::whippletree::CheckFailed(#condition, __FILE__, __LINE__);         \
+  } while (false)

@@ -1,0 +1,237 @@
+// The second half of common/cli.h: --help as a manual, and errors in one line.
+#include <absl/strings/ascii.h>
+#include <absl/strings/match.h>
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
+#include <absl/strings/str_replace.h>
+#include <absl/strings/str_split.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdlib>
+#include <iostream>
+#include <memory>
+#include <numeric>
+
+#include "common/cli.h"
+#include "common/printable.h"
+#include "common/version.h"
+
+namespace whippletree {
+namespace {
+
+constexpr size_t kHelpWidth = 80;
+constexpr size_t kHelpIndent = 28;  // where descriptions begin
+
+// `text` in lines of at most kHelpWidth columns, all but the first indented. A column is a byte.
+std::string Wrapped(const std::string& text, size_t indent) {
+  std::string out;
+  size_t column = indent;
+  for (const auto& word : absl::StrSplit(text, ' ', absl::SkipEmpty())) {
+    if (column > indent && column + 1 + word.size() > kHelpWidth) {
+      out += "\n" + std::string(indent, ' ');
+      column = indent;
+    }
+    if (column > indent) out += ' ', ++column;
+    out.append(word.data(), word.size());
+    column += word.size();
+  }
+  return out;
+}
+
+std::string Entry(const std::string& name, const std::string& description) {
+  std::string out = "  " + name;
+  out += out.size() + 2 <= kHelpIndent ? std::string(kHelpIndent - out.size(), ' ')
+                                       : "\n" + std::string(kHelpIndent, ' ');
+  return out + Wrapped(description, kHelpIndent) + "\n";
+}
+
+// Lays --help out itself, because CLI11's own layout differs between its versions.
+class ManualFormatter : public CLI::Formatter {
+ public:
+  std::string make_help(const CLI::App* app, std::string name,
+                        CLI::AppFormatMode /*mode*/) const override {
+    const auto commands = app->get_subcommands([](const CLI::App*) { return true; });
+    std::string out = app->get_description() + "\n\nUsage: " + name + " [OPTIONS]";
+    for (const CLI::Option* option : app->get_options()) {
+      if (option->get_positional()) out += " " + make_option_usage(option);
+    }
+    out += commands.empty() ? "\n" : " COMMAND\n";
+    if (!commands.empty()) out += "\nCommands:\n";
+    for (const CLI::App* command : commands) {
+      const std::string description = command->get_description();
+      out += Entry(command->get_name(), description.substr(0, description.find('\n')));
+    }
+    for (const std::string& group : app->get_groups()) out += Group(app, group);
+    if (!commands.empty()) {
+      out += "\n`" + name + " COMMAND --help` says more about a command.\n";
+    }
+    if (!app->get_footer().empty()) out += "\n" + app->get_footer() + "\n";
+    return out + "\n" + ExitCodesHelp();
+  }
+
+ private:
+  static std::string Group(const CLI::App* app, const std::string& group) {
+    std::string out;
+    for (const CLI::Option* option : app->get_options()) {
+      if (option->get_group() == group && !group.empty()) out += OptionEntry(option);
+    }
+    return out.empty() ? out : "\n" + group + ":\n" + out;
+  }
+
+  static std::string OptionEntry(const CLI::Option* option) {
+    const bool positional = option->get_positional();
+    std::string name = positional ? option->get_name(true) : option->get_name(false, true);
+    name = absl::StrReplaceAll(name, {{",", ", "}});
+    if (!positional && option->get_type_size() != 0) name += " " + option->get_type_name();
+    std::string description = option->get_description();
+    if (option->get_required()) description += " (required)";
+    if (!option->get_default_str().empty()) {
+      description += " (default: " + option->get_default_str() + ")";
+    }
+    if (!option->get_envname().empty()) description += " [" + option->get_envname() + "]";
+    return Entry(name, description);
+  }
+};
+
+void Prepare(CLI::App* app) {
+  app->formatter(std::make_shared<ManualFormatter>());
+  for (CLI::Option* option : app->get_options()) {
+    if (!option->get_configurable() || option->get_lnames().empty()) continue;
+    if (!option->get_envname().empty()) continue;
+    std::string name = "WHIPPLETREE_" + absl::AsciiStrToUpper(option->get_lnames()[0]);
+    std::replace(name.begin(), name.end(), '-', '_');
+    option->envname(name);
+  }
+  for (CLI::App* command : app->get_subcommands([](const CLI::App*) { return true; })) {
+    Prepare(command);
+  }
+}
+
+// The command that was given, or the program.
+const CLI::App* Innermost(const CLI::App* app) {
+  const auto commands = app->get_subcommands();
+  return commands.empty() ? app : Innermost(commands.back());
+}
+
+std::string FullName(const CLI::App* app) {
+  const CLI::App* parent = app->get_parent();
+  return parent == nullptr ? app->get_name() : FullName(parent) + " " + app->get_name();
+}
+
+// Levenshtein's distance.
+size_t Distance(const std::string& a, const std::string& b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 0; i < a.size(); ++i) {
+    size_t diagonal = row[0]++;
+    for (size_t j = 0; j < b.size(); ++j) {
+      const size_t substituted = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({substituted, row[j] + 1, row[j + 1] + 1});
+    }
+  }
+  return row.back();
+}
+
+std::string UnknownArgument(const CLI::App* app, const std::string& argument) {
+  if (argument.size() < 2 || argument[0] != '-') return "unexpected argument " + Quoted(argument);
+  const std::string flag = argument.substr(0, argument.find('='));
+  std::string near;
+  size_t distance_min = std::min<size_t>(4, flag.size() / 2);
+  for (const CLI::Option* option : app->get_options()) {
+    for (const std::string& name : option->get_lnames()) {
+      const size_t distance = Distance(flag, "--" + name);
+      if (distance < distance_min) distance_min = distance, near = "--" + name;
+    }
+  }
+  return "unknown flag " + flag + (near.empty() ? "" : ", did you mean " + near + "?");
+}
+
+// Says where a wrong value comes from if the command line does not show it.
+std::string EnvironmentNote(const CLI::App* app, const std::string& message,
+                            const std::vector<std::string>& args) {
+  for (const CLI::Option* option : app->get_options()) {
+    const std::string name = option->get_name(false, false);
+    const std::string variable = option->get_envname();
+    if (variable.empty() || !absl::StartsWith(message, name + ":")) continue;
+    const bool given = std::any_of(args.begin(), args.end(), [&](const std::string& arg) {
+      return arg == name || absl::StartsWith(arg, name + "=");
+    });
+    if (!given && std::getenv(variable.c_str()) != nullptr) return " (from " + variable + ")";
+  }
+  return "";
+}
+
+std::string Reworded(const CLI::App* app, const CLI::ParseError& error) {
+  const std::string message = error.what();
+  const size_t colon = message.find(": ");
+  const std::string subject = message.substr(0, colon);
+  const std::string name = error.get_name();
+  if (name == "RequiredError" && absl::StartsWith(message, "A subcommand")) {
+    std::vector<std::string> names;
+    for (const CLI::App* command : app->get_subcommands([](const CLI::App*) { return true; })) {
+      names.push_back(command->get_name());
+    }
+    return "a command is required: " + absl::StrJoin(names, " or ");
+  }
+  if (name == "ArgumentMismatch" && colon != std::string::npos) {
+    if (absl::EndsWith(message, "missing")) return subject + " needs a value";
+    if (absl::StrContains(message, "At Most 1")) return subject + " was given more than once";
+  }
+  if (name == "ConversionError" && subject == "Could not convert") {
+    const size_t equals = message.find(" = ");
+    if (equals != std::string::npos) {
+      return message.substr(colon + 2, equals - colon - 2) + ": cannot be " +
+             Quoted(message.substr(equals + 3));
+    }
+  }
+  if (name == "ExcludesError") {
+    const size_t verb = message.find(" excludes ");
+    if (verb != std::string::npos) {
+      return message.substr(0, verb) + " cannot be given together with " +
+             message.substr(verb + sizeof(" excludes ") - 1);
+    }
+  }
+  return message;
+}
+
+}  // namespace
+
+std::optional<int> ParseCommandLine(CLI::App* app, std::vector<std::string> args) {
+  if (app->get_version_ptr() == nullptr) {
+    app->set_version_flag("--version", app->get_name() + " " + kVersion,
+                          "Print the version and exit");
+  }
+  Prepare(app);
+  try {
+    // CLI11 takes them from the back.
+    app->parse(std::vector<std::string>(args.rbegin(), args.rend()));
+    return std::nullopt;
+  } catch (const CLI::CallForVersion& version) {
+    std::cout << version.what() << std::endl;
+    return kExitOk;
+  } catch (const CLI::Success&) {
+    std::cout << app->help() << std::flush;
+    return kExitOk;
+  } catch (const CLI::ParseError& error) {
+    const CLI::App* innermost = Innermost(app);
+    const std::vector<std::string> unknown = app->remaining(true);
+    std::string message;
+    // CLI11 reports what is missing first, which misleads when a flag is misspelt.
+    const bool is_extra = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr;
+    if (!unknown.empty() && (is_extra || absl::StartsWith(unknown[0], "-"))) {
+      message = UnknownArgument(innermost, unknown[0]);
+    } else {
+      message = Reworded(app, error) + EnvironmentNote(innermost, error.what(), args);
+    }
+    PrintError(app->get_name(), message + " (see " + FullName(innermost) + " --help)");
+    return kExitUsage;
+  }
+}
+
+std::optional<int> ParseCommandLine(CLI::App* app, int argc, char** argv) {
+  return ParseCommandLine(app, std::vector<std::string>(argv + std::min(argc, 1), argv + argc));
+}
+
+}  // namespace whippletree

@@ -1,0 +1,20 @@
+#include "common/clock.h"
+
+#include <time.h>
+
+namespace whippletree {
+namespace {
+
+Duration Read(clockid_t id) {
+  timespec ts;
+  clock_gettime(id, &ts);
+  return seconds(ts.tv_sec) + std::chrono::nanoseconds(ts.tv_nsec);
+}
+
+}  // namespace
+
+Instant ReadClock() {
+  return {MonoTime(Read(CLOCK_MONOTONIC)), WallTime(Read(CLOCK_REALTIME))};
+}
+
+}  // namespace whippletree

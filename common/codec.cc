@@ -1,0 +1,127 @@
+#include "common/codec.h"
+
+#include <algorithm>
+#include <cctype>
+#include <limits>
+
+#include "common/run.h"
+#include "common/version.h"
+
+namespace whippletree {
+namespace {
+
+// Numbers of jobs and ordinals stay far from overflow.
+constexpr uint64_t kNumberMax = uint64_t{1} << 60;
+
+absl::Status Broken(std::string_view what) {
+  return absl::InvalidArgumentError("malformed message: " + std::string(what));
+}
+
+absl::Status CheckItem(const wire::ReportItem& item) {
+  if (item.count() == 0 || item.count() > kJobsPerRunMax || item.first() > kJobsPerRunMax) {
+    return Broken("report item with a bad range");
+  }
+  if (item.kind() == wire::ReportItem::COMPLETED &&
+      (!IsValidRun(item.results()) ||
+       static_cast<uint32_t>(item.results().sizes_size()) != item.count())) {
+    return Broken("results do not fit their range");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckOutcome(const wire::OutcomeRange& range) {
+  if (range.first() == 0 || range.first() > kNumberMax || range.count() == 0 ||
+      range.count() > kNumberMax) {
+    return Broken("outcome with a bad range");
+  }
+  if (range.kind() == wire::OutcomeRange::COMPLETED &&
+      (!IsValidRun(range.results()) ||
+       static_cast<uint64_t>(range.results().sizes_size()) != range.count())) {
+    return Broken("results do not fit their range");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckDelivery(const wire::Delivery& delivery) {
+  if (delivery.token() == 0) return absl::OkStatus();
+  if (!IsValidRun(delivery.run())) return Broken("sizes and block of a run disagree");
+  if (delivery.indexes_size() != 0 && delivery.indexes_size() != delivery.run().sizes_size()) {
+    return Broken("indexes do not fit their run");
+  }
+  if (delivery.started() > static_cast<uint32_t>(delivery.run().sizes_size())) {
+    return Broken("more jobs started than delivered");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckBody(const wire::Envelope& e) {
+  absl::Status status;
+  switch (e.body_case()) {
+    case wire::Envelope::kSubmit:
+      if (e.submit().first() == 0 || e.submit().first() > kNumberMax) {
+        return Broken("job number out of range");
+      }
+      if (!IsValidRun(e.submit().run())) return Broken("sizes and block of a run disagree");
+      return status;
+    case wire::Envelope::kCancel:
+      if (e.cancel().firsts_size() != e.cancel().counts_size()) return Broken("ranges of a cancel");
+      for (int i = 0; i < e.cancel().firsts_size(); ++i) {
+        if (e.cancel().firsts(i) > kNumberMax || e.cancel().counts(i) > kNumberMax) {
+          return Broken("ranges of a cancel");
+        }
+      }
+      return status;
+    case wire::Envelope::kReport:
+      for (const auto& item : e.report().items()) {
+        if (status = CheckItem(item); !status.ok()) return status;
+      }
+      return status;
+    case wire::Envelope::kOutcomes:
+      for (const auto& range : e.outcomes().ranges()) {
+        if (status = CheckOutcome(range); !status.ok()) return status;
+      }
+      return status;
+    case wire::Envelope::kDeliveries:
+      for (const auto& delivery : e.deliveries().deliveries()) {
+        if (status = CheckDelivery(delivery); !status.ok()) return status;
+      }
+      return status;
+    case wire::Envelope::BODY_NOT_SET:
+      return Broken("no body, or one that this version does not know");
+    default:
+      return status;
+  }
+}
+
+}  // namespace
+
+void Encode(wire::Envelope* envelope, std::string* frame) {
+  envelope->set_version(kProtocolVersion);
+  envelope->AppendToString(frame);
+}
+
+absl::Status Decode(std::string_view frame, wire::Envelope* envelope) {
+  if (frame.size() > static_cast<size_t>(std::numeric_limits<int>::max()) ||
+      !envelope->ParseFromArray(frame.data(), static_cast<int>(frame.size()))) {
+    return Broken("not an envelope of whippletree.wire");
+  }
+  if (envelope->version() == 0) return Broken("not an envelope of whippletree.wire");
+  if (envelope->version() != kProtocolVersion) {
+    return absl::FailedPreconditionError(
+        "protocol version " + std::to_string(envelope->version()) + " is not supported; " +
+        kSoftware + " speaks version " + std::to_string(kProtocolVersion));
+  }
+  return CheckBody(*envelope);
+}
+
+std::string QueueNameError(std::string_view name) {
+  const bool good = !name.empty() && name.size() <= 128 &&
+                    std::all_of(name.begin(), name.end(), [](unsigned char c) {
+                      return std::isalnum(c) || c == '.' || c == '_' || c == '-' || c == ':' ||
+                             c == '/';
+                    });
+  if (good) return "";
+  return "a queue's name has 1 to 128 of the characters A-Z a-z 0-9 . _ - : /";
+}
+
+}  // namespace whippletree

@@ -1,0 +1,25 @@
+// Envelopes to bytes and back. Everything that arrives is checked here before anyone trusts it.
+#pragma once
+
+#include <absl/status/status.h>
+
+#include <string>
+#include <string_view>
+
+#include "wire.pb.h"
+
+namespace whippletree {
+
+// Sets the version, and appends the bytes of `envelope` to `frame`.
+void Encode(wire::Envelope* envelope, std::string* frame);
+
+// INVALID_ARGUMENT: these bytes are no envelope, or one with a broken part (a run whose sizes and
+// block disagree, a range of nothing).
+// FAILED_PRECONDITION: another version of the protocol.
+// `envelope` is then unspecified.
+absl::Status Decode(std::string_view frame, wire::Envelope* envelope);
+
+// "" or what is wrong with a queue's name: 1 to 128 of the characters A–Z a–z 0–9 . _ - : /
+std::string QueueNameError(std::string_view name);
+
+}  // namespace whippletree

@@ -1,0 +1,30 @@
+#include "common/identity.h"
+
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "common/check.h"
+
+namespace whippletree {
+
+uint64_t RandomNumber() {
+  uint64_t number = 0;
+  WT_CHECK(getrandom(&number, sizeof number, 0) == sizeof number);
+  return number;
+}
+
+std::string UniqueName(const std::string& prefix) {
+  std::string name = prefix;
+  if (name.empty()) {
+    char host[64] = "host";
+    gethostname(host, sizeof host - 1);
+    name = std::string(host) + "-" + std::to_string(getpid());
+  }
+  char suffix[16];
+  std::snprintf(suffix, sizeof suffix, "-%08x", static_cast<unsigned>(RandomNumber()));
+  return name.substr(0, 100) + suffix;
+}
+
+}  // namespace whippletree

@@ -1,0 +1,57 @@
+#include "common/run.h"
+
+#include <limits>
+
+namespace whippletree {
+
+RunData::RunData(wire::Run* run) {
+  WT_CHECK(IsValidRun(*run));
+  block_ = std::move(*run->mutable_block());
+  count_ = static_cast<uint32_t>(run->sizes_size());
+  size_ = run->sizes(0);
+  bool uniform = true;
+  for (uint32_t size : run->sizes()) uniform = uniform && size == size_;
+  if (uniform) return;
+  ends_.reserve(count_);
+  uint32_t end = 0;
+  for (uint32_t size : run->sizes()) ends_.push_back(end += size);
+}
+
+void RunData::Append(std::string_view payload) {
+  if (count_ == 0) {
+    size_ = static_cast<uint32_t>(payload.size());
+  } else if (ends_.empty() && payload.size() != size_) {
+    ends_.reserve(count_ + 1);
+    for (uint32_t i = 1; i <= count_; ++i) ends_.push_back(size_ * i);
+  }
+  block_.append(payload);
+  ++count_;
+  if (!ends_.empty()) ends_.push_back(static_cast<uint32_t>(block_.size()));
+}
+
+void RunData::Append(const RunData& other, uint32_t begin, uint32_t end) {
+  for (uint32_t i = begin; i < end; ++i) Append(other.payload(i));
+}
+
+void RunData::CopyTo(uint32_t begin, uint32_t end, wire::Run* run) const {
+  run->mutable_block()->append(block(begin, end));
+  for (uint32_t i = begin; i < end; ++i) {
+    run->add_sizes(static_cast<uint32_t>(offset(i + 1) - offset(i)));
+  }
+}
+
+bool IsValidRun(const wire::Run& run) {
+  if (run.sizes_size() < 1 || static_cast<uint32_t>(run.sizes_size()) > kJobsPerRunMax) {
+    return false;
+  }
+  uint64_t sum = 0;
+  for (uint32_t size : run.sizes()) sum += size;
+  return sum == run.block().size() && sum <= std::numeric_limits<uint32_t>::max();
+}
+
+void AppendToRun(std::string_view payload, wire::Run* run) {
+  run->add_sizes(static_cast<uint32_t>(payload.size()));
+  run->mutable_block()->append(payload);
+}
+
+}  // namespace whippletree

@@ -1,0 +1,57 @@
+// What the sessions of producers and workers have in common: saying hello until there is a
+// welcome, heartbeats, and noticing that the broker is gone. No I/O, no clock.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "common/prng.h"
+#include "common/time.h"
+#include "wire.pb.h"
+
+namespace whippletree {
+
+class SessionLink {
+ public:
+  static constexpr Duration kHelloRetryMin = milliseconds(500);
+  static constexpr Duration kHelloRetryMax = seconds(5);
+  // After a broker's restart thousands come back: not all in the same instant.
+  static constexpr Duration kHelloJitter = milliseconds(50);
+
+  explicit SessionLink(uint64_t seed) : prng_(seed) {}
+
+  enum class Action { kNone, kHello, kHeartbeat };
+  // What is to be sent now, if anything. To be called until it says kNone.
+  Action Poll(MonoTime now);
+  MonoTime NextDeadline() const { return next_; }
+
+  bool connected() const { return session_ != 0; }
+  uint64_t session() const { return session_; }
+  // Of the last welcome; 0: none yet.
+  uint64_t broker_start() const { return broker_start_; }
+  // Number for the hello that is being sent.
+  uint64_t NextAttempt() { return ++attempt_; }
+
+  // False: an old welcome that came late. Else the session is the new one.
+  bool OnWelcome(MonoTime now, const wire::Welcome& welcome);
+  // Something of this session came from the broker.
+  void OnHeard(MonoTime now) { heard_ = now; }
+  // The broker does not know us.
+  void OnSayHello(MonoTime now);
+  // The broker was silent for too long since the last call.
+  bool TakeLost() { return std::exchange(lost_, false); }
+
+ private:
+  Prng prng_;
+  uint64_t session_ = 0;
+  uint64_t broker_start_ = 0;
+  uint64_t attempt_ = 0;
+  Duration heartbeat_interval_{};
+  Duration silence_max_{};
+  Duration retry_ = kHelloRetryMin;
+  MonoTime heard_{};
+  MonoTime next_{};  // hello or heartbeat
+  bool lost_ = false;
+};
+
+}  // namespace whippletree

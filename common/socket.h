@@ -1,0 +1,90 @@
+// ZeroMQ as the shells need it. Nothing else includes zmq.
+//
+// A message is one frame (at a ROUTER: the routing id, then one frame). Messages of another shape
+// are received as malformed. A socket belongs to one thread.
+#pragma once
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "common/time.h"
+
+namespace whippletree {
+
+class SocketContext {
+ public:
+  // `io_threads`: of libzmq.
+  explicit SocketContext(int io_threads = 1);
+  ~SocketContext();
+  SocketContext(const SocketContext&) = delete;
+  SocketContext& operator=(const SocketContext&) = delete;
+
+ private:
+  friend class Socket;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+class Socket {
+ public:
+  enum class Type { kRouter, kDealer, kPush, kPull };
+  struct Options {
+    int64_t message_bytes_max = -1;
+    // Messages per peer. 0: no bound, for senders that keep to their credit.
+    int high_water_mark = 0;
+    // What of unsent messages survives Close().
+    Duration linger{0};
+  };
+
+  Socket(SocketContext& context, Type type, const Options& options);
+  ~Socket();
+  Socket(Socket&&) noexcept;
+  Socket& operator=(Socket&&) noexcept;
+
+  // Port 0 lets the system choose. Returns the port. ALREADY_EXISTS: the port is in use;
+  // INVALID_ARGUMENT: no such address here; PERMISSION_DENIED.
+  absl::StatusOr<uint32_t> Bind(const std::string& host, uint32_t port);
+  absl::Status Connect(const std::string& host, uint32_t port);
+
+  enum class SendResult { kSent, kAgain, kUnreachable };
+  // Never blocks. kSent: queued.
+  SendResult Send(const std::string& frame);
+  SendResult SendTo(const std::string& route, const std::string& frame);
+
+  enum class ReceiveResult { kMessage, kNothing, kMalformed };
+  // Never blocks. `route` is set at a ROUTER, also of a malformed message.
+  ReceiveResult Receive(std::string* route, std::string* frame);
+
+ private:
+  friend void PollSockets(std::span<Socket* const>, int, Duration);
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Blocks until one of the sockets has something to receive, `wake_fd` (−1: none) is readable, or
+// `timeout` has passed (negative: never). Null sockets are skipped.
+void PollSockets(std::span<Socket* const> sockets, int wake_fd, Duration timeout);
+
+// Lets another thread, or a signal handler, end PollSockets.
+class WakeEvent {
+ public:
+  WakeEvent();
+  ~WakeEvent();
+  WakeEvent(const WakeEvent&) = delete;
+  WakeEvent& operator=(const WakeEvent&) = delete;
+
+  int fd() const { return fd_; }
+  // Thread-safe and async-signal-safe.
+  void Notify() const;
+  void Clear() const;
+
+ private:
+  int fd_;
+};
+
+}  // namespace whippletree

@@ -1,0 +1,54 @@
+#include "common/utf8.h"
+
+#include <cstdint>
+
+namespace whippletree {
+namespace {
+
+bool IsContinuation(char c) { return (static_cast<uint8_t>(c) & 0xc0) == 0x80; }
+
+// Length of the sequence at the front of `bytes`; 0 if it is not valid. The ranges are those of
+// the Unicode standard, table 3-7.
+// REQUIRES: !bytes.empty().
+size_t SequenceLength(std::string_view bytes) {
+  const auto at = [&](size_t i) { return static_cast<uint8_t>(bytes[i]); };
+  const uint8_t lead = at(0);
+  if (lead < 0x80) return 1;
+  if (lead < 0xc2 || lead > 0xf4) return 0;
+  const size_t length = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+  if (bytes.size() < length) return 0;
+  const uint8_t second_min = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
+  const uint8_t second_max = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+  if (at(1) < second_min || at(1) > second_max) return 0;
+  for (size_t i = 2; i < length; ++i) {
+    if (!IsContinuation(bytes[i])) return 0;
+  }
+  return length;
+}
+
+}  // namespace
+
+bool IsUtf8(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const size_t length = SequenceLength(bytes);
+    if (length == 0) return false;
+    bytes.remove_prefix(length);
+  }
+  return true;
+}
+
+size_t CodePoints(std::string_view utf8) {
+  size_t count = 0;
+  for (const char c : utf8) count += !IsContinuation(c);
+  return count;
+}
+
+std::string Shorten(std::string_view utf8, size_t columns) {
+  if (CodePoints(utf8) <= columns) return std::string(utf8);
+  if (columns == 0) return "";
+  size_t end = 0;
+  for (size_t kept = 0; kept < columns; ++end) kept += !IsContinuation(utf8[end]);
+  return std::string(utf8.substr(0, end - 1)) + "…";
+}
+
+}  // namespace whippletree

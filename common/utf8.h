@@ -1,0 +1,19 @@
+// UTF-8: what is, and how wide it is. Pure functions.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace whippletree {
+
+// Whether `bytes` is valid UTF-8 (no overlong forms, no surrogates, nothing above U+10FFFF).
+bool IsUtf8(std::string_view bytes);
+
+// Code points of valid UTF-8: the columns that it takes, wide and combining characters aside.
+size_t CodePoints(std::string_view utf8);
+
+// `utf8` if it has at most `columns` code points, else its begin and "…", `columns` in all.
+std::string Shorten(std::string_view utf8, size_t columns);
+
+}  // namespace whippletree

@@ -1,0 +1,220 @@
+#include "producer/job_reader.h"
+
+#include <absl/status/statusor.h>
+#include <absl/strings/str_cat.h>
+
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "common/cli.h"
+#include "common/printable.h"
+
+namespace whippletree {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr char kExpected[] = "expected an object such as {\"payload\": \"text\"}";
+
+// What JSON may add around a payload, and in it: each byte can be written as \u00XX.
+constexpr uint64_t kJsonBytesPerByte = 6;
+constexpr uint64_t kJsonBytesExtra = 16 << 10;
+
+size_t LineBytesMax(const JobReader::Options& options) {
+  return options.format == InputFormat::kJsonLines
+             ? options.payload_bytes_max * kJsonBytesPerByte + kJsonBytesExtra
+             : options.payload_bytes_max;
+}
+
+std::string TooLarge(uint64_t bytes, uint64_t bytes_max) {
+  return absl::StrCat("the payload has ", bytes, " bytes, the broker takes at most ", bytes_max,
+                      ": split it, or pass a reference to the data instead");
+}
+
+// Takes one job from the parser's events, so that no document is built and what does not belong
+// into a job is refused where it begins, however much of it follows.
+class JobSax : public nlohmann::json_sax<Json> {
+ public:
+  explicit JobSax(const JobOptions& defaults) : options(defaults) {}
+
+  std::string payload;
+  JobOptions options;
+  std::string error;  // why the parser was stopped
+
+  bool null() override { return Other("null"); }
+  bool boolean(bool) override { return Other("a boolean"); }
+  bool number_integer(number_integer_t) override { return Number(0); }  // negative
+  bool number_unsigned(number_unsigned_t value) override { return Number(value); }
+  bool number_float(number_float_t, const string_t&) override { return Number(0); }
+  bool binary(binary_t&) override { return Other("binary data"); }
+  bool start_array(size_t) override { return Other("an array"); }
+  bool end_array() override { return true; }
+
+  bool start_object(size_t) override {
+    if (in_object_) return Other("an object");
+    in_object_ = true;
+    return true;
+  }
+
+  bool key(string_t& name) override {
+    for (size_t i = 0; i < std::size(kFields); ++i) {
+      if (name != kFields[i].name) continue;
+      if (seen_[i]) return Stop(absl::StrCat("\"", name, "\" is there twice"));
+      seen_[i] = true;
+      field_ = &kFields[i];
+      return true;
+    }
+    return Stop(absl::StrCat("unknown field ", Quoted(name, 40),
+                             ": expected payload, key, timeout or max_attempts"));
+  }
+
+  bool string(string_t& value) override {
+    if (field_ == &kFields[kPayload]) {
+      payload = std::move(value);
+    } else if (field_ == &kFields[kKey]) {
+      options.key = std::move(value);
+    } else if (field_ == &kFields[kTimeout]) {
+      const absl::StatusOr<Duration> timeout = ParseDuration(value);
+      if (!timeout.ok() || *timeout < kTimeoutMin || *timeout > kTimeoutMax) {
+        return Other(Quoted(value, 40));
+      }
+      options.timeout = *timeout;
+    } else {
+      return Other("a string");
+    }
+    return true;
+  }
+
+  bool end_object() override { return seen_[kPayload] || Stop("the field \"payload\" is missing"); }
+
+  bool parse_error(size_t position, const std::string&, const Json::exception&) override {
+    return Stop(absl::StrCat("not valid JSON at column ", position, ": ", kExpected));
+  }
+
+ private:
+  struct Field {
+    std::string_view name;
+    std::string_view expected;
+  };
+  enum { kPayload, kKey, kTimeout, kMaxAttempts };
+  static constexpr Field kFields[] = {
+      {"payload", "a string (quote it if it is JSON itself)"},
+      {"key", "a string"},
+      {"timeout", "a string such as \"5s\", from \"1ms\" to \"1000h\""},
+      {"max_attempts", "a whole number, at least 1"},
+  };
+
+  bool Number(uint64_t value) {
+    if (field_ != &kFields[kMaxAttempts]) return Other("a number");
+    if (value == 0 || value > std::numeric_limits<uint32_t>::max()) return Other("another number");
+    options.max_attempts = static_cast<uint32_t>(value);
+    return true;
+  }
+
+  // A value that does not fit its place.
+  bool Other(std::string_view found) {
+    if (!in_object_) return Stop(absl::StrCat(kExpected, ", found ", std::string(found)));
+    return Stop(absl::StrCat("\"", std::string(field_->name), "\" must be ",
+                             std::string(field_->expected), ", found ", std::string(found)));
+  }
+
+  bool Stop(std::string why) {
+    if (error.empty()) error = std::move(why);
+    return false;
+  }
+
+  bool in_object_ = false;
+  const Field* field_ = nullptr;
+  bool seen_[std::size(kFields)] = {};
+};
+
+}  // namespace
+
+JobReader::JobReader(Options options, OnJobs on_jobs, OnBadInput on_bad_input)
+    : options_(std::move(options)),
+      terminator_(options_.format == InputFormat::kNul ? '\0' : '\n'),
+      line_bytes_max_(LineBytesMax(options_)),
+      on_jobs_(std::move(on_jobs)),
+      on_bad_input_(std::move(on_bad_input)),
+      gathered_options_(options_.defaults) {}
+
+void JobReader::Add(std::string_view piece) {
+  bool begun = !begun_.empty() || skipped_ > 0;
+  bool ended = false;
+  size_t end;
+  while ((end = piece.find(terminator_)) != std::string_view::npos) {
+    const std::string_view part = piece.substr(0, end);
+    piece.remove_prefix(end + 1);
+    if (begun) Keep(part);
+    FinishLine(begun ? begun_ : part);
+    begun = false;
+    ended = true;
+  }
+  Flush();
+  if (ended) begun_.clear();  // not earlier: a gathered job may have lain in it
+  Keep(piece);
+}
+
+void JobReader::End() {
+  if (begun_.empty() && skipped_ == 0) return;
+  FinishLine(begun_);
+  Flush();
+  begun_.clear();
+}
+
+// Adds to the line that has begun.
+void JobReader::Keep(std::string_view part) {
+  if (skipped_ == 0 && begun_.size() + part.size() <= line_bytes_max_) {
+    begun_.append(part);
+    return;
+  }
+  if (skipped_ == 0) skipped_ = begun_.size();
+  skipped_ += part.size();
+  std::string().swap(begun_);
+}
+
+void JobReader::FinishLine(std::string_view line) {
+  const size_t bytes = skipped_ > 0 ? skipped_ : line.size();
+  skipped_ = 0;
+  if (bytes > line_bytes_max_) {
+    Refuse(options_.format == InputFormat::kJsonLines
+               ? absl::StrCat("the line has ", bytes, " bytes: no payload within the broker's ",
+                              "limit of ", options_.payload_bytes_max, " bytes needs that")
+               : TooLarge(bytes, options_.payload_bytes_max));
+  } else if (options_.format == InputFormat::kJsonLines) {
+    FinishJson(line);
+  } else {
+    gathered_.push_back(line);
+  }
+  ++line_;
+}
+
+void JobReader::FinishJson(std::string_view line) {
+  if (line.find_first_not_of(" \t\r") == std::string_view::npos) return;
+  JobSax job(options_.defaults);
+  if (!Json::sax_parse(line.begin(), line.end(), &job)) return Refuse(std::move(job.error));
+  if (job.payload.size() > options_.payload_bytes_max) {
+    return Refuse(TooLarge(job.payload.size(), options_.payload_bytes_max));
+  }
+  if (job.options != gathered_options_) {
+    Flush();
+    gathered_options_ = std::move(job.options);
+  }
+  decoded_.push_back(std::move(job.payload));
+  gathered_.push_back(decoded_.back());
+}
+
+void JobReader::Refuse(std::string message) {
+  Flush();
+  on_bad_input_({line_, std::move(message)});
+}
+
+void JobReader::Flush() {
+  if (gathered_.empty()) return;
+  on_jobs_(gathered_, gathered_options_);
+  gathered_.clear();
+  decoded_.clear();
+}
+
+}  // namespace whippletree

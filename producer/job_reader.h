@@ -1,0 +1,80 @@
+// Cuts input into jobs: lines, NUL-terminated items, or JSON lines like
+//
+//   {"payload": "text", "key": "customer 7", "timeout": "5s", "max_attempts": 3}
+//
+// Input comes in pieces of any size; what is held is one unfinished line. Bad input is told apart,
+// with its line and what was expected, and the rest goes on. Pure, not thread-safe.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "producer/producer.h"
+
+namespace whippletree {
+
+enum class InputFormat { kLines, kNul, kJsonLines };
+
+// What a job's timeout may be: the protocol counts milliseconds in 32 bits.
+inline constexpr Duration kTimeoutMin = milliseconds(1);
+inline constexpr Duration kTimeoutMax = std::chrono::hours(1000);
+
+struct BadInput {
+  uint64_t line = 0;    // from 1; with kNul: the item
+  std::string message;  // what is wrong and what was expected, without the line
+};
+
+class JobReader {
+ public:
+  struct Options {
+    InputFormat format = InputFormat::kLines;
+    uint64_t payload_bytes_max = 0;  // larger ones are bad input
+    JobOptions defaults;             // for what a job does not say itself
+  };
+
+  // Jobs in the order of the input, bad input between them in its place. Payloads are valid during
+  // the call only.
+  using OnJobs =
+      std::function<void(std::span<const std::string_view> payloads, const JobOptions& options)>;
+  using OnBadInput = std::function<void(BadInput bad)>;
+
+  // REQUIRES: `on_jobs` and `on_bad_input` do not call this reader.
+  JobReader(Options options, OnJobs on_jobs, OnBadInput on_bad_input);
+
+  // Takes the next piece of the input. Jobs that end in it are reported before the return, as many
+  // at a time as share their options.
+  void Add(std::string_view piece);
+
+  // The input has ended: what is left is a job too, even though nothing terminates it.
+  void End();
+
+ private:
+  void Keep(std::string_view part);
+  void FinishLine(std::string_view line);
+  void FinishJson(std::string_view line);
+  void Refuse(std::string message);
+  void Flush();
+
+  const Options options_;
+  const char terminator_;
+  const size_t line_bytes_max_;  // without the terminator
+  const OnJobs on_jobs_;
+  const OnBadInput on_bad_input_;
+
+  uint64_t line_ = 1;   // the one that the next byte belongs to
+  std::string begun_;   // of that line, from earlier pieces
+  size_t skipped_ = 0;  // bytes of that line if it is too long; it is not kept then
+
+  // Jobs not reported yet, all with gathered_options_.
+  std::vector<std::string_view> gathered_;
+  JobOptions gathered_options_;
+  std::deque<std::string> decoded_;  // owns gathered payloads that are not in the input as they are
+};
+
+}  // namespace whippletree

@@ -1,0 +1,411 @@
+// The producer's shell: one thread moves frames between sockets and session; callers add jobs
+// under a lock and wake it.
+#include "producer/producer.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "common/address.h"
+#include "common/client_sockets.h"
+#include "common/clock.h"
+#include "common/identity.h"
+#include "common/status.h"
+#include "common/version.h"
+#include "producer/session.h"
+
+namespace whippletree {
+namespace {
+
+wire::JobOptions ToWire(const JobOptions& options) {
+  wire::JobOptions out;
+  out.set_timeout_ms(static_cast<uint32_t>(
+      std::clamp<int64_t>(ToMilliseconds(options.timeout), 0, UINT32_MAX)));
+  out.set_max_attempts(options.max_attempts);
+  out.set_key(options.key);
+  out.set_discard_outcome(options.discard_outcome);
+  return out;
+}
+
+OutcomeKind KindOf(wire::OutcomeRange::Kind kind) {
+  switch (kind) {
+    case wire::OutcomeRange::COMPLETED:
+      return OutcomeKind::kCompleted;
+    case wire::OutcomeRange::DEAD:
+      return OutcomeKind::kDead;
+    case wire::OutcomeRange::CANCELLED:
+      return OutcomeKind::kCancelled;
+    case wire::OutcomeRange::EXPIRED:
+      return OutcomeKind::kExpired;
+    case wire::OutcomeRange::REJECTED:
+      return OutcomeKind::kRejected;
+    default:
+      return OutcomeKind::kUnknown;
+  }
+}
+
+}  // namespace
+
+std::string_view ToString(OutcomeKind kind) {
+  constexpr std::string_view kNames[] = {"completed", "dead",     "cancelled",
+                                         "expired",   "rejected", "unknown"};
+  return kNames[static_cast<int>(kind)];
+}
+
+class Producer::Impl {
+ public:
+  Impl(ProducerOptions options, HostPort address, ProducerSession::Config config)
+      : options_(std::move(options)), session_(std::move(config)), sockets_(std::move(address)) {}
+  ~Impl();
+
+  absl::Status Start();
+  absl::StatusOr<uint64_t> Submit(const std::string& queue,
+                                  std::span<const std::string_view> payloads,
+                                  const JobOptions& options, OutcomeCallback callback);
+  absl::StatusOr<uint64_t> OpenStream(const std::string& queue, OutcomeCallback callback,
+                                      uint64_t* unsettled);
+  void Cancel(const std::string& queue, uint64_t first, uint64_t count);
+  absl::Status WaitUntil(bool outcomes);
+  uint64_t payload_bytes_max();
+  Counts counts();
+
+ private:
+  // Jobs submitted together share a callback.
+  struct Batch {
+    uint64_t end;
+    uint64_t open;  // without outcome
+    bool discarded;  // only a rejection is told
+    std::shared_ptr<const OutcomeCallback> callback;
+  };
+  using Batches = std::map<uint64_t, Batch>;  // by first number
+  // Of batches without outcomes the last ones are kept: a rejection comes soon or never.
+  static constexpr size_t kDiscardedMax = 100'000;
+
+  void Loop();
+  void Deliver(std::vector<ProducerOutput::Settled>& settled);
+  void Wake();
+  // Jobs of which somebody waits for the outcome.
+  bool Settled() const { return settled_ >= wanted_; }
+
+  const ProducerOptions options_;
+  WakeEvent wake_;
+
+  std::mutex mutex_;  // guards what follows, up to sockets_
+  std::condition_variable changed_;
+  ProducerSession session_;
+  std::map<std::string, Batches> batches_;
+  std::map<std::string, std::shared_ptr<const OutcomeCallback>> earlier_;  // by queue
+  std::deque<std::pair<std::string, uint64_t>> discarded_;
+  uint64_t settled_ = 0;
+  uint64_t wanted_ = 0;
+  bool welcomed_ = false;
+  bool ending_ = false;
+  bool sleeping_ = false;
+
+  ClientSockets sockets_;  // the thread's
+  std::thread thread_;
+};
+
+absl::Status Producer::Impl::Start() {
+  if (absl::Status status = sockets_.ConnectDoor(); !status.ok()) return status;
+  thread_ = std::thread([this] { Loop(); });
+  std::unique_lock lock(mutex_);
+  const auto ready = [this] { return welcomed_ || !session_.fatal().ok(); };
+  if (options_.connect_timeout == Duration(0)) {
+    changed_.wait(lock, ready);
+  } else if (!changed_.wait_for(lock, options_.connect_timeout, ready)) {
+    return absl::UnavailableError("no broker answers at " + options_.broker);
+  }
+  return session_.fatal();
+}
+
+Producer::Impl::~Impl() {
+  {
+    const std::lock_guard lock(mutex_);
+    ending_ = true;
+  }
+  wake_.Notify();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Producer::Impl::Wake() {
+  if (sleeping_) wake_.Notify();
+}
+
+void Producer::Impl::Loop() {
+  ProducerOutput out;
+  while (true) {
+    Duration wait{};
+    {
+      const std::lock_guard lock(mutex_);
+      wait = session_.NextDeadline() - ReadClock().mono;
+      if (ending_) break;
+      sleeping_ = true;
+    }
+    // Whatever is added from here on notifies.
+    sockets_.Poll(wake_.fd(), wait);
+    wake_.Clear();
+    out.Clear();
+    {
+      const std::lock_guard lock(mutex_);
+      sleeping_ = false;
+      const Instant now = ReadClock();
+      sockets_.Receive([&](wire::Envelope& message) { session_.OnDoor(now, message, &out); },
+                       [&](const absl::Status& error) { session_.OnBadFrame(error); });
+      session_.Poll(now, &out);
+      welcomed_ = welcomed_ || session_.connected();
+    }
+    changed_.notify_all();
+    const absl::Status status =
+        sockets_.Carry(out.reopen_door, out.reopen_submit_port, out.door, out.submit);
+    if (!status.ok() && options_.log) options_.log(std::string(status.message()));
+    Deliver(out.settled);
+    if (options_.log) {
+      for (const std::string& line : out.log) options_.log(line);
+    }
+  }
+  out.Clear();
+  session_.Close(&out);
+  (void)sockets_.Carry(false, std::nullopt, out.door, out.submit);
+}
+
+void Producer::Impl::Deliver(std::vector<ProducerOutput::Settled>& settled) {
+  for (ProducerOutput::Settled& s : settled) {
+    const wire::OutcomeRange& range = s.range;
+    const bool has_results = range.kind() == wire::OutcomeRange::COMPLETED;
+    std::optional<RunData> results;
+    if (has_results) results.emplace(s.range.mutable_results());
+    uint64_t at = range.first();
+    const uint64_t end = range.first() + range.count();
+    while (at < end) {
+      std::shared_ptr<const OutcomeCallback> callback;
+      uint64_t part_end = end;
+      bool counted = true;
+      {
+        const std::lock_guard lock(mutex_);
+        Batches& batches = batches_[s.queue];
+        auto it = batches.upper_bound(at);
+        if (it != batches.begin() && std::prev(it)->second.end > at) {
+          --it;
+          part_end = std::min(end, it->second.end);
+          callback = it->second.callback;
+          counted = !it->second.discarded;
+          it->second.open -= part_end - at;
+          if (it->second.open == 0) batches.erase(it);
+        } else {  // of an earlier process
+          if (it != batches.end()) part_end = std::min(end, it->first);
+          if (auto earlier = earlier_.find(s.queue); earlier != earlier_.end()) {
+            callback = earlier->second;
+          }
+        }
+      }
+      for (uint64_t number = at; callback && *callback && number < part_end; ++number) {
+        Outcome outcome;
+        outcome.queue = s.queue;
+        outcome.number = number;
+        outcome.id = std::to_string(s.stream) + "-" + std::to_string(number);
+        outcome.kind = KindOf(range.kind());
+        if (!has_results) outcome.status = FromWire(range.status());
+        if (results) {
+          outcome.result = results->payload(static_cast<uint32_t>(number - range.first()));
+        }
+        outcome.attempts = range.attempts();
+        outcome.worker = range.worker();
+        (*callback)(std::move(outcome));
+      }
+      {
+        const std::lock_guard lock(mutex_);
+        settled_ += counted ? part_end - at : 0;
+      }
+      at = part_end;
+    }
+  }
+  if (!settled.empty()) changed_.notify_all();
+}
+
+absl::StatusOr<uint64_t> Producer::Impl::Submit(const std::string& queue,
+                                                std::span<const std::string_view> payloads,
+                                                const JobOptions& options,
+                                                OutcomeCallback callback) {
+  if (std::string error = QueueNameError(queue); !error.empty()) {
+    return absl::InvalidArgumentError("'" + queue + "': " + error);
+  }
+  if (payloads.empty()) return absl::InvalidArgumentError("no job to submit");
+  std::unique_lock lock(mutex_);
+  const auto room = [this] {
+    return !session_.fatal().ok() || (session_.pending_jobs() < options_.pending_jobs_max &&
+                                      session_.pending_bytes() < options_.pending_bytes_max);
+  };
+  for (std::string_view payload : payloads) {
+    if (payload.size() > session_.payload_bytes_max()) {
+      return absl::InvalidArgumentError("payload of " + std::to_string(payload.size()) +
+                                        " bytes; the broker takes at most " +
+                                        std::to_string(session_.payload_bytes_max()));
+    }
+  }
+  if (!options_.block && !room()) {
+    return absl::ResourceExhaustedError("too many jobs wait to be accepted: queue " + queue);
+  }
+  changed_.wait(lock, room);
+  if (!session_.fatal().ok()) return session_.fatal();
+  const ProducerSession::StreamState state = session_.GetStream(queue);
+  if (!state.error.ok()) return state.error;
+  if (!options_.name.empty() && !state.open) {
+    return absl::FailedPreconditionError("a named producer opens its stream first");
+  }
+  const wire::JobOptions wire_options = ToWire(options);
+  auto shared = std::make_shared<const OutcomeCallback>(std::move(callback));
+  uint64_t first = 0;
+  // A run has a bounded number of jobs.
+  for (size_t at = 0; at < payloads.size();) {
+    RunData run;
+    const size_t begin = at;
+    uint64_t bytes = 0;
+    while (at < payloads.size() && run.count() < kJobsPerRunMax &&
+           (at == begin || bytes + payloads[at].size() <= (64u << 10))) {
+      bytes += payloads[at].size();
+      run.Append(payloads[at++]);
+    }
+    const uint64_t number = session_.Submit(queue, wire_options, run);
+    if (begin == 0) first = number;
+  }
+  batches_[queue].emplace(first,
+                          Batch{first + payloads.size(), payloads.size(),
+                                       options.discard_outcome, std::move(shared)});
+  if (options.discard_outcome) {
+    discarded_.emplace_back(queue, first);
+    if (discarded_.size() > kDiscardedMax) {
+      batches_[discarded_.front().first].erase(discarded_.front().second);
+      discarded_.pop_front();
+    }
+  } else {
+    wanted_ += payloads.size();
+  }
+  Wake();
+  return first;
+}
+
+absl::StatusOr<uint64_t> Producer::Impl::OpenStream(const std::string& queue,
+                                                    OutcomeCallback callback,
+                                                    uint64_t* unsettled) {
+  if (std::string error = QueueNameError(queue); !error.empty()) {
+    return absl::InvalidArgumentError("'" + queue + "': " + error);
+  }
+  std::unique_lock lock(mutex_);
+  earlier_[queue] = std::make_shared<const OutcomeCallback>(std::move(callback));
+  session_.OpenStream(queue);
+  Wake();
+  ProducerSession::StreamState state;
+  changed_.wait(lock, [&] {
+    state = session_.GetStream(queue);
+    return state.open || !session_.fatal().ok();
+  });
+  if (!session_.fatal().ok()) return session_.fatal();
+  if (!state.error.ok()) return state.error;
+  wanted_ += state.unsettled;
+  if (unsettled != nullptr) *unsettled = state.unsettled;
+  return state.next_number;
+}
+
+void Producer::Impl::Cancel(const std::string& queue, uint64_t first, uint64_t count) {
+  const std::lock_guard lock(mutex_);
+  session_.Cancel(queue, first, count);
+  Wake();
+}
+
+absl::Status Producer::Impl::WaitUntil(bool outcomes) {
+  std::unique_lock lock(mutex_);
+  const auto done = [&] {
+    return outcomes ? Settled() : session_.pending_jobs() == 0;
+  };
+  changed_.wait(lock, [&] { return done() || !session_.fatal().ok(); });
+  return done() ? absl::OkStatus() : session_.fatal();
+}
+
+uint64_t Producer::Impl::payload_bytes_max() {
+  const std::lock_guard lock(mutex_);
+  return session_.payload_bytes_max();
+}
+
+Producer::Counts Producer::Impl::counts() {
+  const std::lock_guard lock(mutex_);
+  Counts counts;
+  counts.submitted = session_.submitted();
+  counts.accepted = session_.submitted() - session_.pending_jobs();
+  counts.settled = settled_;
+  counts.connected = session_.connected();
+  counts.full = session_.full();
+  return counts;
+}
+
+Producer::Producer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Producer::~Producer() = default;
+
+absl::StatusOr<std::unique_ptr<Producer>> Producer::Connect(ProducerOptions options) {
+  auto address = ParseHostPort(options.broker);
+  if (!address.ok()) return address.status();
+  options.broker = address->ToString();
+  if (options.name.size() > 100) {
+    return absl::InvalidArgumentError("a producer's name has at most 100 bytes");
+  }
+  ProducerSession::Config config;
+  config.named = !options.name.empty();
+  config.name = config.named ? options.name : UniqueName("");
+  config.process = RandomNumber();
+  config.seed = RandomNumber();
+  config.software = kSoftware;
+  auto impl = std::make_unique<Impl>(std::move(options), *std::move(address), std::move(config));
+  if (absl::Status status = impl->Start(); !status.ok()) return status;
+  return std::unique_ptr<Producer>(new Producer(std::move(impl)));
+}
+
+absl::StatusOr<std::future<Outcome>> Producer::Submit(const std::string& queue,
+                                                      std::string_view payload,
+                                                      const JobOptions& options) {
+  // Shared, since a callback is copyable. Dropped without an outcome it says so.
+  struct Promise {
+    std::promise<Outcome> promise;
+    bool kept = false;
+    ~Promise() {
+      if (kept) return;
+      Outcome outcome;
+      outcome.status = absl::UnavailableError("outcome unknown: the producer was closed");
+      promise.set_value(std::move(outcome));
+    }
+  };
+  auto promise = std::make_shared<Promise>();
+  std::future<Outcome> future = promise->promise.get_future();
+  const std::string_view payloads[] = {payload};
+  auto first = impl_->Submit(queue, payloads, options, [promise](Outcome outcome) {
+    promise->kept = true;
+    promise->promise.set_value(std::move(outcome));
+  });
+  if (!first.ok()) return first.status();
+  return future;
+}
+
+absl::StatusOr<uint64_t> Producer::SubmitMany(const std::string& queue,
+                                              std::span<const std::string_view> payloads,
+                                              const JobOptions& options,
+                                              OutcomeCallback callback) {
+  return impl_->Submit(queue, payloads, options, std::move(callback));
+}
+
+absl::StatusOr<uint64_t> Producer::OpenStream(const std::string& queue, OutcomeCallback callback,
+                                              uint64_t* unsettled) {
+  return impl_->OpenStream(queue, std::move(callback), unsettled);
+}
+
+void Producer::Cancel(const std::string& queue, uint64_t first, uint64_t count) {
+  impl_->Cancel(queue, first, count);
+}
+absl::Status Producer::WaitAccepted() { return impl_->WaitUntil(false); }
+absl::Status Producer::WaitOutcomes() { return impl_->WaitUntil(true); }
+uint64_t Producer::payload_bytes_max() const { return impl_->payload_bytes_max(); }
+Producer::Counts Producer::counts() const { return impl_->counts(); }
+
+}  // namespace whippletree

@@ -1,0 +1,127 @@
+// The producer library: submits jobs and brings back their outcomes.
+//
+//   auto producer = whippletree::Producer::Connect({.broker = "127.0.0.1:7711"});
+//   auto outcome = (*producer)->Submit("square", "12");
+//   std::cout << outcome->get().result;
+#pragma once
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
+#include <cstdint>
+#include <functional>
+#include <future>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/time.h"
+
+namespace whippletree {
+
+struct JobOptions {
+  // How long one attempt may run; zero: no limit. Milliseconds count.
+  Duration timeout{0};
+  // The most starts of the job; 0: as the queue's policy says.
+  uint32_t max_attempts = 0;
+  // The line inside the queue; lines take turns, so that one customer's jobs do not hold up others.
+  std::string key;
+  // Nobody waits for the outcome: it is counted by the broker and not kept.
+  bool discard_outcome = false;
+
+  friend bool operator==(const JobOptions&, const JobOptions&) = default;
+};
+
+enum class OutcomeKind { kCompleted, kDead, kCancelled, kExpired, kRejected, kUnknown };
+
+// "completed", "dead", …
+std::string_view ToString(OutcomeKind kind);
+
+struct Outcome {
+  std::string queue;
+  uint64_t number = 0;     // of the job in its stream, as Submit returned it, from 1
+  std::string id;          // "<stream>-<number>": what logs and workers call it
+  OutcomeKind kind = OutcomeKind::kUnknown;
+  absl::Status status;     // OK if and only if completed
+  std::string result;      // if completed
+  uint32_t attempts = 0;   // charged starts
+  std::string worker;      // that ended it; empty if none did
+};
+
+struct ProducerOptions {
+  std::string broker = "127.0.0.1:7711";  // the door
+  // Empty: a fresh identity. Else the name under which a restarted producer goes on with its
+  // streams (see OpenStream).
+  std::string name;
+  // How long Connect() tries to reach the broker; zero: for ever.
+  Duration connect_timeout = seconds(10);
+  // Jobs and payload bytes that may wait in this process to be accepted.
+  uint64_t pending_jobs_max = 100'000;
+  uint64_t pending_bytes_max = 64ull << 20;
+  // When that much waits: true: Submit blocks; false: it returns RESOURCE_EXHAUSTED.
+  bool block = true;
+  // Gets what happens to the connection, one line each; from the library's thread.
+  std::function<void(std::string_view line)> log;
+};
+
+// Called from the library's thread, once for each job; must be quick, and must not call Producer.
+using OutcomeCallback = std::function<void(Outcome)>;
+
+// Thread-safe.
+class Producer {
+ public:
+  // Returns UNAVAILABLE if no broker answers within connect_timeout, FAILED_PRECONDITION if it
+  // refuses, INVALID_ARGUMENT for a broker address that is none.
+  static absl::StatusOr<std::unique_ptr<Producer>> Connect(ProducerOptions options);
+  // Jobs already accepted go on; futures without an outcome become kUnknown.
+  ~Producer();
+
+  // For named producers, before the first Submit to `queue`: returns the number that the next
+  // submitted job will have. Earlier ones have been accepted already; outcomes of these that were
+  // never acknowledged go to `callback`, and `unsettled` (may be null) tells how many there are.
+  absl::StatusOr<uint64_t> OpenStream(const std::string& queue, OutcomeCallback callback,
+                                      uint64_t* unsettled = nullptr);
+
+  // Submits one job. Jobs submitted one after the other travel together by themselves.
+  // Errors: INVALID_ARGUMENT (payload larger than the broker takes, bad queue name),
+  // RESOURCE_EXHAUSTED (options.block is false and too much waits), FAILED_PRECONDITION (refused).
+  absl::StatusOr<std::future<Outcome>> Submit(const std::string& queue, std::string_view payload,
+                                              const JobOptions& options = {});
+
+  // Submits many jobs with one callback for all their outcomes, in any order. Returns the number
+  // of the first. When it fails nothing was submitted. With `discard_outcome`, callback may be
+  // null; it is still called for a rejected job.
+  absl::StatusOr<uint64_t> SubmitMany(const std::string& queue,
+                                      std::span<const std::string_view> payloads,
+                                      const JobOptions& options, OutcomeCallback callback);
+
+  // Asks for jobs [first, first + count) to be cancelled. Their outcomes still arrive: cancelled, or
+  // what they became before.
+  void Cancel(const std::string& queue, uint64_t first, uint64_t count = 1);
+
+  // Blocks until every submitted job is accepted (or rejected). Returns why not, if it cannot be.
+  absl::Status WaitAccepted();
+  // Blocks until every submitted job has its outcome, and its callback has returned.
+  absl::Status WaitOutcomes();
+
+  // Largest payload that the broker takes.
+  uint64_t payload_bytes_max() const;
+
+  struct Counts {
+    uint64_t submitted = 0;
+    uint64_t accepted = 0;
+    uint64_t settled = 0;  // with an outcome
+    bool connected = false;
+    bool full = false;  // some queue takes no more for now
+  };
+  Counts counts() const;
+
+ private:
+  class Impl;
+  explicit Producer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace whippletree

@@ -1,0 +1,439 @@
+#include "producer/session.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/check.h"
+#include "common/status.h"
+
+namespace whippletree {
+namespace {
+
+bool SameOptions(const wire::JobOptions& a, const wire::JobOptions& b) {
+  return a.timeout_ms() == b.timeout_ms() && a.max_attempts() == b.max_attempts() &&
+         a.key() == b.key() && a.discard_outcome() == b.discard_outcome();
+}
+
+}  // namespace
+
+ProducerSession::Stream& ProducerSession::GetOrAdd(const std::string& queue) {
+  auto [it, is_new] = streams_.try_emplace(queue);
+  Stream& stream = it->second;
+  if (is_new) {
+    stream.queue = queue;
+    // A fresh identity cannot have been here before.
+    stream.opened = !config_.named;
+  }
+  if (link_.connected() && !stream.limits_known && !config_.named) {
+    stream.limits_known = true;
+    stream.jobs_limit = first_jobs_limit_;
+    stream.bytes_limit = first_bytes_limit_;
+  }
+  return stream;
+}
+
+uint64_t ProducerSession::Submit(const std::string& queue, const wire::JobOptions& options,
+                                 const RunData& run) {
+  Stream& stream = GetOrAdd(queue);
+  WT_CHECK(stream.opened && run.count() > 0);
+  const uint64_t first = stream.next_number;
+  const uint64_t bytes = run.bytes(0, run.count());
+  stream.next_number += run.count();
+  stream.open.Add(first, stream.next_number);
+  submitted_ += run.count();
+  open_jobs_ += run.count();
+  pending_jobs_ += run.count();
+  pending_bytes_ += bytes;
+  if (!stream.pending.empty()) {
+    Pending& last = stream.pending.back();
+    const bool unsent = last.first + last.begin >= stream.sent_next;
+    if (unsent && SameOptions(*last.options, options) &&
+        last.run->bytes(0, last.run->count()) + bytes <= kRunBytes &&
+        last.run->count() + run.count() <= kJobsPerRunMax) {
+      last.run->Append(run, 0, run.count());
+      return first;
+    }
+  }
+  Pending pending;
+  pending.first = first;
+  pending.run = std::make_shared<RunData>(run);
+  pending.options = std::make_shared<wire::JobOptions>(options);
+  stream.pending.push_back(std::move(pending));
+  return first;
+}
+
+void ProducerSession::OpenStream(const std::string& queue) { GetOrAdd(queue); }
+
+ProducerSession::StreamState ProducerSession::GetStream(const std::string& queue) const {
+  StreamState state;
+  auto it = streams_.find(queue);
+  if (it == streams_.end()) return state;
+  state.open = it->second.opened;
+  state.next_number = it->second.next_number;
+  state.unsettled = it->second.unsettled;
+  state.error = it->second.gone;
+  return state;
+}
+
+void ProducerSession::Cancel(const std::string& queue, uint64_t first, uint64_t count) {
+  auto it = streams_.find(queue);
+  if (it == streams_.end()) return;
+  Stream& stream = it->second;
+  for (const auto& part : stream.open.Intersect(first, first + count)) {
+    stream.cancels.Add(part.begin, part.end);
+    stream.cancel_at = MonoTime{};  // at once
+  }
+}
+
+wire::StreamClaim ProducerSession::Claim(const Stream& stream) const {
+  wire::StreamClaim claim;
+  claim.set_queue(stream.queue);
+  if (!stream.opened) return claim;
+  claim.set_next(stream.next);
+  if (stream.unsettled == 0) {
+    claim.set_wanted(stream.open.empty() ? stream.next_number : stream.open.front());
+  }
+  return claim;
+}
+
+void ProducerSession::SendHello(ProducerOutput* out) {
+  wire::Hello* hello = out->door.emplace_back().mutable_hello();
+  hello->set_role(wire::PRODUCER);
+  hello->set_name(config_.name);
+  hello->set_named(config_.named);
+  hello->set_process(config_.process);
+  hello->set_attempt(link_.NextAttempt());
+  out->reopen_door = hello->attempt() > 1;
+  hello->set_software(config_.software);
+  hello->set_broker_start(link_.broker_start());
+  for (auto& [queue, stream] : streams_) {
+    if (!stream.gone.ok()) continue;
+    *hello->add_streams() = Claim(stream);
+    stream.open_asked = true;
+  }
+}
+
+void ProducerSession::OnDoor(Instant now, wire::Envelope& message, ProducerOutput* out) {
+  if (message.has_refusal()) {
+    const wire::Refusal& refusal = message.refusal();
+    const absl::Status status = FromWire(refusal.status());
+    if (refusal.action() == wire::Refusal::GIVE_UP) {
+      fatal_ = status;
+    } else if (refusal.action() == wire::Refusal::SAY_HELLO) {
+      link_.OnSayHello(now.mono);
+    } else {
+      out->log.push_back("the broker refused a message: " + std::string(status.message()));
+    }
+    return;
+  }
+  if (message.has_welcome()) {
+    OnWelcome(now, message.welcome(), out);
+    return;
+  }
+  uint64_t session = 0;
+  if (message.has_heartbeat()) session = message.heartbeat().session();
+  if (message.has_stream_updates()) session = message.stream_updates().session();
+  if (message.has_outcomes()) session = message.outcomes().session();
+  if (!link_.connected() || session != link_.session()) return;  // of another session
+  link_.OnHeard(now.mono);
+  if (message.has_stream_updates()) {
+    for (const wire::StreamUpdate& update : message.stream_updates().streams()) {
+      OnUpdate(now, update, false, out);
+    }
+  }
+  if (message.has_outcomes()) OnOutcomes(message.outcomes(), out);
+}
+
+void ProducerSession::OnBadFrame(const absl::Status& error) {
+  if (absl::IsFailedPrecondition(error)) fatal_ = error;
+}
+
+void ProducerSession::OnWelcome(Instant now, const wire::Welcome& welcome, ProducerOutput* out) {
+  if (!link_.OnWelcome(now.mono, welcome)) return;
+  out->reopen_submit_port = welcome.submit_port();
+  out->submit.clear();  // of the session before
+  payload_bytes_max_ = welcome.payload_bytes_max();
+  first_jobs_limit_ = welcome.first_jobs_limit();
+  first_bytes_limit_ = welcome.first_bytes_limit();
+  out->log.push_back("connected");
+  for (auto& [queue, stream] : streams_) {
+    Rewind(stream);
+    stream.accepted_bytes = 0;
+    stream.outcome_next = 1;
+    stream.full = false;
+    stream.open_asked = false;
+    stream.limits_known = stream.opened;
+    stream.jobs_limit = stream.next - 1 + first_jobs_limit_;
+    stream.bytes_limit = first_bytes_limit_;
+    stream.resend_after = kResendMin;
+    if (!stream.cancels.empty()) stream.cancel_at = MonoTime{};
+  }
+  for (const wire::StreamUpdate& update : welcome.streams()) OnUpdate(now, update, true, out);
+}
+
+void ProducerSession::OnUpdate(Instant now, const wire::StreamUpdate& update, bool welcome,
+                               ProducerOutput* out) {
+  auto it = streams_.find(update.queue());
+  if (it == streams_.end()) return;
+  Stream& stream = it->second;
+  if (!stream.gone.ok()) return;
+  if (update.state() == wire::StreamUpdate::GONE) {
+    stream.gone = FromWire(update.status());
+    stream.opened = true;
+    SettleAll(stream, 1, stream.next, wire::OutcomeRange::UNSPECIFIED, update.status(), out);
+    Accepted(stream, stream.next_number, now);
+    SettleAll(stream, 1, stream.next_number, wire::OutcomeRange::REJECTED, update.status(), out);
+    return;
+  }
+  if (update.stream() != 0) stream.number = update.stream();
+  if (!stream.opened) {  // numbers of an earlier process
+    stream.opened = true;
+    stream.next = stream.next_number = stream.sent_next = update.next();
+    stream.earlier = IntervalSet(1, update.next());
+    stream.unsettled = update.unsettled();
+  }
+  if (update.state() == wire::StreamUpdate::LOST) {
+    SettleAll(stream, 1, stream.next, wire::OutcomeRange::UNSPECIFIED, update.status(), out);
+    stream.earlier = IntervalSet();
+    stream.unsettled = 0;
+  }
+  if (update.next() > stream.next_number) return;  // not of this life: a broken broker
+  if (update.next() > stream.next) {
+    const uint64_t counted = stream.accepted_bytes;
+    Accepted(stream, update.next(), now);
+    // Before the welcome they do not count: the broker counts from its `next` on.
+    if (welcome) stream.accepted_bytes = counted;
+  }
+  stream.limits_known = true;
+  stream.jobs_limit = std::max(stream.jobs_limit, update.jobs_limit());
+  stream.bytes_limit = std::max(stream.bytes_limit, update.bytes_limit());
+  if (update.next() < stream.next) return;  // came late
+  const bool was_full = stream.full;
+  stream.full = update.state() == wire::StreamUpdate::FULL;
+  if (stream.full) {
+    if (!was_full) {
+      Rewind(stream);
+      stream.resend_after = kResendMin;
+      stream.resend_at = now.mono + stream.resend_after;
+    }
+  } else if (was_full || update.state() == wire::StreamUpdate::GAP) {
+    Rewind(stream);
+    stream.resend_after = kResendMin;
+  }
+}
+
+void ProducerSession::Accepted(Stream& stream, uint64_t next, Instant now) {
+  while (stream.next < next) {
+    Pending& front = stream.pending.front();
+    const uint32_t n =
+        static_cast<uint32_t>(std::min<uint64_t>(front.count(), next - stream.next));
+    const uint64_t bytes = front.run->bytes(front.begin, front.begin + n);
+    if (stream.next < stream.sent_next) stream.in_flight_bytes -= bytes;
+    stream.accepted_bytes += bytes;
+    if (front.options->discard_outcome()) {
+      open_jobs_ -= stream.open.Remove(stream.next, stream.next + n);
+      stream.discarded.Add(stream.next, stream.next + n);
+    }
+    pending_jobs_ -= n;
+    pending_bytes_ -= bytes;
+    stream.next += n;
+    front.begin += n;
+    if (front.count() == 0) stream.pending.pop_front();
+  }
+  stream.sent_next = std::max(stream.sent_next, stream.next);
+  stream.resend_after = kResendMin;
+  stream.resend_at =
+      stream.sent_next > stream.next ? now.mono + stream.resend_after : kNever;
+}
+
+void ProducerSession::Rewind(Stream& stream) {
+  stream.sent_next = stream.next;
+  stream.in_flight_bytes = 0;
+  stream.resend_at = kNever;
+}
+
+void ProducerSession::OnOutcomes(const wire::Outcomes& outcomes, ProducerOutput* out) {
+  auto it = streams_.find(outcomes.queue());
+  if (it == streams_.end()) return;
+  Stream& stream = it->second;
+  stream.ack_due = true;
+  uint64_t ordinal = outcomes.first_ordinal();
+  if (ordinal > stream.outcome_next) return;  // some before it are missing: they come again
+  for (const wire::OutcomeRange& range : outcomes.ranges()) {
+    if (ordinal++ < stream.outcome_next) continue;
+    ++stream.outcome_next;
+    Settle(stream, range, out);
+  }
+}
+
+// Whatever of `range` was reported before is left out.
+void ProducerSession::Settle(Stream& stream, wire::OutcomeRange range, ProducerOutput* out) {
+  const uint64_t begin = range.first();
+  const uint64_t end = begin + range.count();
+  std::vector<IntervalSet::Interval> fresh = stream.open.Intersect(begin, end);
+  open_jobs_ -= stream.open.Remove(begin, end);
+  stream.cancels.Remove(begin, end);
+  for (const auto& part : stream.earlier.Intersect(begin, end)) {
+    fresh.push_back(part);
+    stream.unsettled -= std::min(stream.unsettled, part.end - part.begin);
+  }
+  stream.earlier.Remove(begin, end);
+  for (const auto& part : stream.discarded.Intersect(begin, end)) fresh.push_back(part);
+  stream.discarded.Remove(begin, end);
+  if (fresh.size() == 1 && fresh[0] == IntervalSet::Interval{begin, end}) {
+    out->settled.push_back({stream.queue, stream.number, std::move(range)});
+    return;
+  }
+  std::optional<RunData> results;
+  if (range.has_results()) results.emplace(range.mutable_results());
+  range.clear_results();
+  for (const auto& part : fresh) {
+    wire::OutcomeRange piece = range;
+    piece.set_first(part.begin);
+    piece.set_count(part.end - part.begin);
+    if (results) {
+      results->CopyTo(static_cast<uint32_t>(part.begin - begin),
+                      static_cast<uint32_t>(part.end - begin), piece.mutable_results());
+    }
+    out->settled.push_back({stream.queue, stream.number, std::move(piece)});
+  }
+}
+
+void ProducerSession::SettleAll(Stream& stream, uint64_t begin, uint64_t end,
+                                wire::OutcomeRange::Kind kind, const wire::Status& status,
+                                ProducerOutput* out) {
+  for (const auto& part : stream.open.Intersect(begin, end)) {
+    wire::OutcomeRange range;
+    range.set_kind(kind);
+    range.set_first(part.begin);
+    range.set_count(part.end - part.begin);
+    *range.mutable_status() = status;
+    Settle(stream, std::move(range), out);
+  }
+}
+
+void ProducerSession::SendRuns(Stream& stream, Instant now, bool probe, ProducerOutput* out) {
+  if (!stream.limits_known) return;
+  size_t i = 0;
+  while (i < stream.pending.size() &&
+         stream.pending[i].first + stream.pending[i].run->count() <= stream.sent_next) {
+    ++i;
+  }
+  for (; i < stream.pending.size(); ++i) {
+    const Pending& pending = stream.pending[i];
+    const uint64_t base = pending.first;  // number of job 0 of the run
+    uint32_t begin = static_cast<uint32_t>(std::max(stream.sent_next, base) - base);
+    const uint32_t count = pending.run->count();
+    while (begin < count) {
+      if (base + begin > stream.jobs_limit) return;
+      uint32_t end = begin;
+      uint64_t bytes = 0;
+      while (end < count && base + end <= stream.jobs_limit) {
+        const uint64_t size = pending.run->payload(end).size();
+        const bool alone = stream.sent_next == stream.next && end == begin;
+        if (!alone && stream.accepted_bytes + stream.in_flight_bytes + bytes + size >
+                          stream.bytes_limit) {
+          break;
+        }
+        if (end > begin && bytes + size > kRunBytes) break;
+        bytes += size;
+        ++end;
+        if (probe) break;
+      }
+      if (end == begin) return;  // no credit
+      wire::Submit* submit = out->submit.emplace_back().mutable_submit();
+      submit->set_session(link_.session());
+      submit->set_queue(stream.queue);
+      submit->set_first(base + begin);
+      *submit->mutable_options() = *pending.options;
+      pending.run->CopyTo(begin, end, submit->mutable_run());
+      stream.in_flight_bytes += bytes;
+      stream.sent_next = base + end;
+      if (stream.resend_at == kNever) stream.resend_at = now.mono + stream.resend_after;
+      begin = end;
+      if (probe) return;
+    }
+  }
+}
+
+void ProducerSession::SendCancels(Stream& stream, Instant now, ProducerOutput* out) {
+  if (stream.cancels.empty()) {
+    stream.cancel_at = kNever;
+    return;
+  }
+  wire::Cancel* cancel = out->submit.emplace_back().mutable_cancel();
+  cancel->set_session(link_.session());
+  cancel->set_queue(stream.queue);
+  for (const auto& part : stream.cancels.intervals()) {
+    cancel->add_firsts(part.begin);
+    cancel->add_counts(part.end - part.begin);
+  }
+  stream.cancel_at = now.mono + kResendMin;
+}
+
+void ProducerSession::Poll(Instant now, ProducerOutput* out) {
+  if (!fatal_.ok()) return;
+  for (SessionLink::Action action; (action = link_.Poll(now.mono)) != SessionLink::Action::kNone;) {
+    if (action == SessionLink::Action::kHello) {
+      SendHello(out);
+    } else {
+      out->door.emplace_back().mutable_heartbeat()->set_session(link_.session());
+    }
+  }
+  if (link_.TakeLost()) out->log.push_back("connection lost; trying again");
+  if (!link_.connected()) return;
+  wire::OutcomeAck ack;
+  for (auto& [queue, stream] : streams_) {
+    if (!stream.gone.ok()) continue;
+    if (!stream.opened) {
+      if (!stream.open_asked) {
+        stream.open_asked = true;
+        wire::OpenStream* open = out->door.emplace_back().mutable_open_stream();
+        open->set_session(link_.session());
+        open->mutable_claim()->set_queue(queue);
+        stream.resend_at = now.mono + kResendMin;
+      } else if (now.mono >= stream.resend_at) {
+        stream.open_asked = false;
+      }
+      continue;
+    }
+    bool probe = false;
+    if (now.mono >= stream.resend_at) {  // no word for too long
+      Rewind(stream);
+      stream.resend_after = std::min(stream.resend_after * 2, kResendMax);
+      probe = stream.full;
+    }
+    if (!stream.full || probe) SendRuns(stream, now, probe, out);
+    if (now.mono >= stream.cancel_at) SendCancels(stream, now, out);
+    if (std::exchange(stream.ack_due, false)) {
+      wire::StreamAck* stream_ack = ack.add_streams();
+      stream_ack->set_queue(queue);
+      stream_ack->set_next(stream.outcome_next);
+    }
+  }
+  if (ack.streams_size() > 0) {
+    ack.set_session(link_.session());
+    *out->door.emplace_back().mutable_outcome_ack() = std::move(ack);
+  }
+}
+
+MonoTime ProducerSession::NextDeadline() const {
+  MonoTime next = link_.NextDeadline();
+  if (!link_.connected()) return next;
+  for (const auto& [queue, stream] : streams_) {
+    next = std::min({next, stream.resend_at, stream.cancel_at});
+  }
+  return next;
+}
+
+void ProducerSession::Close(ProducerOutput* out) {
+  if (!link_.connected()) return;
+  out->door.emplace_back().mutable_goodbye()->set_session(link_.session());
+}
+
+bool ProducerSession::full() const {
+  return std::any_of(streams_.begin(), streams_.end(),
+                     [](const auto& entry) { return entry.second.full; });
+}
+
+}  // namespace whippletree

@@ -1,0 +1,162 @@
+// The producer's side of the protocol, without I/O: numbers jobs, sends runs again until they are
+// accepted, keeps to its credit, and takes each outcome once. Not thread-safe.
+//
+// Every call may add to `out`; the caller sends what is there, in order.
+#pragma once
+
+#include <absl/status/status.h>
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/interval_set.h"
+#include "common/run.h"
+#include "common/session_link.h"
+#include "common/time.h"
+#include "wire.pb.h"
+
+namespace whippletree {
+
+struct ProducerOutput {
+  // The submit socket is to be closed and opened anew to this port of the door's host, before
+  // anything in `submit` is sent.
+  std::optional<uint32_t> reopen_submit_port;
+  // The door is to be connected anew before anything in `door` is sent.
+  bool reopen_door = false;
+  std::vector<wire::Envelope> door;
+  std::vector<wire::Envelope> submit;
+
+  // The outcome of consecutive jobs, each reported once. Kind UNSPECIFIED: it is unknown, as
+  // `status` says.
+  struct Settled {
+    std::string queue;
+    uint64_t stream;
+    wire::OutcomeRange range;
+  };
+  std::vector<Settled> settled;
+  std::vector<std::string> log;
+
+  void Clear() { *this = ProducerOutput(); }
+};
+
+class ProducerSession {
+ public:
+  struct Config {
+    std::string name;
+    bool named = false;
+    uint64_t process = 1;  // fresh for each process start
+    uint64_t seed = 1;
+    std::string software;
+  };
+
+  explicit ProducerSession(Config config) : config_(std::move(config)), link_(config_.seed) {}
+
+  // Adds jobs and returns the number of the first. They are sent by the next Poll.
+  // REQUIRES: run.count() > 0; for a named producer the stream is open (see OpenStream).
+  uint64_t Submit(const std::string& queue, const wire::JobOptions& options, const RunData& run);
+
+  // Asks the broker for the stream's state. It is open once StreamState says so.
+  void OpenStream(const std::string& queue);
+  struct StreamState {
+    bool open = false;          // the broker has told the numbers
+    uint64_t next_number = 1;   // that the next submitted job gets
+    uint64_t unsettled = 0;     // jobs of an earlier process whose outcomes are still to come
+    absl::Status error;         // the stream is gone
+  };
+  StreamState GetStream(const std::string& queue) const;
+
+  void Cancel(const std::string& queue, uint64_t first, uint64_t count);
+
+  void OnDoor(Instant now, wire::Envelope& message, ProducerOutput* out);
+  // What came was no message.
+  void OnBadFrame(const absl::Status& error);
+  // Does what is due and sends what may be sent. To be called after anything else.
+  void Poll(Instant now, ProducerOutput* out);
+  MonoTime NextDeadline() const;
+  // Says goodbye.
+  void Close(ProducerOutput* out);
+
+  bool connected() const { return link_.connected(); }
+  // Not OK: the broker refused us for good.
+  const absl::Status& fatal() const { return fatal_; }
+  uint32_t payload_bytes_max() const { return payload_bytes_max_; }
+  bool full() const;
+  uint64_t pending_jobs() const { return pending_jobs_; }  // not accepted
+  uint64_t pending_bytes() const { return pending_bytes_; }
+  uint64_t open_jobs() const { return open_jobs_; }        // without outcome
+  uint64_t submitted() const { return submitted_; }
+
+ private:
+  static constexpr Duration kResendMin = seconds(1);
+  static constexpr Duration kResendMax = seconds(8);
+  static constexpr uint64_t kRunBytes = 64 << 10;  // runs are gathered up to this
+
+  struct Pending {
+    uint64_t first;
+    std::shared_ptr<RunData> run;
+    uint32_t begin = 0;  // jobs before are accepted
+    std::shared_ptr<const wire::JobOptions> options;
+    uint32_t count() const { return run->count() - begin; }
+  };
+
+  struct Stream {
+    std::string queue;
+    uint64_t number = 0;         // the broker's
+    bool opened = false;         // the numbers are known
+    bool open_asked = false;
+    absl::Status gone;
+    uint64_t next = 1;           // everything below is accepted
+    uint64_t next_number = 1;    // for the next job
+    uint64_t sent_next = 1;      // everything below was sent in this session
+    std::deque<Pending> pending; // [next, next_number)
+    uint64_t accepted_bytes = 0; // in this session
+    uint64_t in_flight_bytes = 0;
+    uint64_t jobs_limit = 0;
+    uint64_t bytes_limit = 0;
+    bool limits_known = false;
+    bool full = false;
+    MonoTime resend_at = kNever;
+    Duration resend_after = kResendMin;
+    IntervalSet open;            // without outcome
+    IntervalSet earlier;         // accepted of an earlier process, outcome not seen
+    uint64_t unsettled = 0;      // of these, how many have an outcome to come
+    IntervalSet discarded;       // accepted, and nobody wants the outcome (but a rejection)
+    uint64_t outcome_next = 1;   // ordinal
+    bool ack_due = false;
+    IntervalSet cancels;         // of open: to be cancelled
+    MonoTime cancel_at = kNever;
+  };
+
+  Stream& GetOrAdd(const std::string& queue);
+  void SendHello(ProducerOutput* out);
+  void OnWelcome(Instant now, const wire::Welcome& welcome, ProducerOutput* out);
+  void OnUpdate(Instant now, const wire::StreamUpdate& update, bool welcome, ProducerOutput* out);
+  void OnOutcomes(const wire::Outcomes& outcomes, ProducerOutput* out);
+  void Accepted(Stream& stream, uint64_t next, Instant now);
+  void Rewind(Stream& stream);
+  void Settle(Stream& stream, wire::OutcomeRange range, ProducerOutput* out);
+  void SettleAll(Stream& stream, uint64_t begin, uint64_t end, wire::OutcomeRange::Kind kind,
+                 const wire::Status& status, ProducerOutput* out);
+  void SendRuns(Stream& stream, Instant now, bool probe, ProducerOutput* out);
+  void SendCancels(Stream& stream, Instant now, ProducerOutput* out);
+  wire::StreamClaim Claim(const Stream& stream) const;
+
+  const Config config_;
+  SessionLink link_;
+  absl::Status fatal_;
+  std::map<std::string, Stream> streams_;
+  uint32_t payload_bytes_max_ = 0;
+  uint64_t first_jobs_limit_ = 0;
+  uint64_t first_bytes_limit_ = 0;
+  uint64_t pending_jobs_ = 0;
+  uint64_t pending_bytes_ = 0;
+  uint64_t open_jobs_ = 0;
+  uint64_t submitted_ = 0;
+};
+
+}  // namespace whippletree

@@ -1,0 +1,133 @@
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <future>
+#include <thread>
+
+#include "worker/worker.h"
+
+namespace whippletree {
+namespace {
+
+JobContext::Job TestJob() {
+  return {.id = "7-1", .queue = "q", .attempt = 2, .deadline = MonoTime(seconds(5))};
+}
+
+TEST(JobContextTest, TellsAboutTheJob) {
+  const JobContext context(TestJob());
+  EXPECT_EQ(context.id(), "7-1");
+  EXPECT_EQ(context.queue(), "q");
+  EXPECT_EQ(context.attempt(), 2u);
+  EXPECT_EQ(context.deadline(), MonoTime(seconds(5)));
+  EXPECT_TRUE(context.status().ok());
+  EXPECT_TRUE(context.worker_failure().ok());
+}
+
+TEST(JobContextTest, FirstEndStands) {
+  JobContext context(TestJob());
+  context.End(absl::StatusCode::kDeadlineExceeded);
+  context.End(absl::StatusCode::kCancelled);
+  EXPECT_TRUE(absl::IsDeadlineExceeded(context.status()));
+}
+
+TEST(JobContextTest, FirstWorkerFailureStands) {
+  JobContext context(TestJob());
+  context.FailWorker(absl::FailedPreconditionError("first"));
+  context.FailWorker(absl::FailedPreconditionError("second"));
+  EXPECT_EQ(context.worker_failure(), absl::FailedPreconditionError("first"));
+  EXPECT_TRUE(context.status().ok());
+}
+
+TEST(JobContextTest, SleepLastsItsTime) {
+  JobContext context(TestJob());
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_TRUE(context.SleepFor(milliseconds(20)).ok());
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, milliseconds(20));
+  EXPECT_TRUE(context.SleepFor(Duration(-1)).ok());
+}
+
+TEST(JobContextTest, EndWakesSleepers) {
+  JobContext context(TestJob());
+  auto sleep = [&] { return context.SleepFor(Duration::max()); };
+  auto first = std::async(std::launch::async, sleep);
+  auto second = std::async(std::launch::async, sleep);
+  context.End(absl::StatusCode::kCancelled);
+  EXPECT_TRUE(absl::IsCancelled(first.get()));
+  EXPECT_TRUE(absl::IsCancelled(second.get()));
+  EXPECT_TRUE(absl::IsCancelled(sleep()));
+}
+
+TEST(JobContextTest, EndCallsWakeOnce) {
+  JobContext context(TestJob());
+  int calls = 0;
+  context.OnEnd([&] {
+    ++calls;
+    EXPECT_TRUE(absl::IsCancelled(context.status()));
+  });
+  EXPECT_EQ(calls, 0);
+  context.End(absl::StatusCode::kCancelled);
+  context.End(absl::StatusCode::kCancelled);
+  EXPECT_EQ(calls, 1);
+}
+
+TEST(JobContextTest, WakeAfterTheEndIsCalledAtOnce) {
+  JobContext context(TestJob());
+  context.End(absl::StatusCode::kCancelled);
+  int calls = 0;
+  context.OnEnd([&] { ++calls; });
+  EXPECT_EQ(calls, 1);
+}
+
+TEST(JobContextTest, RemovedOrReplacedWakeIsNotCalled) {
+  JobContext context(TestJob());
+  int old_calls = 0;
+  int calls = 0;
+  context.OnEnd([&] { ++old_calls; });
+  context.OnEnd([&] { ++calls; });
+  context.End(absl::StatusCode::kCancelled);
+  EXPECT_EQ(old_calls, 0);
+  EXPECT_EQ(calls, 1);
+
+  JobContext other(TestJob());
+  other.OnEnd([&] { ++old_calls; });
+  other.OnEnd(nullptr);
+  other.End(absl::StatusCode::kCancelled);
+  EXPECT_EQ(old_calls, 0);
+}
+
+TEST(JobContextTest, RemovingWaitsForAWakeUnderWay) {
+  JobContext context(TestJob());
+  std::promise<void> entered;
+  std::atomic<bool> left = false;
+  context.OnEnd([&] {
+    entered.set_value();
+    std::this_thread::sleep_for(milliseconds(50));
+    left = true;
+  });
+  std::thread ender([&] { context.End(absl::StatusCode::kCancelled); });
+  entered.get_future().wait();
+  context.OnEnd(nullptr);
+  EXPECT_TRUE(left);
+  ender.join();
+}
+
+// What a handler does whose wake-up uses something that dies with the handler's call.
+TEST(JobContextTest, WakeNeverOutlivesItsRemoval) {
+  for (int i = 0; i < 1000; ++i) {
+    JobContext context(TestJob());
+    std::thread ender([&] { context.End(absl::StatusCode::kCancelled); });
+    {
+      std::atomic<int> on_stack = 0;
+      context.OnEnd([&] { ++on_stack; });
+      context.OnEnd(nullptr);
+      const int calls = on_stack.exchange(-1);
+      EXPECT_LE(calls, 1);
+      EXPECT_EQ(on_stack, -1);
+    }
+    ender.join();
+  }
+}
+
+}  // namespace
+}  // namespace whippletree

@@ -1,0 +1,160 @@
+#include "broker/status_text.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+
+#include "common/utf8.h"
+
+namespace whippletree {
+namespace {
+
+wire::StatusReply Example() {
+  wire::StatusReply status;
+  status.set_software("whippletree 1.2.3");
+  status.set_uptime_ms(3'723'000);
+  status.set_memory_used_bytes(12'900'000);
+  status.set_memory_limit_bytes(1 << 30);
+  status.set_producers(1);
+  wire::QueueStatus& queue = *status.add_queues();
+  queue.set_name("sh");
+  queue.set_accepted(1000);
+  queue.set_waiting(198);
+  queue.set_leased(16);
+  queue.set_completed(784);
+  queue.set_dead(2);
+  queue.set_retries(3);
+  queue.set_accepted_per_second(45.25);
+  queue.set_ended_per_second(1234.5);
+  wire::WorkerStatus& worker = *status.add_workers();
+  worker.set_name("host-1");
+  worker.set_state("active");
+  worker.set_slots(4);
+  worker.set_completed(784);
+  worker.set_silent_ms(250);
+  for (const char* name : {"sh", "mail"}) {
+    wire::WorkerQueueStatus& served = *worker.add_queues();
+    served.set_name(name);
+    served.set_credit(8);
+    served.set_service_time_ns(20'300'000);
+  }
+  return status;
+}
+
+size_t WidestLine(const std::string& text) {
+  size_t widest = 0;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) widest = std::max(widest, CodePoints(line));
+  return widest;
+}
+
+TEST(StatusTextTest, ShowsAlignedTables) {
+  EXPECT_EQ(
+      StatusText(Example()),
+      "whippletree 1.2.3   up 1 h 02 min   memory 12.3 MiB of 1.0 GiB   1 producer, 1 worker\n"
+      "\n"
+      "QUEUE  ACCEPTED  WAITING  LEASED  COMPLETED  DEAD  CANCELLED  EXPIRED  RETRIES  IN/S"
+      "  OUT/S  GATE\n"
+      "sh         1000      198      16        784     2          0        0        3  45.2"
+      "   1234  -\n"
+      "\n"
+      "WORKER  STATE   SLOTS  COMPLETED  FAILED  SILENT  QUEUE  LEASED  CREDIT  SERVICE "
+      "TIME\n"
+      "host-1  active      4        784       0   0.2 s  sh          0       8       20.3 ms\n"
+      "                                                  mail        0       8       20.3 ms"
+      "\n");
+}
+
+TEST(StatusTextTest, SaysWhatToDoWhenThereIsNothing) {
+  const std::string text = StatusText(wire::StatusReply());
+  EXPECT_NE(text.find("No queues yet"), std::string::npos);
+  EXPECT_NE(text.find("whippletree-producer submit"), std::string::npos);
+  EXPECT_NE(text.find("No workers: start one"), std::string::npos);
+}
+
+TEST(StatusTextTest, LostWorkersAreShownButNotCounted) {
+  wire::StatusReply status = Example();
+  status.mutable_workers(0)->set_state("lost");
+  EXPECT_NE(StatusText(status).find("1 producer, 0 workers\n"), std::string::npos);
+}
+
+TEST(StatusTextTest, AWorkerWithoutQueuesHasARow) {
+  wire::StatusReply status = Example();
+  status.mutable_workers(0)->clear_queues();
+  EXPECT_NE(StatusText(status).find("0.2 s  -"), std::string::npos);
+}
+
+TEST(StatusTextTest, ShowsWhatHoldsAQueueBack) {
+  wire::StatusReply status = Example();
+  status.mutable_queues(0)->set_gate("no worker");
+  EXPECT_NE(StatusText(status).find("  no worker\n"), std::string::npos);
+  status.mutable_queues(0)->set_full(true);
+  EXPECT_NE(StatusText(status).find("  full; no worker\n"), std::string::npos);
+  status.set_insecure(true);
+  EXPECT_NE(StatusText(status).find("INSECURE"), std::string::npos);
+}
+
+TEST(StatusTextTest, FitsATerminalWithLongNamesAndLargeNumbers) {
+  wire::StatusReply status = Example();
+  wire::QueueStatus& queue = *status.mutable_queues(0);
+  queue.set_name(std::string(500, 'q'));
+  queue.set_accepted(9'999'999);
+  queue.set_completed(123'456'789'012);
+  queue.set_accepted_per_second(1'234'567);
+  status.mutable_workers(0)->set_name(std::string(500, 'w'));
+  status.mutable_workers(0)->mutable_queues(0)->set_name(std::string(500, 'q'));
+  const std::string text = StatusText(status);
+  EXPECT_LE(WidestLine(text), 120u) << text;
+  EXPECT_NE(text.find("123.46G"), std::string::npos) << text;
+  EXPECT_NE(text.find("1.23M"), std::string::npos) << text;
+}
+
+TEST(StatusTextTest, HostileNamesAreEscaped) {
+  wire::StatusReply status = Example();
+  status.mutable_queues(0)->set_name("\x1b[2J\nx");
+  status.mutable_workers(0)->set_name("\x1b]0;title\x07");
+  status.mutable_workers(0)->set_state("a\nb");
+  const std::string text = StatusText(status);
+  EXPECT_EQ(text.find('\x1b'), std::string::npos);
+  EXPECT_NE(text.find("\\x1b[2J\\nx"), std::string::npos);
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 8);
+}
+
+TEST(StatusJsonTest, HasEveryFieldWithRealNumbers) {
+  wire::StatusReply status = Example();
+  status.mutable_queues(0)->set_accepted(18'446'744'073'709'551'615u);
+  wire::Counter& counter = *status.add_counters();
+  counter.set_name("stale_completions");
+  counter.set_value(3);
+  const std::string text = StatusJson(status);
+  EXPECT_EQ(text.back(), '\n');
+  const nlohmann::json json = nlohmann::json::parse(text);
+  EXPECT_EQ(json["software"], "whippletree 1.2.3");
+  EXPECT_EQ(json["insecure"], false);
+  EXPECT_EQ(json["queues"].size(), 1u);
+  EXPECT_EQ(json["queues"][0]["name"], "sh");
+  EXPECT_EQ(json["queues"][0]["accepted"].get<uint64_t>(), 18'446'744'073'709'551'615u);
+  EXPECT_EQ(json["queues"][0]["waiting"], 198);
+  EXPECT_EQ(json["queues"][0]["accepted_per_second"], 45.25);
+  EXPECT_EQ(json["queues"][0]["expired"], 0);
+  EXPECT_EQ(json["workers"][0]["slots"], 4);
+  EXPECT_EQ(json["workers"][0]["queues"][1]["name"], "mail");
+  EXPECT_EQ(json["counters"], nlohmann::json({{"stale_completions", 3}}));
+
+  const auto* type = wire::QueueStatus::descriptor();
+  for (int i = 0; i < type->field_count(); ++i) {
+    EXPECT_FALSE(json["queues"][0][type->field(i)->name()].is_null()) << type->field(i)->name();
+  }
+}
+
+TEST(StatusJsonTest, ListsAreThereWhenEmpty) {
+  const nlohmann::json json = nlohmann::json::parse(StatusJson(wire::StatusReply()));
+  EXPECT_EQ(json["queues"], nlohmann::json::array());
+  EXPECT_EQ(json["workers"], nlohmann::json::array());
+  EXPECT_EQ(json["counters"], nlohmann::json::object());
+}
+
+}  // namespace
+}  // namespace whippletree

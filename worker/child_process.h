@@ -1,0 +1,76 @@
+// Starts a program: no shell, pipes for its standard streams, a process group of its own.
+#pragma once
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+#include <sys/types.h>
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "worker/process_guard.h"
+
+namespace whippletree {
+
+// Owns a file descriptor; -1: none.
+class Fd {
+ public:
+  Fd() = default;
+  explicit Fd(int fd) : fd_(fd) {}
+  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Fd& operator=(Fd&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~Fd() { Close(); }
+
+  int get() const { return fd_; }
+  void Close();
+
+ private:
+  int fd_ = -1;
+};
+
+struct ChildProcess {
+  // Also the number of its process group. It has to be waited for.
+  pid_t pid = -1;
+  // This process's ends, which do not block.
+  Fd in, out, err;
+  // Readable once the process has ended; none where the system has no pidfd (Linux before 5.3).
+  Fd ended;
+};
+
+// A command and where to look for it. Thread-safe.
+class Command {
+ public:
+  // Reads PATH and the rest of the environment. REQUIRES: !argv.empty(), and that 0, 1 and 2 are
+  // open.
+  explicit Command(std::vector<std::string> argv);
+
+  const std::string& name() const { return argv_[0]; }
+
+  // FAILED_PRECONDITION, as from Start(), if the command is not there or not executable.
+  absl::Status Check() const;
+
+  // Starts the command. `variables` are NAME=VALUE and replace those of the same name. The process
+  // has default signal handlers, none blocked, enters its group into `entry` before it runs, and
+  // is killed when the calling thread ends. Takes as long as the new process takes to call exec.
+  // Errors: FAILED_PRECONDITION: the command cannot be run here, ever; the message says what to do.
+  // UNAVAILABLE: not now (no process, memory or descriptor left).
+  absl::StatusOr<ChildProcess> Start(const std::vector<std::string>& variables,
+                                     ProcessGuard::Entry* entry) const;
+
+ private:
+  absl::Status RunError(int error) const;
+
+  const std::vector<std::string> argv_;
+  const std::vector<std::string> paths_;  // to try in turn
+};
+
+// Opens /dev/null for those of 0, 1 and 2 that are closed, so that no later descriptor takes their
+// place.
+void OpenStandardStreams();
+
+}  // namespace whippletree

@@ -1,0 +1,47 @@
+// Makes any program a handler: one process for each job.
+//
+// The payload is the program's standard input, its result is what it wrote to standard output
+// before it ended, byte for byte. No shell takes part. It need not read its input.
+//
+//   exit code 0            completed
+//   65 (EX_DATAERR)        INVALID_ARGUMENT: dead at once
+//   75 (EX_TEMPFAIL)       UNAVAILABLE: tried again
+//   126, 127               the program, or one that it needs, cannot be run here: the worker stops,
+//                          its jobs go to others
+//   others, or a signal    UNKNOWN: by the queue's retry policy
+//
+// The message has the end of what it wrote to standard error. WHIPPLETREE_JOB_ID,
+// WHIPPLETREE_JOB_QUEUE and WHIPPLETREE_JOB_ATTEMPT are added to its environment.
+//
+// Each job's program is the first of a process group. The group is killed when the job times out,
+// is cancelled or writes too much, when the worker dies, and also when the program has ended: what
+// it leaves running in the background goes with it, and what those still write is not read. Only
+// processes that move to another group or session (setsid) escape.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common/time.h"
+#include "worker/process_guard.h"
+#include "worker/worker.h"
+
+namespace whippletree {
+
+struct ExecOptions {
+  // The program, looked up in PATH if it has no '/', and its arguments.
+  std::vector<std::string> argv;
+  // More output than this ends the job as dead (OUT_OF_RANGE). The broker's own limit is checked
+  // by the library; this one keeps a program gone wild from filling the worker's memory.
+  uint64_t result_bytes_max = 64u << 20;
+  // Between SIGTERM and SIGKILL at timeout and cancel; zero: SIGKILL at once.
+  Duration kill_grace{0};
+};
+
+// From now on this process ignores SIGPIPE (its programs do not). `guard` may be nullptr, then
+// background processes of a program outlive a worker killed with -9; else it outlives the handler.
+// The handler is thread-safe. REQUIRES: !options.argv.empty(), and that 0, 1 and 2 are open.
+Handler MakeExecHandler(ExecOptions options, ProcessGuard* guard);
+
+}  // namespace whippletree

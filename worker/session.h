@@ -1,0 +1,144 @@
+// The worker's side of the protocol, without I/O: takes deliveries once, marks starts, reports
+// until acknowledged, and grants just enough credit to stay busy. Not thread-safe.
+//
+// The executor runs the jobs. Every call may add to `out`; the caller sends frames in order and
+// hands the rest to the executor.
+#pragma once
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/interval_set.h"
+#include "common/resend_queue.h"
+#include "common/session_link.h"
+#include "common/time.h"
+#include "worker/prefetch_window.h"
+#include "wire.pb.h"
+
+namespace whippletree {
+
+struct WorkerOutput {
+  // The complete socket is to be closed and opened anew to this port of the door's host, before
+  // anything in `complete` is sent.
+  std::optional<uint32_t> reopen_complete_port;
+  // The door is to be connected anew before anything in `door` is sent.
+  bool reopen_door = false;
+  std::vector<wire::Envelope> door;
+  std::vector<wire::Envelope> complete;
+
+  // For the executor, in this order.
+  std::vector<wire::Delivery> run;
+  // Take back what has not been started, and say so (OnRecalled).
+  std::vector<wire::JobRange> recall;
+  // Take back what has not been started, end the rest.
+  std::vector<wire::JobRange> cancel;
+  // The lease is void: end its jobs, forget them, report nothing.
+  std::vector<uint64_t> drop;
+
+  std::vector<std::string> log;
+
+  void Clear() { *this = WorkerOutput(); }
+};
+
+class WorkerSession {
+ public:
+  struct Config {
+    std::string name;
+    std::vector<std::string> queues;
+    uint32_t slots = 1;
+    uint64_t process = 1;  // fresh for each process start
+    uint64_t seed = 1;
+    std::string software;
+  };
+
+  explicit WorkerSession(Config config);
+
+  void OnDoor(Instant now, wire::Envelope& message, WorkerOutput* out);
+  void OnBadFrame(const absl::Status& error);
+
+  // From the executor. `run_time` is what the job took in its slot.
+  void OnStarted(uint64_t token, uint32_t index);
+  void OnFinished(uint64_t token, uint32_t index, absl::StatusOr<std::string> result,
+                  Duration run_time);
+  void OnRecalled(uint64_t token, uint32_t index);
+
+  // Takes nothing new and hands back what has not been started. done() once all is confirmed.
+  void Drain(WorkerOutput* out);
+  bool draining() const { return draining_; }
+  bool done() const { return done_; }
+
+  // Does what is due and sends what is there. To be called after anything else.
+  void Poll(Instant now, WorkerOutput* out);
+  MonoTime NextDeadline() const;
+
+  bool connected() const { return link_.connected(); }
+  const absl::Status& fatal() const { return fatal_; }
+  uint64_t held_jobs() const { return possessed_; }
+  uint32_t result_bytes_max() const { return result_bytes_max_; }
+
+ private:
+  static constexpr uint64_t kReportBytes = 256 << 10;
+  static constexpr Duration kMarkAfter = milliseconds(1);
+  // Well before the broker would send deliveries again.
+  static constexpr Duration kTellDeliveriesAfter = milliseconds(200);
+
+  struct Queue {
+    std::string name;
+    PrefetchWindow window;
+    uint64_t received = 0;     // in this session
+    uint64_t jobs_limit = 0;   // granted in this session
+    uint32_t held_max = 0;     // told last
+    bool told = false;         // the broker knows jobs_limit and held_max
+  };
+  struct Lease {
+    size_t queue;
+    IntervalSet open;     // not reported
+    IntervalSet held;     // of open: not started, and no start is charged
+    uint64_t unacknowledged = 0;  // jobs reported, not acknowledged
+  };
+
+  void SendHello(WorkerOutput* out);
+  void OnWelcome(Instant now, const wire::Welcome& welcome, WorkerOutput* out);
+  void OnDeliveries(Instant now, wire::Deliveries* deliveries, WorkerOutput* out);
+  void OnReportAck(Instant now, const wire::ReportAck& ack);
+  void Report(wire::ReportItem item);
+  // The job leaves the worker. False: its lease is void.
+  bool CloseJob(uint64_t token, uint32_t index);
+  void MarkStarts(Instant now);
+  void UpdateCredits();
+  wire::Credit CreditOf(Queue& queue);
+  void SendReports(Instant now, WorkerOutput* out);
+  uint64_t DeliveriesNext() const { return received_.empty() ? 1 : received_.intervals()[0].end; }
+
+  const Config config_;
+  SessionLink link_;
+  absl::Status fatal_;
+  std::vector<Queue> queues_;
+  std::map<std::string, size_t> queue_by_name_;
+  std::map<uint64_t, Lease> leases_;
+  uint64_t possessed_ = 0;  // jobs of open, over all leases
+  IntervalSet received_;    // ordinals of deliveries in this session
+  // Their arrival is told with the next report, or by itself at this time.
+  MonoTime tell_deliveries_at_ = kNever;
+  std::set<std::pair<uint64_t, uint32_t>> unmarked_;  // started, not charged, not reported
+  ResendQueue<wire::ReportItem> reports_;
+  MonoTime last_report_{};
+  // One report at a time is timed, for the window.
+  uint64_t timed_ordinal_ = 0;
+  MonoTime timed_at_{};
+  uint32_t result_bytes_max_ = 0;
+  bool draining_ = false;
+  bool draining_told_ = false;
+  bool goodbye_said_ = false;
+  bool done_ = false;
+};
+
+}  // namespace whippletree

@@ -1,0 +1,155 @@
+// The worker's shell: moves frames between sockets and session, jobs between session and executor.
+#include "worker/worker.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "common/address.h"
+#include "common/client_sockets.h"
+#include "common/clock.h"
+#include "common/identity.h"
+#include "common/version.h"
+#include "worker/executor.h"
+#include "worker/session.h"
+
+namespace whippletree {
+
+class Worker::Impl {
+ public:
+  explicit Impl(WorkerOptions options) : options_(std::move(options)) {}
+
+  void Handle(std::string queue, Handler handler) {
+    handlers_[std::move(queue)] = std::move(handler);
+  }
+  void Signal(int level) {
+    int seen = signal_.load();
+    while (seen < level && !signal_.compare_exchange_weak(seen, level)) {
+    }
+    wake_.Notify();
+  }
+  absl::Status Run();
+
+ private:
+  // How long a stopped worker waits for the broker's word before it leaves.
+  static constexpr Duration kStopPatience = seconds(5);
+
+  void FromExecutor(Executor& executor, WorkerSession& session, absl::Status* failure);
+  void ToExecutor(Executor& executor, WorkerOutput& out);
+  void Log(std::string_view line) {
+    if (options_.log) options_.log(line);
+  }
+
+  const WorkerOptions options_;
+  std::map<std::string, Handler> handlers_;
+  WakeEvent wake_;
+  std::atomic<int> signal_{0};  // 1: drain, 2: stop
+};
+
+void Worker::Impl::FromExecutor(Executor& executor, WorkerSession& session,
+                                absl::Status* failure) {
+  Executor::Events events;
+  executor.TakeEvents(&events);
+  for (const auto& [token, index] : events.started) session.OnStarted(token, index);
+  for (const auto& [token, index] : events.recalled) session.OnRecalled(token, index);
+  for (auto& f : events.finished) {
+    session.OnFinished(f.token, f.index, std::move(f.result), f.run_time);
+  }
+  if (!events.worker_failure.ok() && failure->ok()) {
+    *failure = events.worker_failure;
+    Signal(2);
+  }
+}
+
+void Worker::Impl::ToExecutor(Executor& executor, WorkerOutput& out) {
+  for (uint64_t token : out.drop) executor.Drop(token);
+  for (wire::Delivery& delivery : out.run) executor.Run(std::move(delivery));
+  for (const wire::JobRange& range : out.recall) executor.Recall(range);
+  for (const wire::JobRange& range : out.cancel) executor.Cancel(range);
+  for (const std::string& line : out.log) Log(line);
+}
+
+absl::Status Worker::Impl::Run() {
+  const auto address = ParseHostPort(options_.broker);
+  if (!address.ok()) return address.status();
+  if (handlers_.empty()) return absl::FailedPreconditionError("a worker needs a handler");
+  WorkerSession::Config config;
+  config.name = UniqueName(options_.name);
+  config.process = RandomNumber();
+  config.seed = RandomNumber();
+  config.slots = std::clamp<uint32_t>(options_.slots, 1, 4096);
+  config.software = kSoftware;
+  for (const auto& [queue, handler] : handlers_) config.queues.push_back(queue);
+  WorkerSession session(config);
+  Executor executor(config.slots, handlers_, [this] { wake_.Notify(); });
+  ClientSockets sockets(*address);
+  if (absl::Status status = sockets.ConnectDoor(); !status.ok()) return status;
+
+  const MonoTime begin = ReadClock().mono;
+  MonoTime warn_at = begin + seconds(3);
+  MonoTime leave_at = kNever;
+  bool was_connected = false;
+  bool stopped = false;
+  absl::Status failure;
+  WorkerOutput out;
+  while (true) {
+    const MonoTime deadline_next = executor.CheckDeadlines(ReadClock().mono);
+    Instant now = ReadClock();
+    const MonoTime next = std::min({session.NextDeadline(), deadline_next, warn_at, leave_at});
+    sockets.Poll(wake_.fd(), next - now.mono);
+    wake_.Clear();
+    now = ReadClock();
+    out.Clear();
+    sockets.Receive([&](wire::Envelope& message) { session.OnDoor(now, message, &out); },
+                    [&](const absl::Status& error) { session.OnBadFrame(error); });
+    const int signal = signal_.load();
+    if (signal >= 1 && !session.draining()) {
+      Log("draining: taking no new jobs, finishing " + std::to_string(session.held_jobs()));
+      session.Drain(&out);
+    }
+    if (signal >= 2 && !stopped) {
+      stopped = true;
+      leave_at = now.mono + kStopPatience;
+      executor.StopAll();
+    }
+    ToExecutor(executor, out);
+    out.run.clear();
+    FromExecutor(executor, session, &failure);
+    session.Poll(now, &out);
+    if (absl::Status status =
+            sockets.Carry(out.reopen_door, out.reopen_complete_port, out.door, out.complete);
+        !status.ok()) {
+      return status;
+    }
+    if (!session.fatal().ok()) return session.fatal();
+    if (session.done() || now.mono >= leave_at) return failure;
+    if (session.connected()) {
+      was_connected = true;
+      warn_at = kNever;
+      continue;
+    }
+    // Unconfirmed results of a drained worker are kept until the broker is back, or a second
+    // signal.
+    if (session.draining() && !was_connected) return failure;
+    if (!was_connected && options_.connect_timeout > Duration(0) &&
+        now.mono >= begin + options_.connect_timeout) {
+      return absl::UnavailableError("no broker answers at " + address->ToString());
+    }
+    if (warn_at == kNever) warn_at = now.mono + seconds(10);
+    if (now.mono >= warn_at) {
+      Log("no broker answers at " + address->ToString() + "; trying again");
+      warn_at = now.mono + seconds(10);
+    }
+  }
+}
+
+Worker::Worker(WorkerOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
+Worker::~Worker() = default;
+void Worker::Handle(std::string queue, Handler handler) {
+  impl_->Handle(std::move(queue), std::move(handler));
+}
+absl::Status Worker::Run() { return impl_->Run(); }
+void Worker::Drain() { impl_->Signal(1); }
+void Worker::Stop() { impl_->Signal(2); }
+
+}  // namespace whippletree
