@@ -112,7 +112,23 @@ int CannotListen(const absl::Status& status, const std::string& what) {
   return kExitMachine;
 }
 
+// "" or what is wrong with a value that parses.
+std::string ValueError(const ServeOptions& options) {
+  if (options.memory_limit < (64u << 20)) return "--memory-limit: expected at least 64MiB";
+  if (options.payload_max < 1 || options.payload_max > (512u << 20)) {
+    return "--payload-max: expected 1 to 512MiB";
+  }
+  if (options.lease < milliseconds(500) || options.lease > std::chrono::hours(24)) {
+    return "--lease: expected 500ms to 24h";
+  }
+  return "";
+}
+
 int Serve(const ServeOptions& options) {
+  if (const std::string error = ValueError(options); !error.empty()) {
+    PrintError(kProgram, error + " (see --help)");
+    return kExitUsage;
+  }
   if (!IsLoopback(options.host) && !options.insecure) {
     PrintError(kProgram,
                "--host " + options.host +
@@ -206,30 +222,15 @@ CLI::App* AddServe(CLI::App* app, ServeOptions* options) {
             "Port of health, metrics and the status page; 0: the system chooses", 0, 65'535);
   command->add_flag("--insecure", options->insecure,
                     "Allow an address beyond loopback without any protection");
-  AddByteSize(command, "--memory-limit", &options->memory_limit, "What the process may take")
-      ->check([](const std::string& text) -> std::string {
-        const auto size = ParseByteSize(text);
-        return !size.ok() || *size >= (64u << 20) ? "" : "expected at least 64MiB";
-      });
+  AddByteSize(command, "--memory-limit", &options->memory_limit, "What the process may take");
   AddNumber(command, "--queue-capacity", &options->queue_capacity,
             "Jobs that a queue takes; then its producers wait", 1, 1ull << 40);
   AddByteSize(command, "--queue-bytes", &options->queue_bytes,
               "Payload bytes that a queue takes; 0: an eighth of --memory-limit");
   AddByteSize(command, "--payload-max", &options->payload_max,
-              "Largest payload, and largest result")
-      ->check([](const std::string& text) -> std::string {
-        const auto size = ParseByteSize(text);
-        return !size.ok() || (*size >= 1 && *size <= (512u << 20)) ? ""
-                                                                   : "expected 1 to 512MiB";
-      });
+              "Largest payload, and largest result");
   AddDuration(command, "--lease", &options->lease,
-              "How long a silent worker keeps its jobs; it sends a heartbeat five times as often")
-      ->check([](const std::string& text) -> std::string {
-        const auto lease = ParseDuration(text);
-        return !lease.ok() || (*lease >= milliseconds(500) && *lease <= std::chrono::hours(24))
-                   ? ""
-                   : "expected 500ms to 24h";
-      });
+              "How long a silent worker keeps its jobs; it sends a heartbeat five times as often");
   AddNumber(command, "--max-attempts", &options->max_attempts, "The most starts of a job", 1, 1000);
   AddDuration(command, "--backoff-min", &options->backoff_min,
               "A failed job is tried again within this time; it doubles with each attempt");

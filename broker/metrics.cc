@@ -16,6 +16,8 @@ namespace {
 using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
+constexpr auto kCounter = MetricType::Counter;
+constexpr auto kGauge = MetricType::Gauge;
 using Labels = std::vector<ClientMetric::Label>;
 
 // Collects families in the order in which they are begun.
@@ -35,7 +37,7 @@ class Exposition {
   }
 
   void AddGauge(const char* name, const char* help, double value) {
-    Begin(MetricType::Gauge, name, help);
+    Begin(kGauge, name, help);
     Add({}, value);
   }
 
@@ -54,7 +56,7 @@ class Exposition {
 };
 
 void AddBroker(const wire::StatusReply& status, Exposition* out) {
-  out->Begin(MetricType::Gauge, "build_info", "The broker's software; always 1.");
+  out->Begin(kGauge, "build_info", "The broker's software; always 1.");
   out->Add({{"software", status.software()}}, 1);
   out->AddGauge("uptime_seconds", "Time since the broker started.", status.uptime_ms() / 1e3);
   out->AddGauge("memory_used_bytes", "Memory that counts against the limit.",
@@ -63,51 +65,50 @@ void AddBroker(const wire::StatusReply& status, Exposition* out) {
                 static_cast<double>(status.memory_limit_bytes()));
   out->AddGauge("producers", "Connected producers.", status.producers());
 
-  out->Begin(MetricType::Counter, "events_total", "Things that happened in the broker, by name.");
+  out->Begin(kCounter, "events_total", "Things that happened in the broker, by name.");
   for (const wire::Counter& counter : status.counters()) {
     out->Add({{"event", counter.name()}}, static_cast<double>(counter.value()));
   }
 }
 
+struct QueueMetric {
+  MetricType type;
+  const char* name;
+  const char* help;
+  double (*value)(const wire::QueueStatus&);
+};
+using Queue = wire::QueueStatus;
+constexpr QueueMetric kQueueMetrics[] = {
+    {kCounter, "jobs_accepted_total", "Jobs accepted from producers.",
+     [](const Queue& q) -> double { return q.accepted(); }},
+    {kCounter, "jobs_completed_total", "Jobs that ended with a result.",
+     [](const Queue& q) -> double { return q.completed(); }},
+    {kCounter, "jobs_dead_total", "Jobs given up, or never worth a retry.",
+     [](const Queue& q) -> double { return q.dead(); }},
+    {kCounter, "jobs_cancelled_total", "Jobs cancelled by their producers.",
+     [](const Queue& q) -> double { return q.cancelled(); }},
+    {kCounter, "jobs_expired_total", "Jobs not started before they expired.",
+     [](const Queue& q) -> double { return q.expired(); }},
+    {kCounter, "job_retries_total", "Attempts that failed and were followed by a retry.",
+     [](const Queue& q) -> double { return q.retries(); }},
+    {kGauge, "jobs_waiting", "Jobs accepted, not leased, without outcome.",
+     [](const Queue& q) -> double { return q.waiting(); }},
+    {kGauge, "jobs_delayed", "Of the waiting jobs: those that back off.",
+     [](const Queue& q) -> double { return q.delayed(); }},
+    {kGauge, "jobs_leased", "Jobs that workers hold or run.",
+     [](const Queue& q) -> double { return q.leased(); }},
+    {kGauge, "waiting_bytes", "Payload bytes of the waiting jobs.",
+     [](const Queue& q) -> double { return q.waiting_bytes(); }},
+    {kGauge, "outcomes_unacknowledged", "Outcomes that producers have not acknowledged yet.",
+     [](const Queue& q) -> double { return q.unacknowledged_outcomes(); }},
+    {kGauge, "queue_workers", "Workers that serve the queue.",
+     [](const Queue& q) -> double { return q.workers(); }},
+    {kGauge, "queue_full", "1 while the queue takes no more jobs.",
+     [](const Queue& q) -> double { return q.full(); }},
+};
+
 void AddQueues(const wire::StatusReply& status, Exposition* out) {
-  struct Metric {
-    MetricType type;
-    const char* name;
-    const char* help;
-    double (*value)(const wire::QueueStatus&);
-  };
-  constexpr auto kCounter = MetricType::Counter;
-  constexpr auto kGauge = MetricType::Gauge;
-  using Queue = wire::QueueStatus;
-  static constexpr Metric kMetrics[] = {
-      {kCounter, "jobs_accepted_total", "Jobs accepted from producers.",
-       [](const Queue& q) -> double { return q.accepted(); }},
-      {kCounter, "jobs_completed_total", "Jobs that ended with a result.",
-       [](const Queue& q) -> double { return q.completed(); }},
-      {kCounter, "jobs_dead_total", "Jobs given up, or never worth a retry.",
-       [](const Queue& q) -> double { return q.dead(); }},
-      {kCounter, "jobs_cancelled_total", "Jobs cancelled by their producers.",
-       [](const Queue& q) -> double { return q.cancelled(); }},
-      {kCounter, "jobs_expired_total", "Jobs not started before they expired.",
-       [](const Queue& q) -> double { return q.expired(); }},
-      {kCounter, "job_retries_total", "Attempts that failed and were followed by a retry.",
-       [](const Queue& q) -> double { return q.retries(); }},
-      {kGauge, "jobs_waiting", "Jobs accepted, not leased, without outcome.",
-       [](const Queue& q) -> double { return q.waiting(); }},
-      {kGauge, "jobs_delayed", "Of the waiting jobs: those that back off.",
-       [](const Queue& q) -> double { return q.delayed(); }},
-      {kGauge, "jobs_leased", "Jobs that workers hold or run.",
-       [](const Queue& q) -> double { return q.leased(); }},
-      {kGauge, "waiting_bytes", "Payload bytes of the waiting jobs.",
-       [](const Queue& q) -> double { return q.waiting_bytes(); }},
-      {kGauge, "outcomes_unacknowledged", "Outcomes that producers have not acknowledged yet.",
-       [](const Queue& q) -> double { return q.unacknowledged_outcomes(); }},
-      {kGauge, "queue_workers", "Workers that serve the queue.",
-       [](const Queue& q) -> double { return q.workers(); }},
-      {kGauge, "queue_full", "1 while the queue takes no more jobs.",
-       [](const Queue& q) -> double { return q.full(); }},
-  };
-  for (const Metric& metric : kMetrics) {
+  for (const QueueMetric& metric : kQueueMetrics) {
     out->Begin(metric.type, metric.name, metric.help);
     for (const Queue& queue : status.queues()) {
       out->Add({{"queue", queue.name()}}, metric.value(queue));
@@ -130,28 +131,28 @@ void AddWorkers(const wire::StatusReply& status, Exposition* out) {
 
   std::map<std::string, int> by_state = {{"active", 0}, {"draining", 0}, {"lost", 0}};
   for (const auto& [name, worker] : workers) ++by_state[worker->state()];
-  out->Begin(MetricType::Gauge, "workers", "Workers by state.");
+  out->Begin(kGauge, "workers", "Workers by state.");
   for (const auto& [state, count] : by_state) out->Add({{"state", state}}, count);
 
-  out->Begin(MetricType::Gauge, "worker_slots", "Handler calls that fit in a worker at a time.");
+  out->Begin(kGauge, "worker_slots", "Handler calls that fit in a worker at a time.");
   for (const auto& [name, worker] : workers) out->Add({{"worker", name}}, worker->slots());
-  out->Begin(MetricType::Gauge, "worker_jobs_leased", "Jobs that a worker holds or runs.");
+  out->Begin(kGauge, "worker_jobs_leased", "Jobs that a worker holds or runs.");
   for (const auto& [name, worker] : workers) {
     out->Add({{"worker", name}}, static_cast<double>(worker->leased()));
   }
-  out->Begin(MetricType::Counter, "worker_jobs_completed_total", "Attempts with a result.");
+  out->Begin(kCounter, "worker_jobs_completed_total", "Attempts with a result.");
   for (const auto& [name, worker] : workers) {
     out->Add({{"worker", name}}, static_cast<double>(worker->completed()));
   }
-  out->Begin(MetricType::Counter, "worker_jobs_failed_total", "Attempts that failed.");
+  out->Begin(kCounter, "worker_jobs_failed_total", "Attempts that failed.");
   for (const auto& [name, worker] : workers) {
     out->Add({{"worker", name}}, static_cast<double>(worker->failed()));
   }
-  out->Begin(MetricType::Gauge, "worker_silent_seconds", "Time since a worker's last message.");
+  out->Begin(kGauge, "worker_silent_seconds", "Time since a worker's last message.");
   for (const auto& [name, worker] : workers) {
     out->Add({{"worker", name}}, worker->silent_ms() / 1e3);
   }
-  out->Begin(MetricType::Gauge, "worker_service_time_seconds",
+  out->Begin(kGauge, "worker_service_time_seconds",
              "Time a job of the queue takes in a slot of the worker, as measured there.");
   for (const auto& [name, worker] : workers) {
     for (const wire::WorkerQueueStatus& queue : worker->queues()) {

@@ -26,7 +26,7 @@
 #include "common/log.h"
 #include "common/time.h"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): CLI11's
 class App;
 class Option;
 }  // namespace CLI

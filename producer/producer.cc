@@ -105,6 +105,7 @@ class Producer::Impl {
   bool welcomed_ = false;
   bool ending_ = false;
   bool sleeping_ = false;
+  bool added_ = false;  // something was added since the session was polled
 
   ClientSockets sockets_;  // the thread's
   std::thread thread_;
@@ -132,7 +133,9 @@ Producer::Impl::~Impl() {
   if (thread_.joinable()) thread_.join();
 }
 
+// REQUIRES: mutex_ is held.
 void Producer::Impl::Wake() {
+  added_ = true;
   if (sleeping_) wake_.Notify();
 }
 
@@ -142,7 +145,7 @@ void Producer::Impl::Loop() {
     Duration wait{};
     {
       const std::lock_guard lock(mutex_);
-      wait = session_.NextDeadline() - ReadClock().mono;
+      wait = added_ ? Duration(0) : session_.NextDeadline() - ReadClock().mono;
       if (ending_) break;
       sleeping_ = true;
     }
@@ -152,7 +155,7 @@ void Producer::Impl::Loop() {
     out.Clear();
     {
       const std::lock_guard lock(mutex_);
-      sleeping_ = false;
+      sleeping_ = added_ = false;
       const Instant now = ReadClock();
       sockets_.Receive([&](wire::Envelope& message) { session_.OnDoor(now, message, &out); },
                        [&](const absl::Status& error) { session_.OnBadFrame(error); });

@@ -61,10 +61,11 @@ void SetTitle() {
   char* end = nullptr;
   const uintptr_t begin_address = strtoull(at, &end, 10);
   const uintptr_t end_address = strtoull(end, nullptr, 10);
-  if (begin_address == 0 || end_address < begin_address + sizeof kTitle) return;
+  if (begin_address == 0 || end_address <= begin_address) return;
   char* arguments = reinterpret_cast<char*>(begin_address);
-  memset(arguments, 0, end_address - begin_address);
-  memcpy(arguments, kTitle, sizeof kTitle);
+  const size_t size_max = end_address - begin_address;
+  memset(arguments, 0, size_max);
+  memcpy(arguments, kTitle, std::min(size_max, sizeof kTitle) - 1);
 }
 
 }  // namespace

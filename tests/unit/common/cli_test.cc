@@ -67,8 +67,8 @@ TEST(CliTest, AddressesAreHostAndPort) {
         "tcp://host:1", "::1", "[::1", "[::1]7711", "[]:1", "a b:1", "host/x", "host:1/x"}) {
     EXPECT_FALSE(ParseHostPort(wrong).ok()) << wrong;
   }
-  EXPECT_EQ(ParseHostPort("host:0").status().message(),
-            "\"host:0\" has no port from 1 to 65535: expected HOST:PORT, as in 127.0.0.1:7711");
+  EXPECT_EQ(std::string(ParseHostPort("host:0").status().message()),
+            "'host:0' has no port from 1 to 65535: expected HOST:PORT, as in 127.0.0.1:7711");
 }
 
 TEST(CliTest, StatusesHaveExitCodes) {
@@ -204,7 +204,7 @@ TEST_F(ParseCommandLineTest, ErrorsAreOneLineThatNamesTheFlag) {
   ExpectError({"--queue", "a", "--slots", "1", "-n", "2"},
               "program: --slots was given more than once (see program --help)");
   ExpectError({"--queue", "a", "--broker", "b:0"},
-              "program: --broker: \"b:0\" has no port from 1 to 65535: expected HOST:PORT, as in "
+              "program: --broker: 'b:0' has no port from 1 to 65535: expected HOST:PORT, as in "
               "127.0.0.1:7711 (see program --help)");
   ExpectError({"--queue", "a", "--log-format", "xml"},
               "program: --log-format: \"xml\" is not a log format: text or json (see program "

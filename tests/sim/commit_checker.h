@@ -1,0 +1,64 @@
+// Checks at the broker's edge that nothing is said before the commit it depends on is durable
+// (I3), that lease tokens rise (I8) and that nothing is written for memory queues. Knows only what
+// goes into the broker and what comes out of it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "broker/core/effects.h"
+#include "tests/sim/options.h"
+
+namespace whippletree::sim {
+
+class CommitChecker {
+ public:
+  explicit CommitChecker(const Options& options) : options_(options) {}
+
+  // Before and after a step.
+  void OnInput(const core::Input& input);
+  void OnEffects(const core::Effects& effects);
+  // Every commit up to this one is in the store.
+  void OnDurable(uint64_t commit) { durable_ = commit; }
+
+ private:
+  using Commits = std::map<uint64_t, uint64_t>;  // number of a job → commit
+
+  struct StreamNotes {
+    Commits accepted;
+    Commits ended;
+  };
+  struct Item {
+    uint64_t token;
+    uint64_t commit = 0;
+  };
+  struct LeaseNotes {
+    uint64_t commit;
+    uint64_t stream;
+    uint64_t first;
+    uint64_t count;
+  };
+
+  bool IsDurable(const std::string& queue) const;
+  void OnWrite(uint64_t commit, const record::Record& record);
+  void OnSend(const core::Send& send);
+  void CheckStream(uint64_t session, const std::string& queue, uint64_t next) const;
+  const StreamNotes* Find(uint64_t session, const std::string& queue) const;
+
+  const Options& options_;
+  uint64_t durable_ = 0;
+  uint64_t last_commit_ = 0;
+  uint64_t last_token_ = 0;
+  std::map<std::string, std::string> name_by_route_;  // of hellos
+  std::map<uint64_t, std::string> name_by_session_;
+  std::map<std::pair<std::string, std::string>, uint64_t> streams_;  // producer, queue → number
+  std::map<uint64_t, StreamNotes> notes_;
+  std::map<uint64_t, LeaseNotes> leases_;                // by token
+  std::map<std::pair<uint64_t, uint64_t>, Item> items_;  // of reports, by session and ordinal
+};
+
+}  // namespace whippletree::sim

@@ -1,0 +1,97 @@
+// Stands for worker/executor.h: the same calls with the same meaning, in virtual time. The
+// handlers are those of job_spec.h.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/prng.h"
+#include "common/run.h"
+#include "tests/sim/event_loop.h"
+#include "tests/sim/history.h"
+#include "wire.pb.h"
+
+namespace whippletree::sim {
+
+class SimExecutor {
+ public:
+  struct Hooks {
+    std::function<void()> notify;  // TakeEvents has something new
+    std::function<void()> die;     // a job kills the process
+  };
+  SimExecutor(EventLoop* loop, History* history, std::string worker, uint32_t slots, uint64_t seed,
+              Hooks hooks);
+  ~SimExecutor();
+
+  struct Events {
+    struct Finished {
+      uint64_t token;
+      uint32_t index;
+      absl::StatusOr<std::string> result;
+      Duration run_time;
+    };
+    std::vector<std::pair<uint64_t, uint32_t>> started;
+    std::vector<Finished> finished;
+    std::vector<std::pair<uint64_t, uint32_t>> recalled;
+  };
+  void TakeEvents(Events* events) { *events = std::exchange(events_, Events{}); }
+
+  void Run(wire::Delivery delivery);
+  void Recall(const wire::JobRange& range);
+  void Cancel(const wire::JobRange& range);
+  void Drop(uint64_t token);
+  void StopAll();
+
+  // The process stands still until Resume.
+  void Pause() { paused_ = true; }
+  void Resume();
+  size_t running() const { return running_.size(); }
+
+ private:
+  struct Lease {
+    wire::Delivery delivery;
+    RunData run;
+    std::deque<uint32_t> waiting;  // positions in run
+    uint32_t IndexOf(uint32_t position) const {
+      return delivery.indexes_size() > 0 ? delivery.indexes(static_cast<int>(position)) : position;
+    }
+  };
+  struct Running {
+    std::shared_ptr<Lease> lease;
+    uint32_t index;
+    JobSpec spec;
+    std::string payload;
+    MonoTime begin;
+    MonoTime end;
+    absl::StatusCode ended = absl::StatusCode::kOk;  // why its context ended
+  };
+
+  void Start();
+  void Plan(uint64_t id);
+  void End(Running* running, uint64_t id, absl::StatusCode code);
+  void Finish(uint64_t id);
+
+  EventLoop* const loop_;
+  History* const history_;
+  const std::string worker_;
+  const uint32_t slots_;
+  Prng prng_;
+  const Hooks hooks_;
+  std::deque<std::shared_ptr<Lease>> leases_;  // with waiting jobs, in order
+  std::map<uint64_t, Running> running_;        // by the number of the start
+  uint64_t last_start_ = 0;
+  Events events_;
+  bool paused_ = false;
+  bool stopped_ = false;
+  // Events of the loop outlive us.
+  std::shared_ptr<SimExecutor*> self_ = std::make_shared<SimExecutor*>(this);
+};
+
+}  // namespace whippletree::sim

@@ -1,0 +1,240 @@
+#include "tests/sim/history.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/run.h"
+#include "common/status.h"
+#include "tests/sim/failure.h"
+
+namespace whippletree::sim {
+namespace {
+
+using wire::OutcomeRange;
+
+std::string Name(const Job& job) {
+  return "job " + std::to_string(job.spec.uid) + " (" + job.producer + " " + job.queue + " " +
+         std::to_string(job.number) + ", stream " + std::to_string(job.stream) + ")";
+}
+
+}  // namespace
+
+Job& History::AddJob(JobSpec spec) {
+  spec.uid = jobs_.size() + 1;
+  Job& job = jobs_[spec.uid];
+  job.spec = spec;
+  return job;
+}
+
+void History::OnBrokerUp(uint32_t epoch) {
+  epoch_ = epoch;
+  tokens_.clear();
+  for (auto& [uid, job] : jobs_) {
+    if (!job.ended && job.number > 0) excused_.insert(job.producer);
+    job.stream = job.number_delivered = 0;
+    // Handlers of the broker before may still run.
+    std::erase_if(job.starts, [](const Start& start) { return start.end != kNever; });
+    for (Start& start : job.starts) start.token = 0;
+    job.deliveries.clear();
+    job.held_by_lost_worker = false;
+  }
+}
+
+bool History::ExpiredSince(const std::string& worker, MonoTime since) const {
+  auto it = expired_.find(worker);
+  return it != expired_.end() && it->second >= since;
+}
+
+void History::OnDeliverySent(const wire::Delivery& delivery, const std::string& worker,
+                             MonoTime at) {
+  if (delivery.token() == 0) return;
+  if (delivery.token() >> 32 != epoch_) Violation("I8", "a token of another epoch");
+  const auto [known, is_new] =
+      tokens_.try_emplace(delivery.token(), std::pair(delivery.stream(), delivery.first()));
+  if (known->second != std::pair(delivery.stream(), delivery.first())) {
+    Violation("I8", "token " + std::to_string(delivery.token()) + " names two leases");
+  }
+  wire::Run copy = delivery.run();
+  const RunData run(&copy);
+  for (uint32_t i = 0; i < run.count(); ++i) {
+    const uint32_t index =
+        delivery.indexes_size() > 0 ? delivery.indexes(static_cast<int>(i)) : i;
+    auto it = jobs_.find(UidOf(run.payload(i)));
+    if (it == jobs_.end()) Violation("I5", "a delivery of a job that nobody submitted");
+    Job& job = it->second;
+    const uint64_t number = delivery.first() + index;
+    if (job.stream != 0 && (job.stream != delivery.stream() || job.number_delivered != number)) {
+      Violation("I4", Name(job) + " was accepted twice, as number " +
+                          std::to_string(job.number_delivered) + " and " + std::to_string(number));
+    }
+    job.stream = delivery.stream();
+    job.number_delivered = number;
+    if (number != job.number) Violation("I4", Name(job) + " is number " + std::to_string(number));
+    if (job.ended && !excused_.contains(job.producer)) {
+      Violation("I2", Name(job) + " is delivered to " + worker + " after its outcome");
+    }
+    const auto sent = job.deliveries.try_emplace(delivery.token(), worker, false, at).first;
+    sent->second.free_slot = sent->second.free_slot || i < delivery.started();
+  }
+}
+
+void History::OnLeasesExpired(const std::string& worker, MonoTime at) {
+  expired_[worker] = at;
+  for (auto& [uid, job] : jobs_) {
+    for (const auto& [token, sent] : job.deliveries) {
+      if (!sent.free_slot && sent.worker == worker) job.held_by_lost_worker = true;
+    }
+  }
+}
+
+void History::OnStart(const std::string& worker, const wire::Delivery& delivery, uint32_t index,
+                      std::string_view payload, MonoTime at) {
+  auto it = jobs_.find(UidOf(payload));
+  if (it == jobs_.end()) Violation("I5", "a start of a job that nobody submitted");
+  Job& job = it->second;
+  if (payload != PayloadOf(job.spec)) Violation("I5", Name(job) + " came with another payload");
+  const bool this_life = delivery.token() >> 32 == epoch_;
+  if (this_life && job.ended && !excused_.contains(job.producer) &&
+      !ExpiredSince(worker, job.deliveries.at(delivery.token()).at)) {
+    const bool cancelled = job.outcome == OutcomeRange::CANCELLED;
+    Violation(cancelled ? "I11" : "I2", Name(job) + " starts on " + worker + " after its outcome");
+  }
+  for (const Start& start : job.starts) {
+    if (start.token == delivery.token()) {
+      Violation("I7", Name(job) + " starts twice on one lease");
+    }
+    if (start.end != kNever || start.token == 0) continue;
+    if (!ExpiredSince(start.worker, start.at)) {
+      Violation("I7", Name(job) + " starts on " + worker + " while it runs on " + start.worker +
+                          ", whose lease did not end");
+    }
+  }
+  job.starts.push_back({worker, this_life ? delivery.token() : 0, at, kNever});
+  running_[worker][delivery.token()].insert(job.spec.uid);
+  if (!this_life) return;
+  uint64_t starts = 0;
+  for (const Start& start : job.starts) starts += start.token != 0 ? 1 : 0;
+  const uint64_t allowed =
+      job.max_attempts + (job.max_attempts > 1 && job.held_by_lost_worker ? 1 : 0);
+  if (starts > allowed) {
+    Violation("I6", Name(job) + " was started " + std::to_string(starts) + " times, at most " +
+                        std::to_string(allowed) + " are allowed");
+  }
+}
+
+void History::OnEnd(const std::string& worker, uint64_t uid, uint64_t token, MonoTime at) {
+  running_[worker][token].erase(uid);
+  for (Start& start : jobs_.at(uid).starts) {
+    if (start.worker == worker && (start.token == token || start.token == 0) &&
+        start.end == kNever) {
+      start.end = at;
+    }
+  }
+}
+
+void History::OnWorkerGone(const std::string& worker, MonoTime at) {
+  for (const auto& [token, uids] : std::exchange(running_[worker], {})) {
+    for (uint64_t uid : uids) {
+      for (Start& start : jobs_.at(uid).starts) {
+        if (start.worker == worker && start.end == kNever) start.end = at;
+      }
+    }
+  }
+}
+
+void History::OnSettled(uint64_t process, const std::string& producer, const std::string& queue,
+                        const OutcomeRange& range, std::string_view status_message) {
+  const std::vector<uint64_t>& stream = StreamJobs(producer, queue);
+  if (range.first() + range.count() - 1 > stream.size()) {
+    Violation("I5", "an outcome of a job that nobody submitted: " + producer + " " + queue + " " +
+                        std::to_string(range.first()));
+  }
+  for (uint64_t i = 0; i < range.count(); ++i) {
+    Job& job = jobs_.at(stream[range.first() + i - 1]);
+    ++settled_;
+    if (!job.reported_to.insert(process).second) {
+      Violation("I2", Name(job) + " has its outcome reported twice");
+    }
+    const bool excused = excused_.contains(producer);
+    if (job.ended && job.outcome != range.kind() && !excused) {
+      Violation("I2", Name(job) + " has its outcome changed");
+    }
+    job.ended = true;
+    job.outcome = range.kind();
+    if (range.kind() == OutcomeRange::UNSPECIFIED && !excused) {
+      Violation("I1", Name(job) + " is lost: " + std::string(status_message));
+    }
+    if (job.discard && range.kind() == OutcomeRange::COMPLETED) {
+      Violation("I2", Name(job) + " has an outcome that nobody wanted");
+    }
+    if (range.kind() == OutcomeRange::COMPLETED) {
+      size_t offset = 0;
+      for (uint64_t k = 0; k < i; ++k) offset += range.results().sizes(static_cast<int>(k));
+      const std::string_view result =
+          std::string_view(range.results().block())
+              .substr(offset, range.results().sizes(static_cast<int>(i)));
+      if (result != ResultOf(job.spec, PayloadOf(job.spec))) {
+        Violation("I5", Name(job) + " has another's result");
+      }
+    }
+    CheckOutcome(job, range);
+    if (!excused) CheckCharges(job, range);
+  }
+}
+
+void History::CheckOutcome(const Job& job, const OutcomeRange& range) const {
+  const bool excused = excused_.contains(job.producer);
+  switch (range.kind()) {
+    case OutcomeRange::COMPLETED:
+      if (job.starts.empty() && !excused) Violation("I5", Name(job) + " completed unstarted");
+      if (job.spec.fatal || job.spec.result_bytes > 20'000) {
+        Violation("I5", Name(job) + " completed though it must fail");
+      }
+      break;
+    case OutcomeRange::DEAD:
+      situations_->Count("job_dead");
+      if (job.spec.poison) situations_->Count("poison_death");
+      if (range.status().code() == static_cast<int>(absl::StatusCode::kDeadlineExceeded)) {
+        situations_->Count("deadline_exceeded");
+      }
+      if (IsRetryable(range.status().code()) && range.attempts() < job.max_attempts) {
+        Violation("I1", Name(job) + " died after " + std::to_string(range.attempts()) +
+                            " of its attempts: " + range.status().message());
+      }
+      break;
+    case OutcomeRange::CANCELLED:
+      situations_->Count("cancel_confirmed");
+      if (!job.cancel_asked) Violation("I5", Name(job) + " was cancelled by nobody");
+      break;
+    case OutcomeRange::REJECTED:
+      if (!job.rejectable && !excused) {
+        Violation("I1", Name(job) + " was rejected: " + range.status().message());
+      }
+      if (!job.starts.empty()) Violation("I5", Name(job) + " was rejected though it was started");
+      break;
+    case OutcomeRange::UNSPECIFIED:
+      break;
+    default:
+      Violation("I5", Name(job) + " has an outcome of no kind");
+  }
+}
+
+// Attempts are what was started, or sent to a free slot, which counts as a start.
+void History::CheckCharges(const Job& job, const OutcomeRange& range) const {
+  uint64_t chargeable = 0;
+  for (const auto& [token, sent] : job.deliveries) {
+    const bool started = std::any_of(job.starts.begin(), job.starts.end(),
+                                     [&](const Start& start) { return start.token == token; });
+    chargeable += sent.free_slot || started ? 1 : 0;
+  }
+  if (range.attempts() > chargeable) {
+    Violation("I19", Name(job) + " was charged " + std::to_string(range.attempts()) +
+                         " attempts, but only " + std::to_string(chargeable) +
+                         " times started or sent to a free slot");
+  }
+  if (range.attempts() > job.max_attempts) {
+    Violation("I6", Name(job) + " was charged more attempts than it has");
+  }
+}
+
+}  // namespace whippletree::sim

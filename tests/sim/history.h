@@ -1,0 +1,103 @@
+// The independent model at the edges: what producers submitted, what was started where, what was
+// reported; and the checks of promise and rules that can be made from that alone, without a look
+// into the broker. Numbers I1 … I19 are the invariants of docs/simulation.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/time.h"
+#include "tests/sim/job_spec.h"
+#include "tests/sim/situations.h"
+#include "wire.pb.h"
+
+namespace whippletree::sim {
+
+// One call of a handler.
+struct Start {
+  std::string worker;
+  uint64_t token = 0;
+  MonoTime at;
+  MonoTime end = kNever;  // kNever: it runs
+};
+
+struct Job {
+  JobSpec spec;
+  std::string producer;
+  std::string queue;
+  uint64_t number = 0;
+  uint32_t max_attempts = 1;
+  bool discard = false;
+  bool rejectable = false;  // its payload is too large
+  bool cancel_asked = false;
+
+  // Of this life of the broker.
+  uint64_t stream = 0;  // 0: not seen in a delivery
+  uint64_t number_delivered = 0;
+  std::vector<Start> starts;
+  struct Sent {
+    std::string worker;
+    bool free_slot = false;  // else to be held
+    MonoTime at;
+  };
+  std::map<uint64_t, Sent> deliveries;  // by token
+  bool held_by_lost_worker = false;
+  wire::OutcomeRange::Kind outcome = wire::OutcomeRange::UNSPECIFIED;
+  bool ended = false;
+
+  std::set<uint64_t> reported_to;  // producer processes
+};
+
+class History {
+ public:
+  explicit History(Situations* situations) : situations_(situations) {}
+
+  // ---- Producers.
+  Job& AddJob(JobSpec spec);
+  Job& job(uint64_t uid) { return jobs_.at(uid); }
+  const std::map<uint64_t, Job>& jobs() const { return jobs_; }
+  // Jobs of a (producer, queue) by number, from 1: uids.
+  std::vector<uint64_t>& StreamJobs(const std::string& producer, const std::string& queue) {
+    return streams_[{producer, queue}];
+  }
+  // `process` got an outcome. `since_crash`: the broker crashed since the job was submitted.
+  void OnSettled(uint64_t process, const std::string& producer, const std::string& queue,
+                 const wire::OutcomeRange& range, std::string_view status_message);
+  // The producer's stream is forgotten, or its broker is.
+  void OnExcused(const std::string& producer) { excused_.insert(producer); }
+
+  // ---- The broker's edge.
+  void OnBrokerUp(uint32_t epoch);
+  void OnDeliverySent(const wire::Delivery& delivery, const std::string& worker, MonoTime at);
+  void OnLeasesExpired(const std::string& worker, MonoTime at);
+
+  // ---- Workers.
+  void OnStart(const std::string& worker, const wire::Delivery& delivery, uint32_t index,
+               std::string_view payload, MonoTime at);
+  void OnEnd(const std::string& worker, uint64_t uid, uint64_t token, MonoTime at);
+  // kill -9, or it left.
+  void OnWorkerGone(const std::string& worker, MonoTime at);
+
+  uint64_t settled() const { return settled_; }
+
+ private:
+  bool ExpiredSince(const std::string& worker, MonoTime since) const;
+  void CheckOutcome(const Job& job, const wire::OutcomeRange& range) const;
+  void CheckCharges(const Job& job, const wire::OutcomeRange& range) const;
+
+  Situations* const situations_;
+  std::map<uint64_t, Job> jobs_;
+  std::map<std::pair<std::string, std::string>, std::vector<uint64_t>> streams_;
+  std::map<std::string, MonoTime> expired_;  // worker → when its leases ended last
+  std::map<std::string, std::map<uint64_t, std::set<uint64_t>>> running_;  // worker → token → uids
+  std::map<uint64_t, std::pair<uint64_t, uint64_t>> tokens_;  // → (stream, first number)
+  std::set<std::string> excused_;
+  uint32_t epoch_ = 0;
+  uint64_t settled_ = 0;
+};
+
+}  // namespace whippletree::sim

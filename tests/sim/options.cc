@@ -1,0 +1,142 @@
+#include "tests/sim/options.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace whippletree::sim {
+namespace {
+
+// One of a few magnitudes.
+Duration Pick(Prng* prng, std::initializer_list<Duration> choices) {
+  return *(choices.begin() + prng->Below(choices.size()));
+}
+
+uint64_t Pick(Prng* prng, std::initializer_list<uint64_t> choices) {
+  return *(choices.begin() + prng->Below(choices.size()));
+}
+
+Duration Sometimes(Prng* prng, uint64_t per_mille, Duration mean_min, Duration mean_max) {
+  const auto low = static_cast<uint64_t>(mean_min.count());
+  const auto high = static_cast<uint64_t>(mean_max.count());
+  const auto mean = Duration(static_cast<int64_t>(prng->Between(low, high)));
+  return prng->Chance(per_mille) ? mean : Duration(0);
+}
+
+core::QueuePolicy DrawPolicy(Prng* prng, bool tiny) {
+  core::QueuePolicy policy;
+  policy.lease_duration = seconds(2);
+  policy.max_attempts = static_cast<uint32_t>(Pick(prng, {1, 2, 3, 3, 5}));
+  policy.backoff_min = milliseconds(Pick(prng, {1, 20, 300}));
+  policy.backoff_max = policy.backoff_min * static_cast<int64_t>(Pick(prng, {1, 4, 16}));
+  if (tiny) policy.capacity_jobs = Pick(prng, {1, 2, 3, 5, 10, 30});
+  if (tiny && prng->Chance(500)) policy.capacity_bytes = Pick(prng, {64, 500, 4000});
+  return policy;
+}
+
+NetworkOptions DrawNetwork(Prng* prng) {
+  NetworkOptions net;
+  net.hostile = prng->Chance(450);
+  net.delay_base = Pick(prng, {microseconds(5), microseconds(100), milliseconds(1)});
+  net.delay_mean = Pick(prng, {microseconds(5), microseconds(200), milliseconds(5)});
+  if (net.hostile) {
+    net.loss = prng->Chance(700) ? Pick(prng, {5, 30, 100, 300}) : 0;
+    net.repeat = prng->Chance(700) ? Pick(prng, {5, 50, 200, 500}) : 0;
+    if (prng->Chance(300)) net.delay_mean = milliseconds(50);
+  }
+  if (prng->Chance(300)) net.socket_full = Pick(prng, {5, 50, 200});
+  return net;
+}
+
+FaultOptions DrawFaults(Prng* prng, bool durable) {
+  FaultOptions f;
+  f.worker_kill = Sometimes(prng, 500, seconds(1), seconds(10));
+  f.worker_pause = Sometimes(prng, 350, seconds(2), seconds(10));
+  f.worker_drain = Sometimes(prng, 350, seconds(2), seconds(10));
+  f.worker_stop = Sometimes(prng, 200, seconds(2), seconds(10));
+  f.producer_pause = Sometimes(prng, 250, seconds(2), seconds(10));
+  f.producer_kill = Sometimes(prng, 300, seconds(2), seconds(10));
+  f.broker_pause = Sometimes(prng, 250, seconds(3), seconds(10));
+  f.broker_crash = durable ? Duration(0) : Sometimes(prng, 450, seconds(2), seconds(12));
+  f.reset_door = Sometimes(prng, 400, milliseconds(300), seconds(6));
+  f.reset_data = Sometimes(prng, 400, milliseconds(300), seconds(6));
+  f.isolate = Sometimes(prng, 350, seconds(1), seconds(6));
+  f.long_isolate = Sometimes(prng, 60, seconds(5), seconds(10));
+  return f;
+}
+
+LoadOptions DrawLoad(Prng* prng) {
+  LoadOptions l;
+  l.jobs = static_cast<uint32_t>(Pick(prng, {40, 100, 200, 400}));
+  l.run_jobs_max = static_cast<uint32_t>(Pick(prng, {1, 5, 40, 150}));
+  l.gap_mean = Pick(prng, {milliseconds(1), milliseconds(20), milliseconds(200)});
+  l.service_mean =
+      Pick(prng, {microseconds(1), microseconds(50), milliseconds(2), milliseconds(30)});
+  l.payload_bytes_max = static_cast<uint32_t>(Pick(prng, {8, 60, 500, 3000}));
+  l.result_bytes_max = static_cast<uint32_t>(Pick(prng, {0, 60, 500, 3000}));
+  const auto rate = [&](uint64_t runs, std::initializer_list<uint64_t> rates) {
+    const uint64_t picked = Pick(prng, rates);
+    return prng->Chance(runs) ? picked : 0;
+  };
+  l.cancel = rate(400, {10, 100, 400});
+  l.discard = rate(300, {50, 500, 1000});
+  l.keyed = rate(300, {50, 500});
+  l.own_attempts = rate(400, {50, 500});
+  l.oversized = rate(200, {10, 50});
+  l.large_result = rate(200, {10, 50});
+  l.fail = rate(500, {20, 200, 500});
+  l.fatal = rate(300, {10, 100});
+  l.poison = rate(250, {5, 15});
+  l.slow = rate(250, {3, 20});
+  l.timeout = rate(250, {50, 500});
+  l.ignores_cancel = rate(300, {100, 1000});
+  return l;
+}
+
+}  // namespace
+
+Duration DrawDuration(Prng* prng, Duration mean) {
+  if (mean <= Duration(0)) return Duration(0);
+  // Each leading zero of a random word is as likely as half of the one before.
+  const int doublings = std::min(6, std::countl_zero(prng->Next()));
+  const auto scale = static_cast<uint64_t>(mean.count()) * static_cast<uint64_t>(1 + doublings);
+  return Duration(static_cast<int64_t>(prng->Below(scale) + 1));
+}
+
+Options DrawOptions(uint64_t seed) {
+  Prng prng(seed ^ 0x5eed);
+  Options o;
+  o.seed = seed;
+  o.durable = prng.Chance(350);
+  o.network = DrawNetwork(&prng);
+  o.faults = DrawFaults(&prng, o.durable);
+  o.load = DrawLoad(&prng);
+  o.producers = static_cast<uint32_t>(prng.Between(1, 3));
+  o.named_producers = prng.Chance(400) ? static_cast<uint32_t>(prng.Below(o.producers + 1)) : 0;
+  o.workers = static_cast<uint32_t>(prng.Between(1, 4));
+  o.slots_max = static_cast<uint32_t>(Pick(&prng, {1, 2, 4, 16}));
+  o.active = seconds(prng.Between(4, 20));
+  o.store_delay_mean = Pick(&prng, {microseconds(20), milliseconds(2), milliseconds(100)});
+  if (prng.Chance(100)) o.store_delay_mean = seconds(1);
+
+  core::Config& broker = o.broker;
+  broker.default_policy.lease_duration = seconds(2);
+  broker.payload_bytes_max = 20'000;
+  broker.result_bytes_max = 20'000;
+  const bool tiny = prng.Chance(500);
+  const size_t queues = prng.Between(1, 3);
+  bool any_durable = false;
+  for (size_t i = 0; i < queues; ++i) {
+    const std::string name = "queue" + std::to_string(i);
+    core::QueuePolicy policy = DrawPolicy(&prng, tiny);
+    policy.durable = o.durable && prng.Chance(600);
+    if (o.durable && i + 1 == queues && !any_durable) policy.durable = true;
+    any_durable = any_durable || policy.durable;
+    broker.queues[name] = policy;
+    o.queues.push_back(name);
+  }
+  // Room for the peers and for little else.
+  if (prng.Chance(200)) broker.memory_limit_bytes = 1 << 20;
+  return o;
+}
+
+}  // namespace whippletree::sim

@@ -1,0 +1,83 @@
+// What one run is like: everything is drawn from its seed ("swarm testing", A. Groce et al., 2012:
+// each run leaves out many features, so that the others are met in rare mixtures).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "broker/core/config.h"
+#include "common/prng.h"
+#include "common/time.h"
+
+namespace whippletree::sim {
+
+struct NetworkOptions {
+  bool hostile = false;      // loses, repeats and reorders; else like TCP
+  Duration delay_base = microseconds(50);
+  Duration delay_mean{};     // of the exponential part
+  uint64_t loss = 0;         // per mille
+  uint64_t repeat = 0;       // per mille
+  uint64_t socket_full = 0;  // per mille of the broker's sends: EAGAIN
+};
+
+// How often each fault happens, as the mean time between two; 0: never.
+struct FaultOptions {
+  Duration worker_kill{};
+  Duration worker_pause{};
+  Duration worker_drain{};
+  Duration worker_stop{};
+  Duration producer_pause{};
+  Duration producer_kill{};
+  Duration broker_pause{};
+  Duration broker_crash{};
+  Duration reset_door{};
+  Duration reset_data{};
+  Duration isolate{};
+  Duration long_isolate{};
+};
+
+struct LoadOptions {
+  uint32_t jobs = 100;           // of each producer
+  uint32_t run_jobs_max = 10;    // submitted at once
+  Duration gap_mean = milliseconds(20);
+  Duration service_mean = milliseconds(1);
+  uint32_t payload_bytes_max = 100;
+  uint32_t result_bytes_max = 100;
+  // Per mille of the jobs.
+  uint64_t cancel = 0;
+  uint64_t discard = 0;
+  uint64_t keyed = 0;
+  uint64_t own_attempts = 0;
+  uint64_t oversized = 0;
+  uint64_t large_result = 0;
+  uint64_t fail = 0;
+  uint64_t fatal = 0;
+  uint64_t poison = 0;
+  uint64_t slow = 0;      // seconds instead of the mean
+  uint64_t timeout = 0;
+  uint64_t ignores_cancel = 0;
+};
+
+struct Options {
+  uint64_t seed = 0;
+  core::Config broker;
+  std::vector<std::string> queues;
+  NetworkOptions network;
+  FaultOptions faults;
+  LoadOptions load;
+  uint32_t producers = 1;
+  uint32_t named_producers = 0;  // of these
+  uint32_t workers = 1;
+  uint32_t slots_max = 4;
+  Duration active = seconds(10);  // while faults happen
+  Duration store_delay_mean{};
+  bool durable = false;  // some queue is
+};
+
+Options DrawOptions(uint64_t seed);
+
+// Exponentially distributed without floating point: the sum's tail is what matters, not its shape.
+Duration DrawDuration(Prng* prng, Duration mean);
+
+}  // namespace whippletree::sim

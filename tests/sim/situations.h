@@ -1,0 +1,47 @@
+// Counters of named situations: what a run met. A situation that no seed of a whole run meets
+// means that the simulator has stopped trying it, and fails the run.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+
+namespace whippletree::sim {
+
+class Situations {
+ public:
+  void Count(std::string_view name, uint64_t n = 1) {
+    if (n == 0) return;
+    auto it = counts_.find(name);
+    if (it == counts_.end()) it = counts_.emplace(std::string(name), 0).first;
+    it->second += n;
+  }
+  uint64_t count(std::string_view name) const {
+    auto it = counts_.find(name);
+    return it == counts_.end() ? 0 : it->second;
+  }
+  void Add(const Situations& other) {
+    for (const auto& [name, n] : other.counts_) Count(name, n);
+  }
+  const std::map<std::string, uint64_t, std::less<>>& all() const { return counts_; }
+
+ private:
+  std::map<std::string, uint64_t, std::less<>> counts_;
+};
+
+// Every one of these is to be met by some seed of a whole run.
+inline constexpr std::string_view kSituations[] = {
+    // Counted by the broker.
+    "early_reports", "early_runs", "frames_of_other_sessions", "full_runs", "jobs_handed_back",
+    "jobs_prefetched", "jobs_revoked", "leases_expired", "outcomes_sent_again",
+    "deliveries_sent_again", "rejected_jobs", "repeated_hellos", "repeated_jobs",
+    "repeated_reports", "stale_completions", "suspects", "unreachable_peers",
+    // Seen at the edges.
+    "broker_crash", "broker_pause", "cancel_confirmed", "connection_reset", "deadline_exceeded",
+    "gate_released", "isolation", "job_dead", "lease_kept", "poison_death", "producer_death",
+    "producer_pause", "producer_resumed", "revocation_crossed", "session_resumed", "socket_full",
+    "start_mark", "stream_gone", "stream_lost", "stream_woken", "worker_death", "worker_drained",
+    "worker_pause", "worker_stopped"};
+
+}  // namespace whippletree::sim
