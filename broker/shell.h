@@ -24,7 +24,7 @@ class BrokerShell {
     std::string host = "127.0.0.1";
     // 0: each port is chosen by the system. Else submit and complete get the next two.
     uint32_t port = 7711;
-    core::Config core;
+    core::Config core{};
   };
 
   // Binds the sockets. Errors as Socket::Bind, naming the address.

@@ -21,6 +21,10 @@ constexpr size_t kQueueColumnsMax = 20;
 constexpr size_t kWorkerColumnsMax = 24;
 constexpr size_t kGateColumnsMax = 30;
 
+constexpr std::pair<double, const char*> kCountUnits[] = {
+    {1e18, "E"}, {1e15, "P"}, {1e12, "T"}, {1e9, "G"}, {1e6, "M"}};
+constexpr const char* kByteUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+
 // What a peer calls itself, fit for a cell of a table.
 std::string Shown(std::string_view name, size_t columns_max) {
   return Shorten(Printable(name), columns_max);
@@ -76,10 +80,8 @@ class Table {
 
 // Exact up to 9,999,999, then like "12.35M".
 std::string Count(uint64_t n) {
-  constexpr std::pair<double, const char*> kUnits[] = {
-      {1e18, "E"}, {1e15, "P"}, {1e12, "T"}, {1e9, "G"}, {1e6, "M"}};
   if (n < 10'000'000) return absl::StrCat(n);
-  for (const auto& [size, unit] : kUnits) {
+  for (const auto& [size, unit] : kCountUnits) {
     if (n >= size) return absl::StrFormat("%.2f%s", n / size, unit);
   }
   return absl::StrCat(n);
@@ -93,11 +95,10 @@ std::string Rate(double per_second) {
 }
 
 std::string Bytes(uint64_t n) {
-  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
   size_t unit = 0;
   double value = n;
-  for (; value >= 1024 && unit + 1 < std::size(kUnits); ++unit) value /= 1024;
-  return unit == 0 ? absl::StrCat(n, " B") : absl::StrFormat("%.1f %s", value, kUnits[unit]);
+  for (; value >= 1024 && unit + 1 < std::size(kByteUnits); ++unit) value /= 1024;
+  return unit == 0 ? absl::StrCat(n, " B") : absl::StrFormat("%.1f %s", value, kByteUnits[unit]);
 }
 
 std::string ShortTime(uint64_t ns) {

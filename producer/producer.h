@@ -27,7 +27,7 @@ struct JobOptions {
   // The most starts of the job; 0: as the queue's policy says.
   uint32_t max_attempts = 0;
   // The line inside the queue; lines take turns, so that one customer's jobs do not hold up others.
-  std::string key;
+  std::string key{};
   // Nobody waits for the outcome: it is counted by the broker and not kept.
   bool discard_outcome = false;
 
@@ -54,7 +54,7 @@ struct ProducerOptions {
   std::string broker = "127.0.0.1:7711";  // the door
   // Empty: a fresh identity. Else the name under which a restarted producer goes on with its
   // streams (see OpenStream).
-  std::string name;
+  std::string name{};
   // How long Connect() tries to reach the broker; zero: for ever.
   Duration connect_timeout = seconds(10);
   // Jobs and payload bytes that may wait in this process to be accepted.
@@ -63,7 +63,7 @@ struct ProducerOptions {
   // When that much waits: true: Submit blocks; false: it returns RESOURCE_EXHAUSTED.
   bool block = true;
   // Gets what happens to the connection, one line each; from the library's thread.
-  std::function<void(std::string_view line)> log;
+  std::function<void(std::string_view line)> log{};
 };
 
 // Called from the library's thread, once for each job; must be quick, and must not call Producer.

@@ -179,6 +179,7 @@ void ProducerSession::OnUpdate(Instant now, const wire::StreamUpdate& update, bo
   if (!stream.gone.ok()) return;
   if (update.state() == wire::StreamUpdate::GONE) {
     stream.gone = FromWire(update.status());
+    stream.cancel_at = kNever;
     stream.opened = true;
     SettleAll(stream, 1, stream.next, wire::OutcomeRange::UNSPECIFIED, update.status(), out);
     Accepted(stream, stream.next_number, now);

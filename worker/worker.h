@@ -80,13 +80,13 @@ using Handler =
 struct WorkerOptions {
   std::string broker = "127.0.0.1:7711";  // the door
   // Shown in logs and in status; made unique by the library.
-  std::string name;
+  std::string name{};
   // Handler calls at a time.
   uint32_t slots = 1;
   // How long Run() tries to reach the broker at first; zero: for ever.
   Duration connect_timeout{0};
   // Gets what happens to the connection, one line each; from Run()'s thread.
-  std::function<void(std::string_view line)> log;
+  std::function<void(std::string_view line)> log{};
 };
 
 // Not thread-safe, except Drain() and Stop(), which are async-signal-safe too.

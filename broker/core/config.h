@@ -35,8 +35,8 @@ struct Config {
   uint32_t submit_port = 0;
   uint32_t complete_port = 0;
   bool insecure = false;
-  QueuePolicy default_policy;
-  std::map<std::string, QueuePolicy> queues;
+  QueuePolicy default_policy{};
+  std::map<std::string, QueuePolicy> queues{};
 
   uint64_t budget_bytes() const { return memory_limit_bytes / 2; }
   // Peers are told to send a heartbeat this often.

@@ -30,7 +30,7 @@ void History::OnBrokerUp(uint32_t epoch) {
   epoch_ = epoch;
   tokens_.clear();
   for (auto& [uid, job] : jobs_) {
-    if (!job.ended && job.number > 0) excused_.insert(job.producer);
+    job.excused = true;
     job.stream = job.number_delivered = 0;
     // Handlers of the broker before may still run.
     std::erase_if(job.starts, [](const Start& start) { return start.end != kNever; });
@@ -38,6 +38,10 @@ void History::OnBrokerUp(uint32_t epoch) {
     job.deliveries.clear();
     job.held_by_lost_worker = false;
   }
+}
+
+void History::OnProducerForgotten(const std::string& producer) {
+  for (auto& [uid, job] : jobs_) job.excused = job.excused || job.producer == producer;
 }
 
 bool History::ExpiredSince(const std::string& worker, MonoTime since) const {
@@ -70,7 +74,7 @@ void History::OnDeliverySent(const wire::Delivery& delivery, const std::string& 
     job.stream = delivery.stream();
     job.number_delivered = number;
     if (number != job.number) Violation("I4", Name(job) + " is number " + std::to_string(number));
-    if (job.ended && !excused_.contains(job.producer)) {
+    if (job.ended && !job.excused) {
       Violation("I2", Name(job) + " is delivered to " + worker + " after its outcome");
     }
     const auto sent = job.deliveries.try_emplace(delivery.token(), worker, false, at).first;
@@ -94,7 +98,7 @@ void History::OnStart(const std::string& worker, const wire::Delivery& delivery,
   Job& job = it->second;
   if (payload != PayloadOf(job.spec)) Violation("I5", Name(job) + " came with another payload");
   const bool this_life = delivery.token() >> 32 == epoch_;
-  if (this_life && job.ended && !excused_.contains(job.producer) &&
+  if (this_life && job.ended && !job.excused &&
       !ExpiredSince(worker, job.deliveries.at(delivery.token()).at)) {
     const bool cancelled = job.outcome == OutcomeRange::CANCELLED;
     Violation(cancelled ? "I11" : "I2", Name(job) + " starts on " + worker + " after its outcome");
@@ -155,13 +159,12 @@ void History::OnSettled(uint64_t process, const std::string& producer, const std
     if (!job.reported_to.insert(process).second) {
       Violation("I2", Name(job) + " has its outcome reported twice");
     }
-    const bool excused = excused_.contains(producer);
-    if (job.ended && job.outcome != range.kind() && !excused) {
+    if (job.ended && job.outcome != range.kind() && !job.excused) {
       Violation("I2", Name(job) + " has its outcome changed");
     }
     job.ended = true;
     job.outcome = range.kind();
-    if (range.kind() == OutcomeRange::UNSPECIFIED && !excused) {
+    if (range.kind() == OutcomeRange::UNSPECIFIED && !job.excused) {
       Violation("I1", Name(job) + " is lost: " + std::string(status_message));
     }
     if (job.discard && range.kind() == OutcomeRange::COMPLETED) {
@@ -178,15 +181,14 @@ void History::OnSettled(uint64_t process, const std::string& producer, const std
       }
     }
     CheckOutcome(job, range);
-    if (!excused) CheckCharges(job, range);
+    if (!job.excused) CheckCharges(job, range);
   }
 }
 
 void History::CheckOutcome(const Job& job, const OutcomeRange& range) const {
-  const bool excused = excused_.contains(job.producer);
   switch (range.kind()) {
     case OutcomeRange::COMPLETED:
-      if (job.starts.empty() && !excused) Violation("I5", Name(job) + " completed unstarted");
+      if (job.starts.empty() && !job.excused) Violation("I5", Name(job) + " completed unstarted");
       if (job.spec.fatal || job.spec.result_bytes > 20'000) {
         Violation("I5", Name(job) + " completed though it must fail");
       }
@@ -207,7 +209,7 @@ void History::CheckOutcome(const Job& job, const OutcomeRange& range) const {
       if (!job.cancel_asked) Violation("I5", Name(job) + " was cancelled by nobody");
       break;
     case OutcomeRange::REJECTED:
-      if (!job.rejectable && !excused) {
+      if (!job.rejectable && !job.excused) {
         Violation("I1", Name(job) + " was rejected: " + range.status().message());
       }
       if (!job.starts.empty()) Violation("I5", Name(job) + " was rejected though it was started");

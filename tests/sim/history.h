@@ -30,10 +30,14 @@ struct Job {
   std::string producer;
   std::string queue;
   uint64_t number = 0;
+  wire::JobOptions options;
   uint32_t max_attempts = 1;
   bool discard = false;
   bool rejectable = false;  // its payload is too large
   bool cancel_asked = false;
+  // Its broker crashed, or its stream was given up: its outcome may be unknown, it may be accepted
+  // again.
+  bool excused = false;
 
   // Of this life of the broker.
   uint64_t stream = 0;  // 0: not seen in a delivery
@@ -64,11 +68,11 @@ class History {
   std::vector<uint64_t>& StreamJobs(const std::string& producer, const std::string& queue) {
     return streams_[{producer, queue}];
   }
-  // `process` got an outcome. `since_crash`: the broker crashed since the job was submitted.
+  // `process` got outcomes.
   void OnSettled(uint64_t process, const std::string& producer, const std::string& queue,
                  const wire::OutcomeRange& range, std::string_view status_message);
-  // The producer's stream is forgotten, or its broker is.
-  void OnExcused(const std::string& producer) { excused_.insert(producer); }
+  // The broker has forgotten the producer.
+  void OnProducerForgotten(const std::string& producer);
 
   // ---- The broker's edge.
   void OnBrokerUp(uint32_t epoch);
@@ -95,7 +99,6 @@ class History {
   std::map<std::string, MonoTime> expired_;  // worker → when its leases ended last
   std::map<std::string, std::map<uint64_t, std::set<uint64_t>>> running_;  // worker → token → uids
   std::map<uint64_t, std::pair<uint64_t, uint64_t>> tokens_;  // → (stream, first number)
-  std::set<std::string> excused_;
   uint32_t epoch_ = 0;
   uint64_t settled_ = 0;
 };

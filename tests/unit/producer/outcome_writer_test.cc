@@ -170,10 +170,10 @@ TEST(OutcomeWriterTest, ASlowReaderBoundsWhatWaits) {
   options.fd = ends[1];
   OutcomeWriter writer(options, &messages);
   writer.Start(1);
-  constexpr int kJobs = 200;
+  constexpr int jobs = 200;
   std::atomic<int> added = 0;
   std::thread library([&] {
-    for (int n = 1; n <= kJobs; ++n, ++added) writer.Add(Completed(n, std::string(1 << 20, 'x')));
+    for (int n = 1; n <= jobs; ++n, ++added) writer.Add(Completed(n, std::string(1 << 20, 'x')));
   });
   // What the thread took, and what may wait: 64 MiB and a little.
   while (added < 32) std::this_thread::yield();
@@ -190,8 +190,8 @@ TEST(OutcomeWriterTest, ASlowReaderBoundsWhatWaits) {
   close(ends[1]);
   reader.join();
   close(ends[0]);
-  EXPECT_EQ(added, kJobs);
-  EXPECT_EQ(bytes, kJobs * ((size_t{1} << 20) + 1));
+  EXPECT_EQ(added, jobs);
+  EXPECT_EQ(bytes, jobs * ((size_t{1} << 20) + 1));
 }
 
 }  // namespace

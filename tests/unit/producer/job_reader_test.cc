@@ -38,8 +38,7 @@ Read ReadPieces(const std::vector<std::string>& pieces, const JobReader::Options
       });
   for (const std::string& piece : pieces) {
     // A copy that ends where the call ends: payloads must not be kept beyond it.
-    const std::string own = piece;
-    reader.Add(own);
+    reader.Add(std::string(piece));
   }
   reader.End();
   return read;
@@ -155,7 +154,7 @@ TEST(JobReaderJsonTest, EachBadLineHasItsReason) {
   const struct {
     const char* line;
     const char* message;
-  } kCases[] = {
+  } cases[] = {
       {"hello", "not valid JSON at column 1: expected an object such as {\"payload\": \"text\"}"},
       {"{\"payload\": \"a\"",
        "not valid JSON at column 16: expected an object such as {\"payload\": \"text\"}"},
@@ -194,9 +193,9 @@ TEST(JobReaderJsonTest, EachBadLineHasItsReason) {
        "\"max_attempts\" must be a whole number, at least 1, found a string"},
       {"{\"payload\": \"a\", \"key\": true}", "\"key\" must be a string, found a boolean"},
   };
-  for (const auto& test : kCases) {
+  for (const auto& test : cases) {
     const std::string good = "{\"payload\": \"good\"}\n";
-    const Read read = ReadAll(good + test.line + "\n" + good, Options(InputFormat::kJsonLines));
+    const Read read = ReadPieces({good, test.line, "\n", good}, Options(InputFormat::kJsonLines));
     EXPECT_EQ(read.items, (Items{"good", std::string("!2: ") + test.message, "good"}));
   }
 }

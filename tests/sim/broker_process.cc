@@ -1,0 +1,198 @@
+#include "tests/sim/broker_process.h"
+
+#include <algorithm>
+#include <variant>
+
+#include "common/codec.h"
+#include "tests/sim/failure.h"
+
+namespace whippletree::sim {
+
+using core::Channel;
+
+BrokerProcess::BrokerProcess(World* world)
+    : world_(world),
+      prng_(world->prng.Next()),
+      store_delay_mean_(world->options.store_delay_mean) {
+  Start();
+}
+
+void BrokerProcess::Start() {
+  core::Config config = world_->options.broker;
+  config.epoch = ++epoch_;
+  config.broker_start = prng_.Next();
+  config.seed = prng_.Next();
+  config.submit_port = 1;
+  config.complete_port = 2;
+  core_ = std::make_unique<core::Broker>(config);
+  checker_ = std::make_unique<CommitChecker>(world_->options);
+  durable_ = durable_told_ = 0;
+  counted_.clear();
+  name_by_route_.clear();
+  revoked_.clear();
+  world_->history.OnBrokerUp(epoch_);
+  world_->network.BrokerUp([this](Channel channel, const std::string& route, std::string frame) {
+    OnFrame(channel, route, std::move(frame));
+  });
+  WakeAt(world_->loop.now());
+}
+
+void BrokerProcess::Crash() {
+  world_->Say("broker", "crashes");
+  CollectCounters();
+  world_->network.BrokerDown();
+  core_.reset();
+  for (auto& frames : frames_) frames.clear();
+  inputs_.clear();
+  paused_ = false;
+  wake_at_ = kNever;
+}
+
+void BrokerProcess::Resume() {
+  paused_ = false;
+  WakeAt(world_->loop.now());
+}
+
+void BrokerProcess::OnFrame(Channel channel, const std::string& route, std::string frame) {
+  frames_[static_cast<int>(channel)].push_back({route, std::move(frame)});
+  // What comes within a moment shares a step.
+  WakeAt(world_->loop.now() + Duration(static_cast<int64_t>(prng_.Below(20'000))));
+}
+
+void BrokerProcess::WakeAt(MonoTime at) {
+  if (at >= wake_at_) return;
+  wake_at_ = at;
+  world_->loop.At(at, [this, at, epoch = epoch_] {
+    if (wake_at_ != at || epoch != epoch_ || !core_) return;
+    wake_at_ = kNever;
+    if (!paused_) Step();
+  });
+}
+
+void BrokerProcess::Take(Channel channel) {
+  auto& frames = frames_[static_cast<int>(channel)];
+  for (int i = 0; i < kFramesPerTurn && !frames.empty(); ++i) {
+    core::FrameIn in{channel, frames.front().route, {}};
+    const absl::Status status = Decode(frames.front().bytes, &in.message);
+    if (!status.ok()) Violation("codec", "the broker cannot read a frame");
+    frames.pop_front();
+    inputs_.emplace_back(std::move(in));
+  }
+}
+
+void BrokerProcess::Step() {
+  const uint64_t durable_before = durable_told_;
+  if (durable_ > durable_told_) {
+    durable_told_ = durable_;
+    inputs_.emplace_back(core::Durable{durable_});
+  }
+  Take(Channel::kDoor);
+  Take(Channel::kComplete);
+  Take(Channel::kSubmit);
+  for (const core::Input& input : inputs_) Note(input);
+  const bool only_durable = inputs_.size() == 1 && durable_told_ > durable_before;
+  core::Effects effects;
+  core_->Step(world_->loop.instant(), inputs_, &effects);
+  inputs_.clear();
+  if (only_durable && !effects.sends.empty()) world_->situations.Count("gate_released");
+  for (const LogEvent& event : effects.logs) {
+    if (event.event == "leases_expired") {
+      world_->history.OnLeasesExpired(std::get<std::string>(event.fields[0].second),
+                                      world_->loop.now());
+    }
+    if (!world_->verbose) continue;
+    std::string line(event.event);
+    for (const auto& [name, value] : event.fields) {
+      line += " " + std::string(name) + "=";
+      if (const auto* text = std::get_if<std::string>(&value)) line += *text;
+      if (const auto* number = std::get_if<uint64_t>(&value)) line += std::to_string(*number);
+    }
+    world_->Say("broker", line);
+  }
+  checker_->OnEffects(effects);
+  Carry(effects);
+  if (++steps_ % 16 == 0) Check();
+  MonoTime next = core_->NextDeadline();
+  const bool more = std::any_of(std::begin(frames_), std::end(frames_),
+                                [](const auto& frames) { return !frames.empty(); });
+  if (more || !inputs_.empty()) next = world_->loop.now() + microseconds(10);
+  WakeAt(next);
+}
+
+void BrokerProcess::Check() {
+  try {
+    core_->CheckInvariants();
+  } catch (const Failure& failure) {
+    Violation("I16", failure.what());
+  }
+  if (core_->used_bytes() > world_->options.broker.memory_limit_bytes) {
+    Violation("I15", "the broker uses " + std::to_string(core_->used_bytes()) + " bytes");
+  }
+}
+
+void BrokerProcess::Carry(core::Effects& effects) {
+  if (effects.commit != 0) Commit(effects.commit);
+  std::string frame;
+  for (core::Send& send : effects.sends) {
+    frame.clear();
+    Encode(&send.message, &frame);
+    const Network::SendResult result = world_->network.SendTo(send.route, frame);
+    if (result == Network::SendResult::kSent) {
+      NoteSend(send);
+      continue;
+    }
+    const auto reason = result == Network::SendResult::kAgain
+                            ? core::SendFailed::Reason::kAgain
+                            : core::SendFailed::Reason::kUnreachable;
+    inputs_.emplace_back(core::SendFailed{reason, std::move(send)});
+  }
+}
+
+void BrokerProcess::Commit(uint64_t commit) {
+  MonoTime at = world_->loop.now() + DrawDuration(&prng_, store_delay_mean_);
+  at = store_free_ = std::max(at, store_free_);
+  world_->loop.At(at, [this, commit, epoch = epoch_] {
+    if (epoch != epoch_ || !core_) return;
+    durable_ = commit;
+    checker_->OnDurable(commit);
+    WakeAt(world_->loop.now());
+  });
+}
+
+void BrokerProcess::Note(const core::Input& input) {
+  checker_->OnInput(input);
+  const auto* in = std::get_if<core::FrameIn>(&input);
+  if (in == nullptr) return;
+  if (in->message.has_hello()) name_by_route_[in->route] = in->message.hello().name();
+  if (!in->message.has_report()) return;
+  for (const wire::ReportItem& item : in->message.report().items()) {
+    if (item.kind() == wire::ReportItem::STARTED) world_->situations.Count("start_mark");
+    if (item.kind() == wire::ReportItem::HANDED_BACK) continue;
+    for (uint32_t i = item.first(); i < item.first() + item.count(); ++i) {
+      if (revoked_.erase({item.token(), i}) > 0) world_->situations.Count("revocation_crossed");
+    }
+  }
+}
+
+void BrokerProcess::NoteSend(const core::Send& send) {
+  const wire::Envelope& message = send.message;
+  for (const wire::Delivery& delivery : message.deliveries().deliveries()) {
+    world_->history.OnDeliverySent(delivery, name_by_route_[send.route], world_->loop.now());
+  }
+  for (const wire::JobRange& range : message.revoke().ranges()) {
+    for (uint32_t i = range.first(); i < range.first() + range.count(); ++i) {
+      revoked_[{range.token(), i}] = true;
+    }
+  }
+}
+
+void BrokerProcess::CollectCounters() {
+  if (!core_) return;
+  for (const wire::Counter& counter : core_->Status().counters()) {
+    uint64_t& before = counted_[counter.name()];
+    world_->situations.Count(counter.name(), counter.value() - before);
+    before = counter.value();
+  }
+}
+
+}  // namespace whippletree::sim

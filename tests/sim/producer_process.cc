@@ -1,0 +1,210 @@
+#include "tests/sim/producer_process.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace whippletree::sim {
+
+ProducerProcess::ProducerProcess(World* world, std::string name, bool named, uint32_t jobs)
+    : Process(world, std::move(name), core::Channel::kSubmit),
+      named_(named),
+      prng_(world->prng.Next()),
+      jobs_left_(jobs) {
+  ProducerSession::Config config;
+  config.name = name_;
+  config.named = named;
+  config.process = world_->prng.Next();
+  config.seed = world_->prng.Next();
+  session_ = std::make_unique<ProducerSession>(config);
+  if (named_) {
+    for (const std::string& queue : world_->options.queues) session_->OpenStream(queue);
+  }
+  WakeAt(world_->loop.now());
+}
+
+void ProducerProcess::Hurry() {
+  hurry_ = true;
+  submit_at_ = MonoTime{};
+  WakeAt(world_->loop.now());
+}
+
+bool ProducerProcess::finished() const {
+  if (jobs_left_ > 0 || session_->pending_jobs() > 0 || session_->open_jobs() > 0) return false;
+  if (!named_) return true;
+  for (const std::string& queue : world_->options.queues) {
+    const auto state = session_->GetStream(queue);
+    if (!state.error.ok()) continue;
+    const auto& jobs = world_->history.StreamJobs(name_, queue);
+    if (!state.open || state.unsettled > 0 || state.next_number <= jobs.size()) return false;
+  }
+  return true;
+}
+
+std::string ProducerProcess::Describe() const {
+  std::string text = name_ + ": connected " + std::to_string(session_->connected()) + ", left " +
+                     std::to_string(jobs_left_) + ", pending " +
+                     std::to_string(session_->pending_jobs()) + ", open " +
+                     std::to_string(session_->open_jobs());
+  for (const std::string& queue : world_->options.queues) {
+    const auto state = session_->GetStream(queue);
+    text += "; " + queue + " next " + std::to_string(state.next_number) + " unsettled " +
+            std::to_string(state.unsettled);
+  }
+  return text;
+}
+
+JobSpec ProducerProcess::DrawJob(const wire::JobOptions& options) {
+  const LoadOptions& load = world_->options.load;
+  JobSpec spec;
+  spec.payload_bytes = static_cast<uint32_t>(8 + prng_.Below(load.payload_bytes_max + 1));
+  spec.result_bytes = static_cast<uint32_t>(prng_.Below(load.result_bytes_max + 1));
+  spec.service = DrawDuration(&prng_, load.service_mean);
+  if (prng_.Chance(load.slow)) spec.service = milliseconds(prng_.Between(500, 15'000));
+  if (prng_.Chance(load.oversized)) spec.payload_bytes = 25'000;
+  if (prng_.Chance(load.large_result)) spec.result_bytes = 25'000;
+  if (prng_.Chance(load.fail)) spec.fails = static_cast<uint32_t>(prng_.Between(1, 3));
+  spec.fatal = prng_.Chance(load.fatal);
+  spec.poison = prng_.Chance(load.poison);
+  spec.ignores_cancel = prng_.Chance(load.ignores_cancel);
+  if (options.timeout_ms() > 0 && prng_.Chance(300)) {
+    spec.service = milliseconds(options.timeout_ms()) * 4;
+  }
+  return spec;
+}
+
+void ProducerProcess::SubmitRun(const std::string& queue) {
+  const LoadOptions& load = world_->options.load;
+  wire::JobOptions options;
+  if (prng_.Chance(load.keyed)) options.set_key("key" + std::to_string(prng_.Below(4)));
+  if (prng_.Chance(load.own_attempts)) {
+    options.set_max_attempts(static_cast<uint32_t>(prng_.Between(1, 4)));
+  }
+  if (prng_.Chance(load.timeout)) {
+    options.set_timeout_ms(static_cast<uint32_t>(prng_.Between(1, 200)));
+  }
+  options.set_discard_outcome(prng_.Chance(load.discard));
+  const core::QueuePolicy& policy = world_->options.broker.queues.at(queue);
+  const uint64_t count =
+      std::min<uint64_t>(jobs_left_, prng_.Between(1, load.run_jobs_max));
+  jobs_left_ -= static_cast<uint32_t>(count);
+  RunData run;
+  std::vector<uint64_t>& stream = world_->history.StreamJobs(name_, queue);
+  for (uint64_t i = 0; i < count; ++i) {
+    Job& job = world_->history.AddJob(DrawJob(options));
+    job.producer = name_;
+    job.queue = queue;
+    job.options = options;
+    job.max_attempts =
+        options.max_attempts() > 0 ? options.max_attempts() : policy.max_attempts;
+    job.discard = options.discard_outcome();
+    job.rejectable = job.spec.payload_bytes > world_->options.broker.payload_bytes_max;
+    stream.push_back(job.spec.uid);
+    job.number = stream.size();
+    run.Append(PayloadOf(job.spec));
+  }
+  const uint64_t first = session_->Submit(queue, options, run);
+  if (first + count - 1 != stream.size()) Violation("I4", name_ + " numbers its jobs wrongly");
+}
+
+bool ProducerProcess::SubmitAgain() {
+  bool any = false;
+  for (const std::string& queue : world_->options.queues) {
+    const auto state = session_->GetStream(queue);
+    if (!state.open || !state.error.ok()) continue;
+    const std::vector<uint64_t>& stream = world_->history.StreamJobs(name_, queue);
+    for (uint64_t number = state.next_number; number <= stream.size(); ++number) {
+      const Job& job = world_->history.job(stream[number - 1]);
+      RunData run;
+      run.Append(PayloadOf(job.spec));
+      session_->Submit(queue, job.options, run);
+      any = true;
+    }
+  }
+  return any;
+}
+
+void ProducerProcess::CancelSome() {
+  if (!prng_.Chance(world_->options.load.cancel)) return;
+  const auto& queues = world_->options.queues;
+  const std::string& queue = queues[prng_.Below(queues.size())];
+  const std::vector<uint64_t>& stream = world_->history.StreamJobs(name_, queue);
+  if (stream.empty()) return;
+  const uint64_t first = prng_.Between(1, stream.size());
+  const uint64_t count = std::min(prng_.Between(1, 10), stream.size() - first + 1);
+  for (uint64_t number = first; number < first + count; ++number) {
+    world_->history.job(stream[number - 1]).cancel_asked = true;
+  }
+  session_->Cancel(queue, first, count);
+}
+
+void ProducerProcess::Submit() {
+  const Instant now = world_->loop.instant();
+  if (named_) SubmitAgain();
+  CancelSome();
+  while (jobs_left_ > 0 && now.mono >= submit_at_ &&
+         session_->pending_jobs() < kPendingJobsMax) {
+    std::vector<std::string> open;
+    bool waits = false;
+    for (const std::string& queue : world_->options.queues) {
+      const auto state = session_->GetStream(queue);
+      if (!state.error.ok()) continue;
+      if (!named_ || state.open) open.push_back(queue);
+      if (named_ && !state.open) waits = true;
+    }
+    if (open.empty()) {
+      if (!waits) jobs_left_ = 0;  // every stream is gone
+      return;
+    }
+    SubmitRun(open[prng_.Below(open.size())]);
+    // Bursts, and times without anything.
+    Duration gap = DrawDuration(&prng_, world_->options.load.gap_mean);
+    if (prng_.Chance(30)) gap += seconds(prng_.Between(1, 3));
+    if (prng_.Chance(400) || hurry_) gap = Duration(0);
+    submit_at_ = now.mono + gap;
+  }
+}
+
+void ProducerProcess::Turn() {
+  const Instant now = world_->loop.instant();
+  ProducerOutput out;
+  Receive([&](wire::Envelope& message) {
+    if (message.has_stream_updates()) {
+      for (const wire::StreamUpdate& update : message.stream_updates().streams()) {
+        const bool full = update.state() == wire::StreamUpdate::FULL;
+        if (full_seen_ && !full) world_->situations.Count("stream_woken");
+        full_seen_ = full;
+      }
+    }
+    if (message.has_welcome()) {
+      for (const wire::StreamUpdate& update : message.welcome().streams()) {
+        if (update.state() == wire::StreamUpdate::LOST) world_->situations.Count("stream_lost");
+        if (update.state() == wire::StreamUpdate::GONE) {
+          world_->situations.Count("stream_gone");
+          world_->history.OnProducerForgotten(name_);
+        }
+        if (named_ && sessions_ == 0 && update.unsettled() > 0) {
+          world_->situations.Count("producer_resumed");
+        }
+      }
+      if (++sessions_ > 1) world_->situations.Count("session_resumed");
+    }
+    session_->OnDoor(now, message, &out);
+  });
+  Submit();
+  session_->Poll(now, &out);
+  for (const ProducerOutput::Settled& s : out.settled) {
+    world_->history.OnSettled(number_, name_, s.queue, s.range, s.range.status().message());
+  }
+  for (const std::string& line : out.log) world_->Say(name_, line);
+  Carry(out.reopen_door, out.reopen_submit_port, out.door, out.submit);
+  if (!session_->fatal().ok()) {
+    Violation("fatal", name_ + " gave up: " + std::string(session_->fatal().message()));
+  }
+  MonoTime next = session_->NextDeadline();
+  if (jobs_left_ > 0 && session_->pending_jobs() < kPendingJobsMax && submit_at_ > now.mono) {
+    next = std::min(next, submit_at_);
+  }
+  WakeAt(std::max(next, now.mono));
+}
+
+}  // namespace whippletree::sim

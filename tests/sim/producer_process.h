@@ -1,0 +1,50 @@
+// A simulated producer process: the real session, and a load of jobs that it submits in bursts. A
+// named one that is started again goes on with the same input where the broker says.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "producer/session.h"
+#include "tests/sim/process.h"
+
+namespace whippletree::sim {
+
+class ProducerProcess : public Process {
+ public:
+  ProducerProcess(World* world, std::string name, bool named, uint32_t jobs);
+
+  bool named() const { return named_; }
+  // The stream is gone for good: nobody waits for its outcomes.
+  bool finished() const;
+  std::string Describe() const;
+  // No pauses between submits from now on.
+  void Hurry();
+
+ protected:
+  void Turn() override;
+
+ private:
+  // As ProducerOptions.
+  static constexpr uint64_t kPendingJobsMax = 300;
+
+  void Submit();
+  void SubmitRun(const std::string& queue);
+  JobSpec DrawJob(const wire::JobOptions& options);
+  void CancelSome();
+  // Numbers that an earlier process used: its input comes again.
+  bool SubmitAgain();
+
+  const bool named_;
+  std::unique_ptr<ProducerSession> session_;
+  Prng prng_;
+  uint32_t jobs_left_;
+  MonoTime submit_at_{};
+  uint32_t sessions_ = 0;
+  bool was_connected_ = false;
+  bool hurry_ = false;
+  bool full_seen_ = false;
+};
+
+}  // namespace whippletree::sim

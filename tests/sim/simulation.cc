@@ -1,0 +1,271 @@
+#include "tests/sim/simulation.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/check.h"
+
+namespace whippletree::sim {
+namespace {
+
+[[noreturn]] void ThrowCrash(const char* condition, const char* file, int line) {
+  throw Failure(FailureKind::kCrash, "crash",
+                std::string(file) + ":" + std::to_string(line) + ": " + condition);
+}
+
+}  // namespace
+
+Simulation::Simulation(const Options& options, bool verbose)
+    : world_(options, verbose), prng_(world_.prng.Fork()), broker_(&world_) {
+  for (uint32_t i = 0; i < options.producers; ++i) {
+    const bool named = i < options.named_producers;
+    SpawnProducer((named ? "named" : "producer") + std::to_string(++producers_made_), named,
+                  options.load.jobs);
+  }
+  for (uint32_t i = 0; i < options.workers; ++i) SpawnWorker(false);
+}
+
+void Simulation::SpawnProducer(const std::string& name, bool named, uint32_t jobs) {
+  producers_.push_back(std::make_unique<ProducerProcess>(&world_, name, named, jobs));
+}
+
+void Simulation::SpawnWorker(bool all_queues) {
+  std::vector<std::string> queues;
+  for (const std::string& queue : world_.options.queues) {
+    if (all_queues || prng_.Chance(600)) queues.push_back(queue);
+  }
+  if (queues.empty()) queues.push_back(world_.options.queues[0]);
+  const auto slots = static_cast<uint32_t>(prng_.Between(1, world_.options.slots_max));
+  workers_.push_back(std::make_unique<WorkerProcess>(&world_, std::move(queues), slots));
+}
+
+// Whoever died or left is replaced, by and by.
+void Simulation::KeepWorkers() {
+  if (ending_) return;
+  const auto alive = std::count_if(workers_.begin(), workers_.end(), [](const auto& worker) {
+    return worker->alive() && !worker->draining();
+  });
+  if (alive < world_.options.workers) SpawnWorker(healed_);
+  const uint64_t wait = healed_ ? 300 : prng_.Between(50, 1500);
+  world_.loop.After(milliseconds(wait), [this] { KeepWorkers(); });
+}
+
+template <typename T>
+T* Simulation::PickAlive(const std::vector<std::unique_ptr<T>>& processes) {
+  std::vector<T*> alive;
+  for (const auto& process : processes) {
+    if (process->alive() && !process->paused()) alive.push_back(process.get());
+  }
+  return alive.empty() ? nullptr : alive[prng_.Below(alive.size())];
+}
+
+void Simulation::PauseFor(Process* process, Duration duration) {
+  world_.Say(process->name(), "paused");
+  process->Pause();
+  world_.loop.After(duration, [process] { process->Resume(); });
+}
+
+void Simulation::Recur(Duration mean, std::string_view name, std::function<bool()> fault) {
+  if (mean == Duration(0)) return;
+  world_.loop.After(DrawDuration(&prng_, mean), [this, mean, name, fault = std::move(fault)] {
+    if (healed_) return;
+    if (fault()) {
+      ++faults_;
+      world_.Say("fault", std::string(name));
+      world_.situations.Count(name);
+    }
+    Recur(mean, name, fault);
+  });
+}
+
+void Simulation::StartFaults() {
+  const FaultOptions& f = world_.options.faults;
+  Recur(f.worker_kill, "worker_kill", [this] {
+    WorkerProcess* worker = PickAlive(workers_);
+    if (worker != nullptr) worker->Kill();
+    return worker != nullptr;
+  });
+  Recur(f.worker_pause, "worker_pause", [this] {
+    WorkerProcess* worker = PickAlive(workers_);
+    if (worker != nullptr) PauseFor(worker, milliseconds(prng_.Between(10, 6000)));
+    return worker != nullptr;
+  });
+  Recur(f.worker_drain, "worker_drain", [this] {
+    WorkerProcess* worker = PickAlive(workers_);
+    if (worker != nullptr) worker->Drain();
+    return worker != nullptr;
+  });
+  Recur(f.worker_stop, "worker_stop", [this] {
+    WorkerProcess* worker = PickAlive(workers_);
+    if (worker != nullptr) worker->Stop();
+    return worker != nullptr;
+  });
+  Recur(f.producer_pause, "producer_pause", [this] {
+    ProducerProcess* producer = PickAlive(producers_);
+    if (producer != nullptr) PauseFor(producer, milliseconds(prng_.Between(10, 5000)));
+    return producer != nullptr;
+  });
+  Recur(f.producer_kill, "producer_death", [this] {
+    ProducerProcess* producer = PickAlive(producers_);
+    if (producer == nullptr) return false;
+    producer->Kill();
+    producer_died_ = true;
+    const bool named = producer->named();
+    const std::string name =
+        named ? producer->name() : "producer" + std::to_string(++producers_made_);
+    world_.loop.After(milliseconds(prng_.Between(1, 1500)), [this, name, named] {
+      SpawnProducer(name, named, world_.options.load.jobs / 4);
+      if (healed_) producers_.back()->Hurry();
+    });
+    return true;
+  });
+  Recur(f.broker_pause, "broker_pause", [this] {
+    if (!broker_.up() || broker_.paused()) return false;
+    broker_.Pause();
+    world_.loop.After(milliseconds(prng_.Between(100, 8000)), [this] { broker_.Resume(); });
+    return true;
+  });
+  Recur(f.broker_crash, "broker_crash", [this] {
+    if (!broker_.up()) return false;
+    crashed_ = true;
+    broker_.Crash();
+    world_.loop.After(milliseconds(prng_.Between(10, 4000)), [this] { broker_.Start(); });
+    return true;
+  });
+  Recur(f.reset_door, "reset_door", [this] {
+    world_.network.ResetOne(true);
+    return true;
+  });
+  Recur(f.reset_data, "reset_data", [this] {
+    world_.network.ResetOne(false);
+    return true;
+  });
+  const auto isolate = [this](Duration duration, bool producer) {
+    Process* process = PickAlive(workers_);
+    if (producer || process == nullptr) process = PickAlive(producers_);
+    if (process == nullptr) return false;
+    const uint64_t direction = prng_.Below(4);  // 0: from, 1: to, else both
+    world_.network.Isolate(process->number(), direction != 0, direction != 1, duration);
+    return true;
+  };
+  Recur(f.isolate, "isolate", [this, isolate] {
+    return isolate(milliseconds(prng_.Between(100, 6000)), prng_.Chance(400));
+  });
+  Recur(f.long_isolate, "long_isolate", [isolate] { return isolate(seconds(90), true); });
+}
+
+void Simulation::Heal() {
+  world_.Say("fault", "healed");
+  healed_ = true;
+  world_.network.Heal();
+  broker_.Heal();
+  for (const auto& producer : producers_) {
+    if (producer->alive()) producer->Hurry();
+  }
+  SpawnWorker(true);
+}
+
+bool Simulation::Settled() const {
+  if (!broker_.up()) return false;
+  for (const auto& producer : producers_) {
+    if (producer->alive() && !producer->finished()) return false;
+  }
+  for (const auto& [name, queue] : broker_.core().queues()) {
+    if (queue->open_jobs() > 0) return false;
+  }
+  return true;
+}
+
+void Simulation::RunUntil(MonoTime end) {
+  while (world_.loop.RunOne(end)) {
+    if (world_.loop.events_run() > kEventsMax) {
+      throw Failure(FailureKind::kLiveness, "I1", "the run does not end: " + Describe());
+    }
+  }
+}
+
+void Simulation::Run() {
+  StartFaults();
+  KeepWorkers();
+  MonoTime end = world_.loop.now() + world_.options.active;
+  if (world_.options.faults.long_isolate > Duration(0)) end += seconds(100);
+  RunUntil(end);
+  Heal();
+  const MonoTime settle_end = world_.loop.now() + kSettleMax;
+  while (!Settled()) {
+    if (world_.loop.now() >= settle_end) {
+      throw Failure(FailureKind::kLiveness, "I1", "jobs do not end: " + Describe());
+    }
+    RunUntil(world_.loop.now() + milliseconds(500));
+  }
+  ending_ = true;
+  for (const auto& worker : workers_) worker->Drain();
+  const MonoTime drain_end = world_.loop.now() + kDrainMax;
+  const auto alive = [this] {
+    return std::any_of(workers_.begin(), workers_.end(),
+                       [](const auto& worker) { return worker->alive(); });
+  };
+  while (alive()) {
+    if (world_.loop.now() >= drain_end) {
+      throw Failure(FailureKind::kLiveness, "I1", "workers do not leave: " + Describe());
+    }
+    RunUntil(world_.loop.now() + milliseconds(500));
+  }
+  RunUntil(world_.loop.now() + seconds(5));
+  CheckEnd();
+}
+
+void Simulation::CheckEnd() {
+  const core::Broker& core = broker_.core();
+  core.CheckInvariants();
+  if (!core.leases().all().empty()) Violation("I16", "leases are left");
+  if (crashed_ || producer_died_ || world_.situations.count("stream_gone") > 0) return;
+  std::map<std::string, uint64_t> accepted;
+  for (const auto& [uid, job] : world_.history.jobs()) {
+    if (!job.discard && !job.ended) {
+      throw Failure(FailureKind::kLiveness, "I1",
+                    "job " + std::to_string(uid) + " has no outcome");
+    }
+    if (!job.rejectable) ++accepted[job.queue];
+  }
+  for (const auto& [name, queue] : core.queues()) {
+    if (queue->ledger.accepted != accepted[name]) {
+      Violation("I16", name + " accepted " + std::to_string(queue->ledger.accepted) +
+                           " jobs, but " + std::to_string(accepted[name]) + " were submitted");
+    }
+  }
+}
+
+std::string Simulation::Describe() const {
+  std::string text;
+  for (const auto& producer : producers_) {
+    if (producer->alive() && !producer->finished()) text += producer->Describe() + "\n";
+  }
+  if (broker_.up()) text += broker_.core().Status().ShortDebugString();
+  return text;
+}
+
+Result RunOptions(const Options& options, bool verbose) {
+  check_failed_handler = ThrowCrash;
+  Result result;
+  Simulation simulation(options, verbose);
+  try {
+    simulation.Run();
+  } catch (const Failure& failure) {
+    result.ok = false;
+    result.kind = failure.kind;
+    result.check = failure.check;
+    result.what = failure.what();
+  }
+  simulation.CollectCounters();
+  result.situations = simulation.world().situations;
+  result.trace_hash = simulation.world().network.trace_hash();
+  result.jobs = simulation.world().history.jobs().size();
+  result.faults = simulation.faults();
+  result.events = simulation.world().loop.events_run();
+  return result;
+}
+
+Result RunSeed(uint64_t seed, bool verbose) { return RunOptions(DrawOptions(seed), verbose); }
+
+}  // namespace whippletree::sim

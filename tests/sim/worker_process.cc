@@ -1,0 +1,95 @@
+#include "tests/sim/worker_process.h"
+
+#include <algorithm>
+
+namespace whippletree::sim {
+
+WorkerProcess::WorkerProcess(World* world, std::vector<std::string> queues, uint32_t slots)
+    : Process(world, "worker" + std::to_string(world->last_process + 1), core::Channel::kComplete) {
+  WorkerSession::Config config;
+  config.name = name_;
+  config.queues = std::move(queues);
+  config.slots = slots;
+  config.process = world_->prng.Next();
+  config.seed = world_->prng.Next();
+  session_ = std::make_unique<WorkerSession>(config);
+  SimExecutor::Hooks hooks;
+  hooks.notify = [this] { WakeAt(world_->loop.now()); };
+  hooks.die = [this] { Kill(); };
+  executor_ = std::make_unique<SimExecutor>(&world_->loop, &world_->history, name_, slots,
+                                            world_->prng.Next(), std::move(hooks));
+  WakeAt(world_->loop.now());
+}
+
+void WorkerProcess::Drain() {
+  drain_ = true;
+  WakeAt(world_->loop.now());
+}
+
+void WorkerProcess::Stop() {
+  drain_ = stop_ = true;
+  WakeAt(world_->loop.now());
+}
+
+void WorkerProcess::Pause() {
+  Process::Pause();
+  executor_->Pause();
+}
+
+void WorkerProcess::Resume() {
+  if (!alive()) return;
+  executor_->Resume();
+  Process::Resume();
+}
+
+void WorkerProcess::Kill() {
+  if (executor_ && executor_->running() > 0) world_->situations.Count("worker_death");
+  Process::Kill();
+  executor_.reset();
+}
+
+void WorkerProcess::Turn() {
+  const Instant now = world_->loop.instant();
+  WorkerOutput out;
+  Receive([&](wire::Envelope& message) {
+    if (message.has_welcome() && message.welcome().leases_kept_size() > 0) {
+      world_->situations.Count("lease_kept");
+    }
+    session_->OnDoor(now, message, &out);
+  });
+  if (drain_ && !session_->draining()) session_->Drain(&out);
+  if (stop_ && !stopped_) {
+    stopped_ = true;
+    leave_at_ = now.mono + seconds(5);
+    executor_->StopAll();
+  }
+  for (uint64_t token : out.drop) executor_->Drop(token);
+  for (wire::Delivery& delivery : out.run) executor_->Run(std::move(delivery));
+  for (const wire::JobRange& range : out.recall) executor_->Recall(range);
+  for (const wire::JobRange& range : out.cancel) executor_->Cancel(range);
+  for (const std::string& line : out.log) world_->Say(name_, line);
+  out.run.clear();
+  SimExecutor::Events events;
+  executor_->TakeEvents(&events);
+  for (const auto& [token, index] : events.started) session_->OnStarted(token, index);
+  for (const auto& [token, index] : events.recalled) session_->OnRecalled(token, index);
+  for (auto& f : events.finished) {
+    session_->OnFinished(f.token, f.index, std::move(f.result), f.run_time);
+  }
+  session_->Poll(now, &out);
+  Carry(out.reopen_door, out.reopen_complete_port, out.door, out.complete);
+  if (!session_->fatal().ok()) {
+    Violation("fatal", name_ + " gave up: " + std::string(session_->fatal().message()));
+  }
+  was_connected_ = was_connected_ || session_->connected();
+  const bool hopeless = session_->draining() && !was_connected_;
+  if (session_->done() || now.mono >= leave_at_ || hopeless) {
+    if (session_->done()) world_->situations.Count(stop_ ? "worker_stopped" : "worker_drained");
+    executor_.reset();
+    Exit();
+    return;
+  }
+  WakeAt(std::min(session_->NextDeadline(), leave_at_));
+}
+
+}  // namespace whippletree::sim
