@@ -126,7 +126,7 @@ std::string ValueError(const ServeOptions& options) {
 
 int Serve(const ServeOptions& options) {
   if (const std::string error = ValueError(options); !error.empty()) {
-    PrintError(kProgram, error + " (see --help)");
+    PrintError(kProgram, error + " (see " + kProgram + " serve --help)");
     return kExitUsage;
   }
   if (!IsLoopback(options.host) && !options.insecure) {
@@ -145,6 +145,8 @@ int Serve(const ServeOptions& options) {
   // Seconds since 2020: a later start has a higher number.
   config.epoch = static_cast<uint32_t>(
       std::chrono::duration_cast<seconds>(now.wall.time_since_epoch()).count() - 1'577'836'800);
+  // Half of the low bits count the second's parts; the rest is room for what a second can need.
+  config.epoch_offset = static_cast<uint32_t>((now.wall.time_since_epoch() % seconds(1)).count());
   config.broker_start = RandomNumber();
   config.seed = RandomNumber();
   config.memory_limit_bytes = options.memory_limit;
@@ -167,9 +169,9 @@ int Serve(const ServeOptions& options) {
   HttpServer http([broker](wire::StatusReply* status) { return broker->Snapshot(status); });
   const auto http_port = http.Listen(options.host, static_cast<int>(options.http_port));
   if (!http_port.ok()) {
-    PrintError(kProgram, "cannot serve HTTP at " + Port(options.host, options.http_port) + ": " +
-                             std::string(http_port.status().message()) +
-                             "; choose another port with --http-port (0 lets the system choose)");
+    PrintError(kProgram, std::string(http_port.status().message()) +
+                             ": stop what uses it, or choose another port with --http-port "
+                             "(0 lets the system choose)");
     return kExitMachine;
   }
   running_shell = broker;

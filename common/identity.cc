@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "common/check.h"
+#include "common/utf8.h"
 
 namespace whippletree {
 
@@ -24,7 +25,7 @@ std::string UniqueName(const std::string& prefix) {
   }
   char suffix[16];
   std::snprintf(suffix, sizeof suffix, "-%08x", static_cast<unsigned>(RandomNumber()));
-  return name.substr(0, 100) + suffix;
+  return ToUtf8(name, 100) + suffix;
 }
 
 }  // namespace whippletree

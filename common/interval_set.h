@@ -107,4 +107,18 @@ class IntervalSet {
   uint64_t size_ = 0;
 };
 
+// Splits `part` into the pieces inside and outside of `set` and calls piece(interval, inside) for
+// each, in order. `piece` may change the set.
+template <typename Piece>
+void SplitBy(const IntervalSet& set, IntervalSet::Interval part, Piece&& piece) {
+  const std::vector<IntervalSet::Interval> insides = set.Intersect(part.begin, part.end);
+  uint64_t at = part.begin;
+  for (const IntervalSet::Interval& inside : insides) {
+    if (at < inside.begin) piece(IntervalSet::Interval{at, inside.begin}, false);
+    piece(inside, true);
+    at = inside.end;
+  }
+  if (at < part.end) piece(IntervalSet::Interval{at, part.end}, false);
+}
+
 }  // namespace whippletree

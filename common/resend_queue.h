@@ -27,6 +27,8 @@ class ResendQueue {
   size_t size() const { return items_.size(); }
   uint64_t first_ordinal() const { return first_; }
   uint64_t next_to_send() const { return first_ + sent_; }
+  // Everything below was sent at least once, though perhaps it is to be sent again.
+  uint64_t sent_below() const { return first_ + sent_once_; }
   bool has_unsent() const { return sent_ < items_.size(); }
   uint64_t bytes() const { return bytes_; }
   // Of items sent and not acknowledged.
@@ -39,8 +41,8 @@ class ResendQueue {
     items_.push_back({std::move(value), bytes});
     bytes_ += bytes;
   }
-  // The newest item, if it was not sent yet (it may be added to); else nullptr.
-  Item* UnsentBack() { return has_unsent() ? &items_.back() : nullptr; }
+  // The newest item, if it was never sent with its ordinal (it may be added to); else nullptr.
+  Item* UnsentBack() { return sent_once_ < items_.size() ? &items_.back() : nullptr; }
   // To be called when UnsentBack() was made larger.
   void AddBytesToBack(uint64_t bytes) {
     items_.back().bytes += bytes;
@@ -52,20 +54,21 @@ class ResendQueue {
   void MarkSent(MonoTime now) {
     if (sent_ == 0) resend_at_ = now + interval_;
     bytes_in_flight_ += items_[sent_].bytes;
-    ++sent_;
+    sent_once_ = std::max(sent_once_, ++sent_);
   }
 
-  // Everything below `next` has arrived: calls drop(item) for each. A lower or unknown number
-  // changes nothing (returns false).
+  // Everything below `next` has arrived: calls drop(item) for each. A lower number, or one of what
+  // was never sent, changes nothing (returns false).
   template <typename Drop>
   bool Acknowledge(uint64_t next, MonoTime now, Drop&& drop) {
-    if (next <= first_ || next > first_ + items_.size()) return false;
+    if (next <= first_ || next > sent_below()) return false;
     while (first_ < next) {
       bytes_ -= items_.front().bytes;
       if (sent_ > 0) {
         bytes_in_flight_ -= items_.front().bytes;
         --sent_;
       }
+      --sent_once_;
       drop(items_.front().value);
       items_.pop_front();
       ++first_;
@@ -89,6 +92,7 @@ class ResendQueue {
   void Restart() {
     first_ = 1;
     sent_ = 0;
+    sent_once_ = 0;
     bytes_in_flight_ = 0;
     interval_ = kResendMin;
   }
@@ -119,6 +123,7 @@ class ResendQueue {
   std::deque<Item> items_;
   uint64_t first_ = 1;  // ordinal of items_.front()
   size_t sent_ = 0;     // items_[0, sent_) are in flight
+  size_t sent_once_ = 0;  // items_[0, sent_once_) were sent with their ordinals; >= sent_
   uint64_t bytes_ = 0;
   uint64_t bytes_in_flight_ = 0;
   Duration interval_ = kResendMin;

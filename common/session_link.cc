@@ -24,10 +24,9 @@ SessionLink::Action SessionLink::Poll(MonoTime now) {
 
 bool SessionLink::OnWelcome(MonoTime now, const wire::Welcome& welcome) {
   if (welcome.session() == 0) return false;
-  if (connected() && welcome.broker_start() == broker_start_ && welcome.session() <= session_) {
-    return false;
-  }
-  session_ = welcome.session();
+  // Also when that session is over: a late repetition must not bring it back.
+  if (welcome.broker_start() == broker_start_ && welcome.session() <= last_session_) return false;
+  session_ = last_session_ = welcome.session();
   broker_start_ = welcome.broker_start();
   heartbeat_interval_ = milliseconds(std::max<uint32_t>(10, welcome.heartbeat_interval_ms()));
   silence_max_ = std::max<Duration>(milliseconds(welcome.lease_duration_ms()),

@@ -44,6 +44,7 @@ class SessionLink {
  private:
   Prng prng_;
   uint64_t session_ = 0;
+  uint64_t last_session_ = 0;  // of the last welcome
   uint64_t broker_start_ = 0;
   uint64_t attempt_ = 0;
   Duration heartbeat_interval_{};

@@ -80,7 +80,8 @@ Socket& Socket::operator=(Socket&&) noexcept = default;
 
 absl::StatusOr<uint32_t> Socket::Bind(const std::string& host, uint32_t port) {
   try {
-    impl_->socket.bind(Endpoint(host, port == 0 ? "*" : std::to_string(port)));
+    // libzmq binds to numbers only.
+    impl_->socket.bind(Endpoint(host == "localhost" ? "127.0.0.1" : host, port == 0 ? "*" : std::to_string(port)));
   } catch (const zmq::error_t& error) {
     const std::string what =
         host + ":" + std::to_string(port) + ": " + std::string(error.what());

@@ -1,11 +1,14 @@
 #include "common/status.h"
 
+#include "common/utf8.h"
+
 namespace whippletree {
 
 wire::Status WireStatus(absl::StatusCode code, std::string_view message) {
   wire::Status out;
   out.set_code(static_cast<int>(code));
-  out.set_message(std::string(message.substr(0, kStatusMessageBytesMax)));
+  // A message with a string that is no UTF-8 cannot be read: whoever gets it would never answer.
+  out.set_message(ToUtf8(message, kStatusMessageBytesMax));
   return out;
 }
 

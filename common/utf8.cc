@@ -37,6 +37,17 @@ bool IsUtf8(std::string_view bytes) {
   return true;
 }
 
+std::string ToUtf8(std::string_view bytes, size_t bytes_max) {
+  std::string out;
+  while (!bytes.empty() && out.size() < bytes_max) {
+    const size_t length = SequenceLength(bytes);
+    if (out.size() + length > bytes_max) break;
+    out += length == 0 ? std::string_view("?") : bytes.substr(0, length);
+    bytes.remove_prefix(length == 0 ? 1 : length);
+  }
+  return out;
+}
+
 size_t CodePoints(std::string_view utf8) {
   size_t count = 0;
   for (const char c : utf8) count += !IsContinuation(c);

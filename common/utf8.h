@@ -10,6 +10,10 @@ namespace whippletree {
 // Whether `bytes` is valid UTF-8 (no overlong forms, no surrogates, nothing above U+10FFFF).
 bool IsUtf8(std::string_view bytes);
 
+// The begin of `bytes`, at most `bytes_max` of them, as valid UTF-8: each byte that fits nowhere
+// becomes '?', and nothing is cut in the middle.
+std::string ToUtf8(std::string_view bytes, size_t bytes_max);
+
 // Code points of valid UTF-8: the columns that it takes, wide and combining characters aside.
 size_t CodePoints(std::string_view utf8);
 

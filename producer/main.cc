@@ -4,10 +4,14 @@
 #include <string>
 
 #include "common/cli.h"
+#include "common/codec.h"
+#include "common/printable.h"
 #include "producer/submit.h"
 
 namespace whippletree {
 namespace {
+
+constexpr char kProgram[] = "whippletree-producer";
 
 constexpr char kAbout[] = "Submits jobs to a whippletree broker and brings back their outcomes.";
 
@@ -126,13 +130,18 @@ CLI::App* AddSubmit(CLI::App* app, SubmitOptions* options) {
 }
 
 int Main(int argc, char** argv) {
-  CLI::App app(kAbout, "whippletree-producer");
+  CLI::App app(kAbout, kProgram);
   app.require_subcommand(1);
   SubmitOptions submit;
   const CLI::App* submit_command = AddSubmit(&app, &submit);
   if (const auto code = ParseCommandLine(&app, argc, argv)) return *code;
-  if (submit_command->parsed()) return RunSubmit(submit);
-  return kExitUsage;
+  if (!submit_command->parsed()) return kExitUsage;
+  if (const std::string error = QueueNameError(submit.queue); !error.empty()) {
+    PrintError(kProgram, "--queue: " + Quoted(submit.queue) + ": " + error + " (see " + kProgram +
+                             " submit --help)");
+    return kExitUsage;
+  }
+  return RunSubmit(submit);
 }
 
 }  // namespace

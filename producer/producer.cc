@@ -1,5 +1,6 @@
 // The producer's shell: one thread moves frames between sockets and session; callers add jobs
-// under a lock and wake it.
+// under a lock and wake it. Another thread calls callbacks, so that a slow one costs neither the
+// session nor memory: what is not delivered is not acknowledged, and the broker sends no more.
 #include "producer/producer.h"
 
 #include <algorithm>
@@ -15,6 +16,7 @@
 #include "common/clock.h"
 #include "common/identity.h"
 #include "common/status.h"
+#include "common/utf8.h"
 #include "common/version.h"
 #include "producer/session.h"
 
@@ -85,7 +87,15 @@ class Producer::Impl {
   // Of batches without outcomes the last ones are kept: a rejection comes soon or never.
   static constexpr size_t kDiscardedMax = 100'000;
 
+  // What one poll of the session brought.
+  struct Delivery {
+    std::vector<ProducerOutput::Settled> settled;
+    std::optional<wire::OutcomeAck> ack;
+  };
+
   void Loop();
+  void DeliverLoop();
+  void AddAcks(ProducerOutput* out);
   void Deliver(std::vector<ProducerOutput::Settled>& settled);
   void Wake();
   // Jobs of which somebody waits for the outcome.
@@ -103,17 +113,23 @@ class Producer::Impl {
   uint64_t settled_ = 0;
   uint64_t wanted_ = 0;
   bool welcomed_ = false;
-  bool ending_ = false;
+  bool ending_ = false;   // nothing more is delivered
+  bool closing_ = false;  // nothing more is sent
   bool sleeping_ = false;
   bool added_ = false;  // something was added since the session was polled
+  std::deque<Delivery> deliveries_;
+  std::vector<wire::OutcomeAck> acks_;  // to be sent
+  std::condition_variable delivery_;
 
   ClientSockets sockets_;  // the thread's
   std::thread thread_;
+  std::thread delivery_thread_;
 };
 
 absl::Status Producer::Impl::Start() {
   if (absl::Status status = sockets_.ConnectDoor(); !status.ok()) return status;
   thread_ = std::thread([this] { Loop(); });
+  delivery_thread_ = std::thread([this] { DeliverLoop(); });
   std::unique_lock lock(mutex_);
   const auto ready = [this] { return welcomed_ || !session_.fatal().ok(); };
   if (options_.connect_timeout == Duration(0)) {
@@ -128,6 +144,12 @@ Producer::Impl::~Impl() {
   {
     const std::lock_guard lock(mutex_);
     ending_ = true;
+  }
+  delivery_.notify_all();
+  if (delivery_thread_.joinable()) delivery_thread_.join();
+  {  // what was delivered is acknowledged before the goodbye
+    const std::lock_guard lock(mutex_);
+    closing_ = true;
   }
   wake_.Notify();
   if (thread_.joinable()) thread_.join();
@@ -146,7 +168,7 @@ void Producer::Impl::Loop() {
     {
       const std::lock_guard lock(mutex_);
       wait = added_ ? Duration(0) : session_.NextDeadline() - ReadClock().mono;
-      if (ending_) break;
+      if (closing_) break;
       sleeping_ = true;
     }
     // Whatever is added from here on notifies.
@@ -161,19 +183,48 @@ void Producer::Impl::Loop() {
                        [&](const absl::Status& error) { session_.OnBadFrame(error); });
       session_.Poll(now, &out);
       welcomed_ = welcomed_ || session_.connected();
+      AddAcks(&out);
+      if (!out.settled.empty() || out.ack) {
+        deliveries_.push_back({std::move(out.settled), std::move(out.ack)});
+        delivery_.notify_one();
+      }
     }
     changed_.notify_all();
     const absl::Status status =
         sockets_.Carry(out.reopen_door, out.reopen_submit_port, out.door, out.submit);
     if (!status.ok() && options_.log) options_.log(std::string(status.message()));
-    Deliver(out.settled);
     if (options_.log) {
       for (const std::string& line : out.log) options_.log(line);
     }
   }
   out.Clear();
+  AddAcks(&out);
   session_.Close(&out);
   (void)sockets_.Carry(false, std::nullopt, out.door, out.submit);
+}
+
+// REQUIRES: mutex_ is held, or nobody else is left.
+void Producer::Impl::AddAcks(ProducerOutput* out) {
+  for (wire::OutcomeAck& ack : std::exchange(acks_, {})) {
+    if (ack.session() != session_.session()) continue;
+    *out->door.emplace_back().mutable_outcome_ack() = std::move(ack);
+  }
+}
+
+void Producer::Impl::DeliverLoop() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    delivery_.wait(lock, [this] { return ending_ || !deliveries_.empty(); });
+    if (ending_) return;
+    Delivery delivery = std::move(deliveries_.front());
+    deliveries_.pop_front();
+    lock.unlock();
+    Deliver(delivery.settled);
+    lock.lock();
+    if (!delivery.ack) continue;
+    acks_.push_back(*std::move(delivery.ack));
+    Wake();
+  }
 }
 
 void Producer::Impl::Deliver(std::vector<ProducerOutput::Settled>& settled) {
@@ -238,6 +289,10 @@ absl::StatusOr<uint64_t> Producer::Impl::Submit(const std::string& queue,
     return absl::InvalidArgumentError("'" + queue + "': " + error);
   }
   if (payloads.empty()) return absl::InvalidArgumentError("no job to submit");
+  if (ToUtf8(options.key, options.key.size()) != options.key || options.key.size() > 256) {
+    return absl::InvalidArgumentError("a job's key is UTF-8 text of at most 256 bytes");
+  }
+  const wire::JobOptions wire_options = ToWire(options);
   std::unique_lock lock(mutex_);
   const auto room = [this] {
     return !session_.fatal().ok() || (session_.pending_jobs() < options_.pending_jobs_max &&
@@ -260,7 +315,6 @@ absl::StatusOr<uint64_t> Producer::Impl::Submit(const std::string& queue,
   if (!options_.name.empty() && !state.open) {
     return absl::FailedPreconditionError("a named producer opens its stream first");
   }
-  const wire::JobOptions wire_options = ToWire(options);
   auto shared = std::make_shared<const OutcomeCallback>(std::move(callback));
   uint64_t first = 0;
   // A run has a bounded number of jobs.
@@ -352,8 +406,8 @@ absl::StatusOr<std::unique_ptr<Producer>> Producer::Connect(ProducerOptions opti
   auto address = ParseHostPort(options.broker);
   if (!address.ok()) return address.status();
   options.broker = address->ToString();
-  if (options.name.size() > 100) {
-    return absl::InvalidArgumentError("a producer's name has at most 100 bytes");
+  if (options.name.size() > 100 || ToUtf8(options.name, options.name.size()) != options.name) {
+    return absl::InvalidArgumentError("a producer's name is UTF-8 text of at most 100 bytes");
   }
   ProducerSession::Config config;
   config.named = !options.name.empty();

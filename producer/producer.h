@@ -66,7 +66,9 @@ struct ProducerOptions {
   std::function<void(std::string_view line)> log{};
 };
 
-// Called from the library's thread, once for each job; must be quick, and must not call Producer.
+// Called from a thread of the library, once for each job. While it runs no other outcome is
+// delivered; what it has taken is acknowledged to the broker when it returns. It must not call
+// Producer.
 using OutcomeCallback = std::function<void(Outcome)>;
 
 // Thread-safe.

@@ -25,7 +25,7 @@ ProducerSession::Stream& ProducerSession::GetOrAdd(const std::string& queue) {
     stream.opened = !config_.named;
   }
   if (link_.connected() && !stream.limits_known && !config_.named) {
-    stream.limits_known = true;
+    stream.limits_known = stream.limits_guessed = true;
     stream.jobs_limit = first_jobs_limit_;
     stream.bytes_limit = first_bytes_limit_;
   }
@@ -108,6 +108,8 @@ void ProducerSession::SendHello(ProducerOutput* out) {
   hello->set_broker_start(link_.broker_start());
   for (auto& [queue, stream] : streams_) {
     if (!stream.gone.ok()) continue;
+    // The broker cannot have forgotten what it never saw.
+    if (!config_.named && stream.sent_max == 1) continue;
     *hello->add_streams() = Claim(stream);
     stream.open_asked = true;
   }
@@ -162,7 +164,7 @@ void ProducerSession::OnWelcome(Instant now, const wire::Welcome& welcome, Produ
     stream.outcome_next = 1;
     stream.full = false;
     stream.open_asked = false;
-    stream.limits_known = stream.opened;
+    stream.limits_known = stream.limits_guessed = stream.opened;
     stream.jobs_limit = stream.next - 1 + first_jobs_limit_;
     stream.bytes_limit = first_bytes_limit_;
     stream.resend_after = kResendMin;
@@ -181,7 +183,9 @@ void ProducerSession::OnUpdate(Instant now, const wire::StreamUpdate& update, bo
     stream.gone = FromWire(update.status());
     stream.cancel_at = kNever;
     stream.opened = true;
-    SettleAll(stream, 1, stream.next, wire::OutcomeRange::UNSPECIFIED, update.status(), out);
+    // What was sent may have been accepted, without our knowing.
+    SettleAll(stream, 1, std::max(stream.next, stream.sent_max), wire::OutcomeRange::UNSPECIFIED,
+              update.status(), out);
     Accepted(stream, stream.next_number, now);
     SettleAll(stream, 1, stream.next_number, wire::OutcomeRange::REJECTED, update.status(), out);
     return;
@@ -205,6 +209,7 @@ void ProducerSession::OnUpdate(Instant now, const wire::StreamUpdate& update, bo
     // Before the welcome they do not count: the broker counts from its `next` on.
     if (welcome) stream.accepted_bytes = counted;
   }
+  if (std::exchange(stream.limits_guessed, false)) stream.jobs_limit = stream.bytes_limit = 0;
   stream.limits_known = true;
   stream.jobs_limit = std::max(stream.jobs_limit, update.jobs_limit());
   stream.bytes_limit = std::max(stream.bytes_limit, update.bytes_limit());
@@ -350,6 +355,7 @@ void ProducerSession::SendRuns(Stream& stream, Instant now, bool probe, Producer
       pending.run->CopyTo(begin, end, submit->mutable_run());
       stream.in_flight_bytes += bytes;
       stream.sent_next = base + end;
+      stream.sent_max = std::max(stream.sent_max, stream.sent_next);
       if (stream.resend_at == kNever) stream.resend_at = now.mono + stream.resend_after;
       begin = end;
       if (probe) return;
@@ -369,6 +375,8 @@ void ProducerSession::SendCancels(Stream& stream, Instant now, ProducerOutput* o
     cancel->add_firsts(part.begin);
     cancel->add_counts(part.end - part.begin);
   }
+  // No outcome will tell that these have ended, so they are asked for once.
+  for (const auto& part : stream.discarded.intervals()) stream.cancels.Remove(part.begin, part.end);
   stream.cancel_at = now.mono + kResendMin;
 }
 
@@ -405,6 +413,10 @@ void ProducerSession::Poll(Instant now, ProducerOutput* out) {
       probe = stream.full;
     }
     if (!stream.full || probe) SendRuns(stream, now, probe, out);
+    // The word that there is room may be lost: from time to time it is tried.
+    if (stream.full && !stream.pending.empty() && stream.resend_at == kNever) {
+      stream.resend_at = now.mono + stream.resend_after;
+    }
     if (now.mono >= stream.cancel_at) SendCancels(stream, now, out);
     if (std::exchange(stream.ack_due, false)) {
       wire::StreamAck* stream_ack = ack.add_streams();
@@ -414,7 +426,7 @@ void ProducerSession::Poll(Instant now, ProducerOutput* out) {
   }
   if (ack.streams_size() > 0) {
     ack.set_session(link_.session());
-    *out->door.emplace_back().mutable_outcome_ack() = std::move(ack);
+    out->ack = std::move(ack);
   }
 }
 

@@ -39,6 +39,9 @@ struct ProducerOutput {
     wire::OutcomeRange range;
   };
   std::vector<Settled> settled;
+  // For the door too, but only once the application has `settled`: the broker keeps outcomes, and
+  // sends no more than a window of them, until they are acknowledged. Void in another session.
+  std::optional<wire::OutcomeAck> ack;
   std::vector<std::string> log;
 
   void Clear() { *this = ProducerOutput(); }
@@ -82,6 +85,7 @@ class ProducerSession {
   void Close(ProducerOutput* out);
 
   bool connected() const { return link_.connected(); }
+  uint64_t session() const { return link_.session(); }
   // Not OK: the broker refused us for good.
   const absl::Status& fatal() const { return fatal_; }
   uint32_t payload_bytes_max() const { return payload_bytes_max_; }
@@ -113,12 +117,14 @@ class ProducerSession {
     uint64_t next = 1;           // everything below is accepted
     uint64_t next_number = 1;    // for the next job
     uint64_t sent_next = 1;      // everything below was sent in this session
+    uint64_t sent_max = 1;       // everything below was sent at some time
     std::deque<Pending> pending; // [next, next_number)
     uint64_t accepted_bytes = 0; // in this session
     uint64_t in_flight_bytes = 0;
     uint64_t jobs_limit = 0;
     uint64_t bytes_limit = 0;
     bool limits_known = false;
+    bool limits_guessed = false; // those of a stream that the broker does not know yet
     bool full = false;
     MonoTime resend_at = kNever;
     Duration resend_after = kResendMin;

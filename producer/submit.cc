@@ -129,7 +129,11 @@ class Submission {
     producer.connect_timeout = options_.connect_timeout;
     // So that signals are heard while it takes no more: SubmitJobs() waits itself.
     producer.block = false;
-    producer.log = [this](std::string_view line) { Note(line); };
+    // That it connects at first is what everybody expects.
+    producer.log = [this, first = true](std::string_view line) mutable {
+      if (!first || line != "connected") Note(line);
+      first = false;
+    };
     absl::StatusOr<std::unique_ptr<Producer>> connected = Producer::Connect(std::move(producer));
     if (!connected.ok()) return connected.status();
     producer_ = *std::move(connected);

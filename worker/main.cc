@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "common/cli.h"
+#include "common/codec.h"
 #include "common/log.h"
 #include "common/printable.h"
 #include "worker/child_process.h"
@@ -143,6 +144,11 @@ std::optional<int> ParseFlags(int argc, char** argv, Flags* flags) {
   if (const auto code = ParseCommandLine(&app, std::move(args))) return code;
   if (flags->list_handlers) return std::nullopt;
   if (flags->queues.empty()) return UsageError("--queue is required");
+  for (const std::string& queue : flags->queues) {
+    if (const std::string error = QueueNameError(queue); !error.empty()) {
+      return UsageError(absl::StrCat("--queue: ", Quoted(queue), ": ", error));
+    }
+  }
   if (!flags->exec.empty() && !flags->handler.empty()) {
     return UsageError("--exec and --handler cannot be given together");
   }

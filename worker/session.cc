@@ -136,7 +136,7 @@ void WorkerSession::OnDeliveries(Instant now, wire::Deliveries* deliveries, Work
 }
 
 void WorkerSession::OnReportAck(Instant now, const wire::ReportAck& ack) {
-  if (ack.next() > reports_.next_to_send()) return;  // never sent
+  if (ack.next() > reports_.sent_below()) return;  // never sent
   reports_.Acknowledge(ack.next(), now.mono, [this](const wire::ReportItem& item) {
     auto it = leases_.find(item.token());
     if (it == leases_.end() || item.kind() == wire::ReportItem::STARTED) return;

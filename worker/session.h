@@ -116,7 +116,9 @@ class WorkerSession {
   void UpdateCredits();
   wire::Credit CreditOf(Queue& queue);
   void SendReports(Instant now, WorkerOutput* out);
-  uint64_t DeliveriesNext() const { return received_.empty() ? 1 : received_.intervals()[0].end; }
+  uint64_t DeliveriesNext() const {
+    return received_.Contains(1) ? received_.intervals()[0].end : 1;
+  }
 
   const Config config_;
   SessionLink link_;

@@ -108,7 +108,8 @@ class Worker {
 
   // Takes no new jobs, finishes the running ones, has them confirmed, and lets Run() return.
   void Drain();
-  // Cancels the running jobs and hands them back.
+  // The same at once: ends the running jobs with an error, so that they are tried again elsewhere
+  // if they have attempts left.
   void Stop();
 
  private:

@@ -13,8 +13,8 @@ namespace whippletree::core {
 Broker::Broker(Config config)
     : config_(std::move(config)),
       prng_(config_.seed),
-      last_session_(uint64_t{config_.epoch} << 32),
-      leases_(config_.epoch) {}
+      last_session_(config_.first_number()),
+      leases_(config_.first_number()) {}
 
 void Broker::Step(Instant now, std::span<Input> inputs, Effects* effects) {
   if (!started_) {
@@ -163,28 +163,33 @@ void Broker::Apply(Loaded&) {
 }
 
 void Broker::Apply(SendFailed& in) {
-  auto it = peer_by_session_.find(in.send.session);
-  if (it == peer_by_session_.end()) return;
-  Peer& peer = *peers_.at(it->second);
-  if (in.reason == SendFailed::Reason::kAgain) {
-    peer.outbox.push_front(std::move(in.send));
-    peer.retry_at = now_.mono + kOutboxRetry;
-    SetTimer(peer, peer.retry_at);
-    if (peer.worker) UpdateReady(peer);
-    return;
-  }
-  // Only a frame of which nothing was sent fails so: these jobs never left.
-  Count("unreachable_peers");
+  // Only a frame of which nothing was sent fails.
   std::vector<uint64_t> never_left;
   for (const wire::Delivery& delivery : in.send.message.deliveries().deliveries()) {
-    never_left.push_back(delivery.token());
+    Lease* lease = leases_.Find(delivery.token());
+    if (lease == nullptr) continue;
+    WT_CHECK(lease->sends > 0);
+    if (--lease->sends == 0) never_left.push_back(lease->token);
   }
-  LoseSession(peer, "connection closed");
-  for (uint64_t token : never_left) {
-    const Lease* lease = leases_.Find(token);
-    // A delivery that was sent before may have arrived then.
-    if (lease != nullptr && lease->sends == 1) EndLease(token, true, "not delivered");
+  auto it = peer_by_session_.find(in.send.session);
+  Peer* peer = it == peer_by_session_.end() ? nullptr : peers_.at(it->second).get();
+  if (in.reason == SendFailed::Reason::kAgain) {
+    if (peer == nullptr) return;
+    if (peer->outbox.size() < kOutboxFramesMax) {  // in the order in which they were sent
+      peer->outbox.push_back(std::move(in.send));
+    } else {
+      Count("outbox_overflows");
+    }
+    peer->retry_at = now_.mono + kOutboxRetry;
+    SetTimer(*peer, peer->retry_at);
+    if (peer->worker) UpdateReady(*peer);
+    return;
   }
+  if (peer != nullptr) {
+    Count("unreachable_peers");
+    LoseSession(*peer, "connection closed");
+  }
+  for (uint64_t token : never_left) EndLease(token, true, "not delivered");
 }
 
 void Broker::FireTimers() {
@@ -261,6 +266,7 @@ void Broker::CheckPeer(Peer& peer) {
   }
   SetTimer(peer, peer.last_heard + silence_max);
   if (now_.mono >= peer.retry_at) FlushOutbox(peer);
+  SetTimer(peer, peer.retry_at);
   if (peer.worker) {
     WorkerState& worker = *peer.worker;
     if (now_.mono >= worker.deliveries.resend_at()) {
@@ -292,7 +298,8 @@ void Broker::CheckPeer(Peer& peer) {
 
 void Broker::SendTo(Peer& peer, wire::Envelope message, uint64_t commit) {
   if (!peer.connected()) return;
-  gate_.Pass(commit, Send{peer.route, peer.session, std::move(message)},
+  gate_.Pass(std::max(commit, peer.welcome_commit),
+             Send{peer.route, peer.session, std::move(message)},
              [this](Send send) { Release(std::move(send)); });
 }
 
@@ -313,7 +320,7 @@ void Broker::Release(Send send) {
   if (it == peer_by_session_.end()) return;  // the session ended while the commit was under way
   Peer& peer = *peers_.at(it->second);
   if (peer.outbox.empty()) {
-    effects_->sends.push_back(std::move(send));
+    Emit(std::move(send));
   } else if (peer.outbox.size() < kOutboxFramesMax) {
     peer.outbox.push_back(std::move(send));
   } else {
@@ -321,12 +328,18 @@ void Broker::Release(Send send) {
   }
 }
 
+void Broker::Emit(Send send) {
+  for (const wire::Delivery& delivery : send.message.deliveries().deliveries()) {
+    if (Lease* lease = leases_.Find(delivery.token())) ++lease->sends;
+  }
+  effects_->sends.push_back(std::move(send));
+}
+
 void Broker::FlushOutbox(Peer& peer) {
   peer.retry_at = kNever;
-  for (Send& send : peer.outbox) effects_->sends.push_back(std::move(send));
-  peer.outbox.clear();
+  for (Send& send : std::exchange(peer.outbox, {})) Emit(std::move(send));
   if (peer.worker) {
-    UpdateReady(peer);
+    woken_workers_.insert(peer.number);
     delivery_peers_.insert(peer.number);
   } else {
     outcome_peers_.insert(peer.number);

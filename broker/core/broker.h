@@ -80,6 +80,7 @@ class Broker {
   void Answer(const std::string& route, wire::Envelope message);
   void Refuse(const std::string& route, const absl::Status& status, wire::Refusal::Action action);
   void Release(Send send);
+  void Emit(Send send);
   void FlushOutbox(Peer& peer);
   void FinishStep();
   // The commit that this step's writes will be.
@@ -87,11 +88,16 @@ class Broker {
   record::Record* Write() { return &effects_->writes.emplace_back(); }
 
   // sessions.cc
+  // What a claiming producer was to this start of the broker: nobody, in a session before, or in
+  // one that is forgotten by now.
+  enum class Claimant { kNew, kKnown, kForgotten };
   void OnHello(const std::string& route, wire::Hello& hello);
   absl::Status CheckHello(const wire::Hello& hello) const;
-  void WelcomeProducer(Peer& peer, const wire::Hello& hello, bool same_start,
+  void WelcomeProducer(Peer& peer, const wire::Hello& hello, Claimant claimant,
                        wire::Welcome* welcome);
   void WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* welcome);
+  // The last commit that what a welcome says of the peer depends on.
+  uint64_t CommitOf(const Peer& peer) const;
   // The peer of this session; else null, and who can be told is told to say hello.
   Peer* FindSession(uint64_t session, wire::Role role, const FrameIn& in);
   void LoseSession(Peer& peer, std::string_view reason);
@@ -107,7 +113,7 @@ class Broker {
   // nullptr: too many streams or queues, or a bad name; `error` says so.
   Stream* OpenStream(Peer& peer, const std::string& queue_name, absl::Status* error);
   Queue* OpenQueue(const std::string& name, absl::Status* error);
-  void ClaimStream(Peer& peer, const wire::StreamClaim& claim, bool same_start,
+  void ClaimStream(Peer& peer, const wire::StreamClaim& claim, Claimant claimant,
                    wire::StreamUpdate* update);
   // Of jobs [begin, end) of `run`, how many the queue takes now.
   uint32_t RoomFor(const Queue& queue, const RunData& run, uint32_t begin, uint32_t end) const;

@@ -23,6 +23,8 @@ struct QueuePolicy {
 struct Config {
   // In the high bits of tokens and sessions; higher at each start of the broker.
   uint32_t epoch = 1;
+  // Where their low bits begin, for starts with the same epoch.
+  uint32_t epoch_offset = 0;
   // Identifies this start to peers.
   uint64_t broker_start = 1;
   uint64_t seed = 1;
@@ -38,6 +40,7 @@ struct Config {
   QueuePolicy default_policy{};
   std::map<std::string, QueuePolicy> queues{};
 
+  uint64_t first_number() const { return (uint64_t{epoch} << 32) + epoch_offset; }
   uint64_t budget_bytes() const { return memory_limit_bytes / 2; }
   // Peers are told to send a heartbeat this often.
   Duration heartbeat_interval() const { return default_policy.lease_duration / 5; }

@@ -153,17 +153,14 @@ void Broker::SendDeliveries(Peer& peer) {
     uint64_t commit = 0;
     while (worker.deliveries.has_unsent()) {
       const auto& item = worker.deliveries.PeekUnsent();
-      Lease* lease = leases_.Find(item.value);
+      const Lease* lease = leases_.Find(item.value);
       const uint64_t needs = lease == nullptr ? 0 : StreamOf(*lease).commit;
       if (deliveries->deliveries_size() == 0) commit = needs;
       // What waits for a disk must not hold up what does not.
       if (needs != commit) break;
       if (bytes > 0 && bytes + item.bytes > kDoorMessageBytes) break;
       wire::Delivery* delivery = deliveries->add_deliveries();
-      if (lease != nullptr) {
-        FillDelivery(*lease, delivery);
-        ++lease->sends;
-      }
+      if (lease != nullptr) FillDelivery(*lease, delivery);
       bytes += item.bytes;
       worker.deliveries.MarkSent(now_.mono);
     }

@@ -100,7 +100,7 @@ std::optional<Slice> JobQueue::Take(uint32_t most, bool to_hold, uint32_t defaul
     std::optional<Slice> taken;
     if (clean > 0) {
       const bool never_held =
-          front.suspect ||
+          front.suspect || !front.options->key().empty() ||
           front.attempts + 1 >= MaxAttempts(front, default_max_attempts);
       if (to_hold && never_held) return std::nullopt;
       const uint32_t n = std::min(most, clean);

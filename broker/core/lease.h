@@ -25,7 +25,7 @@ struct Lease {
   IntervalSet cancelled;        // of open: its end was asked for
   IntervalSet revoked;          // of open: asked back, not answered
   MonoTime asked_at = kNever;   // when cancelled and revoked were sent last
-  uint32_t sends = 0;           // of its delivery
+  uint32_t sends = 0;           // of its delivery, that may have reached the worker
   bool delivered = false;       // the worker said that it has the delivery
 
   uint64_t held() const { return open.size() - charged.size(); }
@@ -42,8 +42,8 @@ struct Lease {
 // All leases by token.
 class LeaseTable {
  public:
-  // `epoch` in the high bits makes tokens higher than those of any earlier start of the broker.
-  explicit LeaseTable(uint32_t epoch) : last_token_(uint64_t{epoch} << 32) {}
+  // Tokens are above `first_number`, which is above all of any earlier start of the broker.
+  explicit LeaseTable(uint64_t first_number) : last_token_(first_number) {}
 
   // A new lease on all of `slice`, its first `started` jobs charged.
   Lease* Grant(uint64_t worker, Slice slice, uint32_t started, MonoTime now) {

@@ -59,6 +59,8 @@ struct Peer {
   uint64_t hello_attempt = 0;
   uint64_t session = 0;  // 0: lost
   std::string route;
+  // The commit that the session's welcome depends on: nothing else overtakes it.
+  uint64_t welcome_commit = 0;
   MonoTime last_heard;
   MonoTime lost_at = kNever;
   MonoTime timer = kNever;  // in Broker::peer_timers_

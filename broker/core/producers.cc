@@ -78,7 +78,7 @@ Stream* Broker::OpenStream(Peer& peer, const std::string& queue_name, absl::Stat
   return stream;
 }
 
-void Broker::ClaimStream(Peer& peer, const wire::StreamClaim& claim, bool same_start,
+void Broker::ClaimStream(Peer& peer, const wire::StreamClaim& claim, Claimant claimant,
                          wire::StreamUpdate* update) {
   update->set_queue(claim.queue());
   const auto gone = [&](const std::string& why) {
@@ -86,8 +86,9 @@ void Broker::ClaimStream(Peer& peer, const wire::StreamClaim& claim, bool same_s
     *update->mutable_status() = WireStatus(absl::StatusCode::kFailedPrecondition, why);
   };
   const bool known = peer.producer->streams.contains(claim.queue());
+  // A claim with a number means that jobs were sent. Whether they were accepted is forgotten too.
   const bool ended = claim.next() == 0 ? expired_names_.contains(peer.name)
-                                       : same_start && claim.next() > 1;
+                                       : claimant == Claimant::kForgotten;
   if (!known && ended) {
     gone("the stream of producer " + peer.name + " for queue " + claim.queue() +
          " was idle for too long and is forgotten; begin again under another name");
@@ -99,20 +100,21 @@ void Broker::ClaimStream(Peer& peer, const wire::StreamClaim& claim, bool same_s
     gone(std::string(error.message()));
     return;
   }
-  if (!known && claim.next() > 1) {
-    // An earlier start of the broker accepted them, and they ended with it.
-    stream->next = claim.next();
+  if (!known && claimant == Claimant::kNew) stream->next = std::max<uint64_t>(1, claim.next());
+  if (claim.next() > stream->next) {
+    gone("the broker has accepted fewer jobs of this stream than the producer was told");
+    return;
+  }
+  if (claim.next() > 1 && claimant == Claimant::kNew) {
+    // An earlier start of the broker accepted them, and they ended with it. Said again until the
+    // producer comes back from a session of this start.
     FillUpdate(*stream, update);
     update->set_state(wire::StreamUpdate::LOST);
     *update->mutable_status() =
         WireStatus(absl::StatusCode::kUnavailable, "outcome unknown: the broker restarted");
     return;
   }
-  if (claim.next() > stream->next) {
-    gone("the broker has accepted fewer jobs of this stream than the producer was told");
-    return;
-  }
-  uint64_t settled = claim.wanted();
+  const uint64_t settled = claim.wanted();
   if (settled > 1) {
     // Acknowledgements that were lost.
     uint64_t freed = 0;
@@ -134,8 +136,10 @@ void Broker::OnOpenStream(Peer& peer, const wire::StreamClaim& claim) {
   // Only to be told the numbers: outcomes under way are left as they are.
   wire::StreamClaim open;
   open.set_queue(claim.queue());
-  ClaimStream(peer, open, true, update);
-  SendTo(peer, std::move(message));
+  ClaimStream(peer, open, Claimant::kKnown, update);
+  auto it = peer.producer->streams.find(claim.queue());
+  SendTo(peer, std::move(message),
+         it == peer.producer->streams.end() ? 0 : streams_.at(it->second)->commit);
 }
 
 uint32_t Broker::RoomFor(const Queue& queue, const RunData& run, uint32_t begin,
@@ -161,7 +165,13 @@ void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
   Stream* stream = OpenStream(peer, submit.queue(), &error);
   if (stream == nullptr) {
     Count("rejected_frames");
-    Refuse(peer.route, error, wire::Refusal::GIVE_UP);
+    wire::Envelope message;
+    message.mutable_stream_updates()->set_session(peer.session);
+    wire::StreamUpdate* update = message.mutable_stream_updates()->add_streams();
+    update->set_queue(submit.queue());
+    update->set_state(wire::StreamUpdate::GONE);
+    *update->mutable_status() = ToWire(error);
+    SendTo(peer, std::move(message));
     return;
   }
   const uint64_t count = static_cast<uint64_t>(submit.run().sizes_size());
@@ -245,6 +255,9 @@ void Broker::Accept(Stream& stream, const std::shared_ptr<RunData>& run, uint32_
     stream.commit = ThisCommit();
   }
   stream.open.Add(stream.next, stream.next + count);
+  if (stream.options->discard_outcome()) {
+    stream.discarded.Add(stream.next, stream.next + count);
+  }
   stream.next += count;
   stream.session_bytes += bytes;
   queue.ledger.accepted += count;
@@ -306,13 +319,15 @@ void Broker::OnCancel(Peer& peer, const wire::Cancel& cancel) {
     }
     for (const auto& part : waiting.intervals()) {
       stream.queue->jobs.Cancel(stream.number, part.begin, part.end);
-      wire::OutcomeRange outcome;
-      outcome.set_kind(wire::OutcomeRange::CANCELLED);
-      outcome.set_first(part.begin);
-      outcome.set_count(part.end - part.begin);
-      *outcome.mutable_status() =
-          WireStatus(absl::StatusCode::kCancelled, "cancelled by its producer");
-      EndJobs(stream, std::move(outcome), true);
+      SplitBy(stream.discarded, part, [&](IntervalSet::Interval piece, bool discarded) {
+        wire::OutcomeRange outcome;
+        outcome.set_kind(wire::OutcomeRange::CANCELLED);
+        outcome.set_first(piece.begin);
+        outcome.set_count(piece.end - piece.begin);
+        *outcome.mutable_status() =
+            WireStatus(absl::StatusCode::kCancelled, "cancelled by its producer");
+        EndJobs(stream, std::move(outcome), !discarded);
+      });
     }
     CountMemory(*stream.queue);
   }
@@ -323,6 +338,7 @@ void Broker::EndJobs(Stream& stream, wire::OutcomeRange outcome, bool keep) {
   const uint64_t count = outcome.count();
   const uint64_t removed = stream.open.Remove(outcome.first(), outcome.first() + count);
   WT_CHECK(removed == count);  // one outcome a job
+  stream.discarded.Remove(outcome.first(), outcome.first() + count);
   switch (outcome.kind()) {
     case wire::OutcomeRange::COMPLETED:
       queue.ledger.completed += count;
@@ -400,7 +416,6 @@ void Broker::OnOutcomeAck(Peer& peer, const wire::OutcomeAck& ack) {
     auto it = producer.streams.find(stream_ack.queue());
     if (it == producer.streams.end()) continue;
     Stream& stream = *streams_.at(it->second);
-    if (stream_ack.next() > stream.outcomes.next_to_send()) continue;  // never sent
     producer.outcome_bytes_in_flight -= stream.outcomes.bytes_in_flight();
     const bool was_held = stream.queue->held_by_outcomes();
     const bool progress = stream.outcomes.Acknowledge(
@@ -462,7 +477,8 @@ void Broker::FillUpdate(const Stream& stream, wire::StreamUpdate* update) const 
   update->set_bytes_limit(stream.session_bytes +
                           std::min(kStreamWindowBytes, policy.capacity_bytes));
   update->set_stream(stream.number);
-  update->set_unsettled(stream.open.size() + stream.unacknowledged_jobs);
+  update->set_unsettled(stream.open.size() - stream.discarded.size() +
+                        stream.unacknowledged_jobs);
   if (stream.full) {
     update->set_state(wire::StreamUpdate::FULL);
   } else if (stream.gap_due) {

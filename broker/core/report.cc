@@ -114,7 +114,7 @@ wire::StatusReply Broker::Status() const {
     const WorkerState& worker = *peer->worker;
     wire::WorkerStatus* w = reply.add_workers();
     w->set_name(peer->name);
-    w->set_session(peer->session);
+    w->set_session(peer->connected() ? peer->session - config_.first_number() : 0);
     w->set_slots(worker.slots);
     w->set_leased(worker.leased);
     w->set_completed(worker.completed);
@@ -144,6 +144,7 @@ void Broker::CheckInvariants() const {
   std::map<const Queue*, uint64_t> leased;
   std::map<const Queue*, uint64_t> held;
   std::map<uint64_t, uint64_t> leased_by_worker;
+  std::map<std::pair<uint64_t, const Queue*>, std::pair<uint64_t, uint64_t>> by_worker_queue;
   std::map<uint64_t, IntervalSet> leased_numbers;  // by stream
   for (const auto& [token, lease] : leases_.all()) {
     WT_CHECK(token == lease.token && !lease.open.empty());
@@ -151,6 +152,8 @@ void Broker::CheckInvariants() const {
     leased[stream.queue] += lease.open.size();
     held[stream.queue] += lease.held();
     leased_by_worker[lease.worker] += lease.open.size();
+    by_worker_queue[{lease.worker, stream.queue}].first += lease.open.size();
+    by_worker_queue[{lease.worker, stream.queue}].second += lease.held();
     WT_CHECK(peers_.at(lease.worker)->worker->leases.contains(token));
     for (const IntervalSet* set : {&lease.charged, &lease.cancelled, &lease.revoked}) {
       for (const auto& part : set->intervals()) {
@@ -171,6 +174,9 @@ void Broker::CheckInvariants() const {
   std::map<const Queue*, uint64_t> outcome_jobs;
   for (const auto& [number, stream] : streams_) {
     open[stream->queue] += stream->open.size();
+    for (const auto& part : stream->discarded.intervals()) {
+      WT_CHECK(stream->open.ContainsAll(part.begin, part.end));
+    }
     outcome_bytes[stream->queue] += stream->outcomes.bytes();
     uint64_t jobs = 0;
     for (const auto& item : stream->outcomes.items()) jobs += item.value.count();
@@ -201,7 +207,20 @@ void Broker::CheckInvariants() const {
     WT_CHECK(peer_by_name_.at(peer->name) == number);
     if (peer->connected()) WT_CHECK(peer_by_session_.at(peer->session) == number);
     WT_CHECK(peer->timer == kNever || peer_timers_.contains({peer->timer, number}));
-    if (peer->worker) WT_CHECK(peer->worker->leased == leased_by_worker[number]);
+    if (peer->worker) {
+      WT_CHECK(peer->worker->leased == leased_by_worker[number]);
+      for (const WorkerQueue& wq : peer->worker->queues) {
+        uint64_t leased_here = 0;
+        uint64_t held_here = 0;
+        for (uint64_t token : peer->worker->leases) {
+          const Lease& lease = leases_.all().at(token);
+          if (streams_.at(lease.slice.stream)->queue != wq.queue) continue;
+          leased_here += lease.open.size();
+          held_here += lease.held();
+        }
+        WT_CHECK(wq.leased == leased_here && wq.held == held_here);
+      }
+    }
     if (peer->producer) {
       uint64_t in_flight = 0;
       for (const auto& [queue, stream] : peer->producer->streams) {

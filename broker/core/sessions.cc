@@ -1,4 +1,5 @@
 // From hello to loss.
+#include <algorithm>
 #include <utility>
 
 #include "broker/core/broker.h"
@@ -9,12 +10,6 @@
 #include "common/version.h"
 
 namespace whippletree::core {
-namespace {
-
-// Without the epoch: counts from 1 at each start of the broker.
-uint64_t SessionForPeople(uint64_t session) { return session & 0xffffffff; }
-
-}  // namespace
 
 absl::Status Broker::CheckHello(const wire::Hello& hello) const {
   if (hello.role() != wire::PRODUCER && hello.role() != wire::WORKER) {
@@ -59,6 +54,7 @@ void Broker::OnHello(const std::string& route, wire::Hello& hello) {
   if (auto it = peer_by_name_.find(hello.name()); it != peer_by_name_.end()) {
     peer = peers_.at(it->second).get();
     if (peer->role != hello.role()) {
+      Count("rejected_hellos");
       Refuse(route,
              absl::FailedPreconditionError("the name " + hello.name() + " is that of another peer"),
              wire::Refusal::GIVE_UP);
@@ -71,6 +67,7 @@ void Broker::OnHello(const std::string& route, wire::Hello& hello) {
       }
     } else if (peer->worker) {
       // The other process may still run jobs: its leases must end first.
+      Count("rejected_hellos");
       Refuse(route,
              absl::FailedPreconditionError("another worker has the name " + hello.name()),
              wire::Refusal::GIVE_UP);
@@ -128,9 +125,12 @@ void Broker::OnHello(const std::string& route, wire::Hello& hello) {
   welcome->set_software(kSoftware);
   const bool same_start = hello.broker_start() == config_.broker_start;
   if (hello.role() == wire::PRODUCER) {
-    WelcomeProducer(*peer, hello, same_start, welcome);
+    const Claimant claimant = !same_start ? Claimant::kNew
+                              : is_new    ? Claimant::kForgotten
+                                          : Claimant::kKnown;
+    WelcomeProducer(*peer, hello, claimant, welcome);
     Log(LogLevel::kInfo, "producer_joined",
-        {{"producer", peer->name}, {"session", SessionForPeople(peer->session)}, {"again", !is_new}});
+        {{"producer", peer->name}, {"session", peer->session - config_.first_number()}, {"again", !is_new}});
   } else {
     WelcomeWorker(*peer, hello, welcome);
     std::string served;
@@ -139,17 +139,18 @@ void Broker::OnHello(const std::string& route, wire::Hello& hello) {
     }
     Log(LogLevel::kInfo, "worker_joined",
         {{"worker", peer->name},
-         {"session", SessionForPeople(peer->session)},
+         {"session", peer->session - config_.first_number()},
          {"slots", uint64_t{peer->worker->slots}},
          {"queues", served},
          {"leases_kept", static_cast<uint64_t>(welcome->leases_kept_size())},
          {"again", !is_new}});
   }
   SetTimer(*peer, now_.mono + config_.default_policy.lease_duration);
+  peer->welcome_commit = CommitOf(*peer);
   SendTo(*peer, std::move(message));
 }
 
-void Broker::WelcomeProducer(Peer& peer, const wire::Hello& hello, bool same_start,
+void Broker::WelcomeProducer(Peer& peer, const wire::Hello& hello, Claimant claimant,
                              wire::Welcome* welcome) {
   if (!peer.producer) peer.producer = std::make_unique<ProducerState>();
   ProducerState& producer = *peer.producer;
@@ -166,10 +167,11 @@ void Broker::WelcomeProducer(Peer& peer, const wire::Hello& hello, bool same_sta
   }
   outcome_peers_.insert(peer.number);
   for (const wire::StreamClaim& claim : hello.streams()) {
-    ClaimStream(peer, claim, same_start, welcome->add_streams());
+    ClaimStream(peer, claim, claimant, welcome->add_streams());
   }
   welcome->set_first_jobs_limit(std::min(kStreamWindowJobs, config_.default_policy.capacity_jobs));
-  welcome->set_first_bytes_limit(kStreamWindowBytes);
+  welcome->set_first_bytes_limit(
+      std::min(kStreamWindowBytes, config_.default_policy.capacity_bytes));
 }
 
 void Broker::WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* welcome) {
@@ -200,12 +202,23 @@ void Broker::WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* 
     wq.held_max = std::min(credit.held_max(), kHeldMax);
     wq.service_time_ns = credit.service_time_ns();
   }
-  // What it lists goes on; what it does not list it never had, or has no more.
-  const std::set<uint64_t> listed(hello.leases().begin(), hello.leases().end());
   const std::set<uint64_t> had = worker.leases;
   worker.leased = 0;
   for (uint64_t token : had) {
-    if (!listed.contains(token)) continue;
+    const Lease& lease = *leases_.Find(token);
+    worker.leased += lease.open.size();
+    if (WorkerQueue* wq = WorkerQueueOf(lease)) {
+      wq->leased += lease.open.size();
+      wq->held += lease.held();
+    }
+  }
+  // What it lists goes on; what it does not list it never had, or has no more.
+  const std::set<uint64_t> listed(hello.leases().begin(), hello.leases().end());
+  for (uint64_t token : had) {
+    if (!listed.contains(token)) {
+      EndLease(token, true, "not listed by its worker");
+      continue;
+    }
     Lease& lease = *leases_.Find(token);
     lease.delivered = true;
     lease.revoked = IntervalSet();
@@ -215,22 +228,21 @@ void Broker::WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* 
       SetTimer(peer, now_.mono);
     }
     welcome->add_leases_kept(token);
-    worker.leased += lease.open.size();
-    for (WorkerQueue& wq : worker.queues) {
-      if (wq.queue == &QueueOf(lease)) wq.leased += lease.open.size();
-    }
-  }
-  for (uint64_t token : had) {
-    if (listed.contains(token)) continue;
-    // EndLease takes these off the worker's counts.
-    const Lease& lease = *leases_.Find(token);
-    worker.leased += lease.open.size();
-    for (WorkerQueue& wq : worker.queues) {
-      if (wq.queue == &QueueOf(lease)) wq.leased += lease.open.size();
-    }
-    EndLease(token, true, "not listed by its worker");
   }
   UpdateReady(peer);
+  woken_workers_.insert(peer.number);
+}
+
+uint64_t Broker::CommitOf(const Peer& peer) const {
+  uint64_t commit = 0;
+  if (peer.producer) {  // what is accepted
+    for (const auto& [queue, number] : peer.producer->streams) {
+      commit = std::max(commit, streams_.at(number)->commit);
+    }
+  } else {  // which completions are recorded: their leases are not kept
+    commit = peer.worker->commit;
+  }
+  return commit;
 }
 
 Peer* Broker::FindSession(uint64_t session, wire::Role role, const FrameIn& in) {
@@ -258,13 +270,13 @@ void Broker::LoseSession(Peer& peer, std::string_view reason) {
   if (peer.worker) {
     Log(LogLevel::kInfo, "worker_left",
         {{"worker", peer.name},
-         {"session", SessionForPeople(peer.session)},
+         {"session", peer.session - config_.first_number()},
          {"reason", std::string(reason)},
          {"leased", peer.worker->leased}});
   } else {
     Log(LogLevel::kInfo, "producer_left",
         {{"producer", peer.name},
-         {"session", SessionForPeople(peer.session)},
+         {"session", peer.session - config_.first_number()},
          {"reason", std::string(reason)}});
   }
   peer.session = 0;

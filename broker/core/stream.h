@@ -21,7 +21,8 @@ struct Stream {
 
   // The whole duplicate state: everything below is accepted (or rejected).
   uint64_t next = 1;
-  IntervalSet open;  // accepted, without outcome
+  IntervalSet open;       // accepted, without outcome
+  IntervalSet discarded;  // of open: nobody wants to know their outcome
   std::multimap<uint64_t, uint64_t> leases;  // first number → token
   // Unacknowledged outcomes.
   ResendQueue<wire::OutcomeRange> outcomes;

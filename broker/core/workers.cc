@@ -14,19 +14,6 @@ namespace {
 
 using Interval = IntervalSet::Interval;
 
-// Splits `part` into the pieces inside and outside of `set` and calls piece(interval, inside).
-template <typename Piece>
-void SplitBy(const IntervalSet& set, Interval part, Piece&& piece) {
-  const std::vector<Interval> inside = set.Intersect(part.begin, part.end);
-  uint64_t at = part.begin;
-  for (const Interval& in : inside) {
-    if (at < in.begin) piece(Interval{at, in.begin}, false);
-    piece(in, true);
-    at = in.end;
-  }
-  if (at < part.end) piece(Interval{at, part.end}, false);
-}
-
 }  // namespace
 
 Stream& Broker::StreamOf(const Lease& lease) { return *streams_.at(lease.slice.stream); }
@@ -56,6 +43,8 @@ void Broker::OnReport(Peer& peer, wire::Report& report) {
     ++worker.report_next;
     OnReportItem(peer, item);
   }
+  // A repeated one tells what was; its cumulative parts were told since.
+  if (ordinal < worker.report_next) return;
   OnWorkerState(peer, report.credits(), report.deliveries_next(), report.draining());
 }
 
@@ -85,6 +74,9 @@ void Broker::OnReportItem(Peer& peer, wire::ReportItem& item) {
         break;
       case wire::ReportItem::FAILED:
         peer.worker->failed += part.end - part.begin;
+        if (item.status().code() == 0) {  // a failure that says OK
+          *item.mutable_status() = WireStatus(absl::StatusCode::kUnknown, item.status().message());
+        }
         FailJobs(*lease, part, item.status(), peer.name);
         break;
       case wire::ReportItem::HANDED_BACK:
@@ -116,7 +108,7 @@ void Broker::OnStarted(Lease& lease, const Interval& part) {
   const uint64_t held = lease.open.Count(part.begin, part.end) -
                         lease.charged.Count(part.begin, part.end);
   lease.charged.Add(part.begin, part.end);
-  lease.revoked.Remove(part.begin, part.end);
+  if (lease.revoked.Remove(part.begin, part.end) > 0) Wake(QueueOf(lease));  // an answer
   QueueOf(lease).held -= held;
   if (WorkerQueue* wq = WorkerQueueOf(lease)) wq->held -= held;
   if (QueueOf(lease).policy.durable) {
@@ -175,7 +167,7 @@ void Broker::FailJobs(Lease& lease, const Interval& part, const wire::Status& st
   Queue& queue = QueueOf(lease);
   const uint32_t attempts = lease.slice.attempts + 1;
   const uint32_t max_attempts = MaxAttempts(lease.slice, queue.policy.max_attempts);
-  SplitBy(IntervalSet(lease.cancelled), part, [&](Interval piece, bool cancelled) {
+  SplitBy(lease.cancelled, part, [&](Interval piece, bool cancelled) {
     const uint64_t jobs = piece.end - piece.begin;
     const bool retry = !cancelled && IsRetryable(status.code()) && attempts < max_attempts;
     if (retry) {
@@ -202,7 +194,9 @@ void Broker::FailJobs(Lease& lease, const Interval& part, const wire::Status& st
           WireStatus(absl::StatusCode::kCancelled, "cancelled by its producer");
     } else {
       outcome.set_kind(wire::OutcomeRange::DEAD);
-      *outcome.mutable_status() = ToWire(FromWire(status));
+      *outcome.mutable_status() =
+          status.code() == 0 ? WireStatus(absl::StatusCode::kUnknown, status.message())
+                             : ToWire(FromWire(status));
       Log(LogLevel::kWarning, "jobs_dead",
           {{"queue", queue.name},
            {"jobs", jobs},
@@ -258,6 +252,7 @@ void Broker::CloseJobs(Lease& lease, const Interval& part) {
   const uint64_t jobs = part.end - part.begin;
   const uint64_t held = jobs - lease.charged.Count(part.begin, part.end);
   WT_CHECK(lease.open.ContainsAll(part.begin, part.end));
+  if (lease.revoked.Count(part.begin, part.end) > 0) Wake(queue);  // an answer
   lease.Close(part.begin, part.end);
   queue.ledger.leased -= jobs;
   queue.held -= held;
@@ -283,17 +278,18 @@ void Broker::EraseIfDone(Lease& lease) {
 
 void Broker::EndLease(uint64_t token, bool uncharged, std::string_view why) {
   Lease& lease = *leases_.Find(token);
+  uncharged = uncharged || lease.sends == 0;
   const wire::Status lost =
       WireStatus(absl::StatusCode::kUnavailable, "its worker was lost: " + std::string(why));
   const std::string worker = peers_.at(lease.worker)->name;
   const std::vector<Interval> open = lease.open.intervals();
   for (const Interval& part : open) {
-    SplitBy(IntervalSet(lease.charged), part, [&](Interval piece, bool charged) {
+    SplitBy(lease.charged, part, [&](Interval piece, bool charged) {
       if (charged && !uncharged) {
         FailJobs(lease, piece, lost, worker);
         return;
       }
-      SplitBy(IntervalSet(lease.cancelled), piece, [&](Interval bit, bool cancelled) {
+      SplitBy(lease.cancelled, piece, [&](Interval bit, bool cancelled) {
         if (cancelled) {
           wire::OutcomeRange outcome;
           outcome.set_kind(wire::OutcomeRange::CANCELLED);
@@ -351,11 +347,9 @@ void Broker::OnWorkerState(Peer& peer,
       break;
     }
   }
-  if (deliveries_next <= worker.deliveries.next_to_send()) {
-    worker.deliveries.Acknowledge(deliveries_next, now_.mono, [this](uint64_t token) {
-      if (Lease* lease = leases_.Find(token)) lease->delivered = true;
-    });
-  }
+  worker.deliveries.Acknowledge(deliveries_next, now_.mono, [this](uint64_t token) {
+    if (Lease* lease = leases_.Find(token)) lease->delivered = true;
+  });
   if (draining && !worker.draining) {
     Log(LogLevel::kInfo, "worker_draining", {{"worker", peer.name}, {"leased", worker.leased}});
   }

@@ -49,6 +49,7 @@ void BrokerProcess::Crash() {
 }
 
 void BrokerProcess::Resume() {
+  if (!core_) return;
   paused_ = false;
   WakeAt(world_->loop.now());
 }
@@ -63,9 +64,9 @@ void BrokerProcess::WakeAt(MonoTime at) {
   if (at >= wake_at_) return;
   wake_at_ = at;
   world_->loop.At(at, [this, at, epoch = epoch_] {
-    if (wake_at_ != at || epoch != epoch_ || !core_) return;
+    if (epoch != epoch_ || wake_at_ != at) return;
     wake_at_ = kNever;
-    if (!paused_) Step();
+    if (core_ && !paused_) Step();
   });
 }
 
@@ -188,7 +189,8 @@ void BrokerProcess::NoteSend(const core::Send& send) {
 
 void BrokerProcess::CollectCounters() {
   if (!core_) return;
-  for (const wire::Counter& counter : core_->Status().counters()) {
+  const wire::StatusReply status = core_->Status();
+  for (const wire::Counter& counter : status.counters()) {
     uint64_t& before = counted_[counter.name()];
     world_->situations.Count(counter.name(), counter.value() - before);
     before = counter.value();

@@ -37,7 +37,7 @@ void SimExecutor::Start() {
     running.lease = lease;
     running.index = lease->IndexOf(position);
     running.payload = std::string(lease->run.payload(position));
-    history_->OnStart(worker_, lease->delivery, running.index, running.payload, loop_->now());
+    history_->OnStart(worker_, lease->delivery, running.payload, loop_->now());
     running.spec = history_->job(UidOf(running.payload)).spec;
     running.begin = loop_->now();
     running.end = loop_->now() + running.spec.service;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -16,6 +17,7 @@
 #include "common/run.h"
 #include "tests/sim/event_loop.h"
 #include "tests/sim/history.h"
+#include "tests/sim/options.h"
 #include "wire.pb.h"
 
 namespace whippletree::sim {

@@ -74,7 +74,7 @@ void History::OnDeliverySent(const wire::Delivery& delivery, const std::string& 
     job.stream = delivery.stream();
     job.number_delivered = number;
     if (number != job.number) Violation("I4", Name(job) + " is number " + std::to_string(number));
-    if (job.ended && !job.excused) {
+    if (job.ended && !job.excused && !job.deliveries.contains(delivery.token())) {
       Violation("I2", Name(job) + " is delivered to " + worker + " after its outcome");
     }
     const auto sent = job.deliveries.try_emplace(delivery.token(), worker, false, at).first;
@@ -91,7 +91,7 @@ void History::OnLeasesExpired(const std::string& worker, MonoTime at) {
   }
 }
 
-void History::OnStart(const std::string& worker, const wire::Delivery& delivery, uint32_t index,
+void History::OnStart(const std::string& worker, const wire::Delivery& delivery,
                       std::string_view payload, MonoTime at) {
   auto it = jobs_.find(UidOf(payload));
   if (it == jobs_.end()) Violation("I5", "a start of a job that nobody submitted");
@@ -108,7 +108,7 @@ void History::OnStart(const std::string& worker, const wire::Delivery& delivery,
       Violation("I7", Name(job) + " starts twice on one lease");
     }
     if (start.end != kNever || start.token == 0) continue;
-    if (!ExpiredSince(start.worker, start.at)) {
+    if (!ExpiredSince(start.worker, job.deliveries.at(start.token).at)) {
       Violation("I7", Name(job) + " starts on " + worker + " while it runs on " + start.worker +
                           ", whose lease did not end");
     }

@@ -80,8 +80,8 @@ class History {
   void OnLeasesExpired(const std::string& worker, MonoTime at);
 
   // ---- Workers.
-  void OnStart(const std::string& worker, const wire::Delivery& delivery, uint32_t index,
-               std::string_view payload, MonoTime at);
+  void OnStart(const std::string& worker, const wire::Delivery& delivery, std::string_view payload,
+               MonoTime at);
   void OnEnd(const std::string& worker, uint64_t uid, uint64_t token, MonoTime at);
   // kill -9, or it left.
   void OnWorkerGone(const std::string& worker, MonoTime at);

@@ -196,6 +196,7 @@ void ProducerProcess::Turn() {
     world_->history.OnSettled(number_, name_, s.queue, s.range, s.range.status().message());
   }
   for (const std::string& line : out.log) world_->Say(name_, line);
+  if (out.ack) *out.door.emplace_back().mutable_outcome_ack() = *std::move(out.ack);
   Carry(out.reopen_door, out.reopen_submit_port, out.door, out.submit);
   if (!session_->fatal().ok()) {
     Violation("fatal", name_ + " gave up: " + std::string(session_->fatal().message()));

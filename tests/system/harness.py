@@ -14,6 +14,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,11 @@ def _die_with_the_test():
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def environment(extra=None):
+    """That of the test without options of the programs, and `extra`."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("WHIPPLETREE_")} | (extra or {})
+
+
 def wait_for(condition, what, seconds=PATIENCE):
     """Returns condition()'s first true value; fails if there is none in time."""
     deadline = time.monotonic() + seconds
@@ -50,8 +56,6 @@ def wait_for(condition, what, seconds=PATIENCE):
 
 def free_ports(count):
     """The first of `count` ports in a row that are free now; not among those the system hands out."""
-    import socket
-
     while True:
         first = random.randrange(20000, 32000)
         try:
@@ -80,17 +84,15 @@ def group_members(group):
 class Process:
     """A running program; its output is in files."""
 
-    def __init__(self, directory, name, argv, stdin=None, env=None):
+    def __init__(self, directory, name, argv, stdin=None, env=None, pass_fds=()):
         self.name = name
         self._out = directory / f"{name}.out"
         self._err = directory / f"{name}.err"
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("WHIPPLETREE_")}
-        environment.update(env or {})
         with open(self._out, "wb") as out, open(self._err, "wb") as err:
             self.process = subprocess.Popen(
                 argv, stdin=stdin if stdin is not None else subprocess.DEVNULL, stdout=out,
-                stderr=err, env=environment, cwd=directory, start_new_session=True,
-                preexec_fn=_die_with_the_test)
+                stderr=err, env=environment(env), cwd=directory, start_new_session=True,
+                pass_fds=pass_fds, preexec_fn=_die_with_the_test)
         self.pid = self.process.pid
 
     def stdout(self):
@@ -127,6 +129,9 @@ class Process:
     def signal(self, number):
         self.process.send_signal(number)
 
+    def terminate(self):
+        self.process.terminate()
+
     def kill(self):
         """kill -9, as a crash."""
         self.process.kill()
@@ -153,11 +158,15 @@ class Broker(Process):
         super().__init__(directory, name,
                          [BIN / "whippletree-broker", "serve", "--log-format", "json", *args],
                          env=env)
-        wait_for(lambda: "\n" in self.stdout() or not self.running(), f"the first line of {name}")
-        match = re.fullmatch(r"ready door=(\S+) submit=(\d+) complete=(\d+) http=(\S+)\n",
-                             self.stdout())
-        if not match:
-            raise AssertionError(f"{name} is not ready: {self.stdout()!r} {self.stderr()!r}")
+        try:
+            wait_for(lambda: "\n" in self.stdout() or not self.running(), f"a line of {name}")
+            match = re.fullmatch(r"ready door=(\S+) submit=(\d+) complete=(\d+) http=(\S+)\n",
+                                 self.stdout())
+            if not match:
+                raise AssertionError(f"{name} is not ready: {self.stdout()!r} {self.stderr()!r}")
+        except BaseException:
+            self.clean_up()
+            raise
         self.door, self.http = match[1], match[4]
         self.host, _, port = self.door.rpartition(":")
         self.ports = {"door": int(port), "submit": int(match[2]), "complete": int(match[3])}
@@ -167,7 +176,7 @@ class Broker(Process):
         done = subprocess.run(
             [BIN / "whippletree-broker", "status", "--json", "--broker", self.door,
              "--connect-timeout", f"{PATIENCE}s"],
-            capture_output=True, timeout=2 * PATIENCE, check=False)
+            capture_output=True, timeout=2 * PATIENCE, check=False, env=environment())
         if done.returncode != 0:
             raise AssertionError(f"status: exit {done.returncode}: {done.stderr.decode()}")
         return json.loads(done.stdout)
@@ -221,20 +230,23 @@ class SystemTest(unittest.TestCase):
         self.processes.append(process)
         return process
 
-    def start(self, name, argv, stdin=None, env=None):
-        """Any program, given by its arguments; one of ours if the first begins with whippletree-."""
+    @staticmethod
+    def program(name):
+        return str(BIN / name)
+
+    def start(self, name, argv, **options):
+        """Any program, given by its arguments."""
         argv = [str(arg) for arg in argv]
-        if argv[0].startswith("whippletree-"):
-            argv[0] = str(BIN / argv[0])
-        return self._add(lambda n: Process(self.directory, f"{n}-{name}", argv, stdin, env))
+        return self._add(lambda n: Process(self.directory, f"{n}-{name}", argv, **options))
 
     def broker(self, *args, port=0, env=None):
         args = ["--port", str(port), "--http-port", "0", *map(str, args)]
         return self._add(lambda n: Broker(self.directory, f"{n}-broker", args, env))
 
     def worker(self, broker, name, *args, env=None):
-        return self.start(f"worker-{name}", ["whippletree-worker", "--broker", broker.door, "--name",
-                                             name, "--log-format", "json", *args], env=env)
+        return self.start(f"worker-{name}", [self.program("whippletree-worker"), "--broker",
+                                             broker.door, "--name", name, "--log-format", "json",
+                                             *args], env=env)
 
     def producer(self, broker, *args, jobs=None, stdin=None, env=None):
         """`jobs`: lines to submit. Else `stdin`: an open file."""
@@ -243,8 +255,8 @@ class SystemTest(unittest.TestCase):
             path.write_bytes(b"".join(str(job).encode() + b"\n" for job in jobs))
             stdin = open(path, "rb")
         try:
-            return self.start("producer", ["whippletree-producer", "submit", "--broker",
-                                           broker.door, *args], stdin=stdin, env=env)
+            return self.start("producer", [self.program("whippletree-producer"), "submit",
+                                           "--broker", broker.door, *args], stdin=stdin, env=env)
         finally:
             if jobs is not None:
                 stdin.close()

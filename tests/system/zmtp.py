@@ -26,6 +26,7 @@ class Connection:
 
     def __init__(self, sock, socket_type):
         self.sock = sock
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.sendall(GREETING)
         assert len(self._read(64)) == 64
         sock.sendall(ready(socket_type))

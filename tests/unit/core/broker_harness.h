@@ -77,16 +77,15 @@ class BrokerHarness {
     }
   }
 
-  // The oldest frame for `route` that was not taken. Fails if there is none, or another kind.
+  // The oldest frame of this kind for `route` that was not taken. Fails if there is none.
   wire::Envelope Take(const std::string& route, wire::Envelope::BodyCase kind) {
     for (auto it = sent.begin(); it != sent.end(); ++it) {
-      if (it->route != route) continue;
+      if (it->route != route || it->message.body_case() != kind) continue;
       wire::Envelope message = std::move(it->message);
-      EXPECT_EQ(message.body_case(), kind) << route << ": " << message.ShortDebugString();
       sent.erase(it);
       return message;
     }
-    ADD_FAILURE() << "nothing was sent to " << route << ", expected kind " << kind;
+    ADD_FAILURE() << "no frame of kind " << kind << " was sent to " << route;
     return {};
   }
   wire::Refusal TakeRefusal(const std::string& route) {

@@ -14,17 +14,16 @@
 
 namespace whippletree::core {
 
+struct ProducerPeerOptions {
+  bool named = false;
+  uint64_t process = 1;
+  std::string route = {};  // "": the name
+};
+
 // A producer at the door route of its name.
 class ProducerPeer {
  public:
-  struct Options {
-    bool named = false;
-    uint64_t process = 1;
-    std::string route;  // "": the name
-  };
-
-  ProducerPeer(BrokerHarness* h, std::string name) : ProducerPeer(h, std::move(name), Options()) {}
-  ProducerPeer(BrokerHarness* h, std::string name, Options options)
+  ProducerPeer(BrokerHarness* h, std::string name, ProducerPeerOptions options = {})
       : h_(h), name_(std::move(name)), options_(std::move(options)) {
     if (options_.route.empty()) options_.route = name_;
   }
@@ -142,23 +141,23 @@ class ProducerPeer {
  private:
   BrokerHarness* h_;
   std::string name_;
-  Options options_;
+  ProducerPeerOptions options_;
   uint64_t attempt_ = 0;
+};
+
+struct WorkerPeerOptions {
+  uint32_t slots = 1;
+  std::vector<std::string> queues = {"q"};
+  uint32_t held_max = 0;
+  uint64_t jobs_limit = 1'000'000;
+  uint64_t process = 1;
 };
 
 // A worker at the door route of its name; it acknowledges deliveries that it took.
 class WorkerPeer {
  public:
-  struct Options {
-    uint32_t slots = 1;
-    std::vector<std::string> queues = {"q"};
-    uint32_t held_max = 0;
-    uint64_t jobs_limit = 1'000'000;
-    uint64_t process = 1;
-  };
-
-  WorkerPeer(BrokerHarness* h, std::string name, Options options)
-      : options(std::move(options)), h_(h), name_(std::move(name)) {}
+  WorkerPeer(BrokerHarness* h, std::string name, WorkerPeerOptions with = {})
+      : options(std::move(with)), h_(h), name_(std::move(name)) {}
 
   wire::Envelope HelloMessage(const std::vector<uint64_t>& leases = {}) {
     wire::Envelope message;
@@ -259,7 +258,7 @@ class WorkerPeer {
 
   const std::string& route() const { return name_; }
 
-  Options options;
+  WorkerPeerOptions options;
   bool draining = false;
   uint64_t session = 0;
   uint64_t deliveries_next = 1;

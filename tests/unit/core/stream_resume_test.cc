@@ -13,7 +13,6 @@ using State = wire::StreamUpdate;
 void Complete(BrokerHarness* h, uint32_t count) {
   WorkerPeer worker(h, "helper", {.slots = count});
   worker.Join();
-  worker.Heartbeat();
   uint32_t done = 0;
   while (h->HasFrameFor("helper")) {
     for (const wire::Delivery& delivery : worker.TakeDeliveries()) {

@@ -40,7 +40,6 @@ TEST(StreamTest, AResendMayBeCutDifferently) {
   EXPECT_EQ(producer.TakeUpdate().next(), 6u);
   WorkerPeer worker(&h, "w", {.slots = 10});
   worker.Join();
-  worker.Heartbeat();
   std::string block;
   for (const wire::Delivery& delivery : worker.TakeDeliveries()) block += delivery.run().block();
   EXPECT_EQ(block, "12345");
@@ -109,7 +108,6 @@ TEST(StreamTest, FullLeavesNextAndOpenIsToldWhenThereIsRoom) {
 
   WorkerPeer worker(&h, "w", {.slots = 1});
   worker.Join();
-  worker.Heartbeat();
   worker.Completed(worker.TakeDelivery().token());
   const State open = producer.TakeUpdate();
   EXPECT_EQ(open.state(), State::OPEN);
@@ -131,9 +129,8 @@ TEST(StreamTest, AFullStreamOfAProducerThatLeftIsForgotten) {
   other.Submit("q", 1, {"1"});
   EXPECT_EQ(other.TakeUpdate().state(), State::FULL);
   gone.Goodbye();
-  WorkerPeer worker(&h, "w", {});
+  WorkerPeer worker(&h, "w");
   worker.Join();
-  worker.Heartbeat();
   worker.Completed(worker.TakeDelivery().token());
   EXPECT_EQ(other.TakeUpdate().state(), State::OPEN);
 }
@@ -179,7 +176,7 @@ TEST(StreamTest, ByteCreditIsCumulative) {
   config.payload_bytes_max = 100;
   BrokerHarness h(config);
   ProducerPeer producer(&h, "p");
-  EXPECT_EQ(producer.Join().first_bytes_limit(), kStreamWindowBytes);
+  EXPECT_EQ(producer.Join().first_bytes_limit(), 10'000u);
   producer.Submit("q", 1, {std::string(60, 'x')});
   EXPECT_EQ(producer.TakeUpdate().bytes_limit(), 10'060u);
   producer.Submit("q", 2, {std::string(101, 'x')});  // rejected: it was sent nevertheless
@@ -212,15 +209,16 @@ TEST(StreamTest, AJobLargerThanTheQueueIsTakenAlone) {
   EXPECT_EQ(update.state(), State::FULL);
 }
 
-TEST(StreamTest, ABadQueueNameIsRefused) {
+TEST(StreamTest, AStreamOfABadQueueNameIsGone) {
   BrokerHarness h;
   ProducerPeer producer(&h, "p");
   producer.Join();
   producer.Submit("no spaces", 1, {"1"});
-  const wire::Refusal refusal = h.TakeRefusal("p");
-  EXPECT_EQ(refusal.action(), wire::Refusal::GIVE_UP);
-  EXPECT_EQ(refusal.status().code(), static_cast<int>(absl::StatusCode::kInvalidArgument));
+  const State update = producer.TakeUpdate();
+  EXPECT_EQ(update.state(), State::GONE);
+  EXPECT_EQ(update.status().code(), static_cast<int>(absl::StatusCode::kInvalidArgument));
   EXPECT_TRUE(h.broker.queues().empty());
+  EXPECT_EQ(h.counter("rejected_frames"), 1u);
 }
 
 TEST(StreamTest, AQueueMayBeOpenedAndAskedFor) {

@@ -214,12 +214,12 @@ TEST(ExecHandlerTest, ProgramHasItsOwnGroupAndPlainSignals) {
 TEST(ExecHandlerTest, NoDescriptorLeaks) {
   // Of this process: all, and those that whoever started it meant to be inherited.
   const auto count = [](bool inherited_only) {
-    int count = 0;
+    int open = 0;
     for (int fd = 0; fd < 1024; ++fd) {
       const int flags = fcntl(fd, F_GETFD);
-      count += flags >= 0 && !(inherited_only && (flags & FD_CLOEXEC) != 0);
+      open += flags >= 0 && !(inherited_only && (flags & FD_CLOEXEC) != 0);
     }
-    return count;
+    return open;
   };
   Sh("exit 0");
   const int before = count(false);

@@ -1,0 +1,171 @@
+"""What users are told when something is wrong: the exact words and exit codes of the programs."""
+
+import socket
+import subprocess
+import threading
+
+import zmtp
+from harness import BIN, PATIENCE, SystemTest, environment, free_ports, main, wait_for
+
+USAGE, UNREACHABLE, REFUSED, MACHINE = 2, 3, 4, 5
+HANDLERS = "crash, echo, fail, flaky, sleep, square, upper"
+QUEUE_NAME = "a queue's name has 1 to 128 of the characters A-Z a-z 0-9 . _ - : /"
+VERSION_2 = "protocol version 2 is not supported; whippletree 0.1.0 speaks version 1"
+
+
+class MessagesTest(SystemTest):
+    def check(self, program, arguments, code, expected, stdin=b""):
+        """Runs `whippletree-PROGRAM ARGUMENTS`; `expected` is its last line on stderr."""
+        with self.subTest(f"{program} {arguments}"):
+            done = subprocess.run([BIN / f"whippletree-{program}", *arguments.split()],
+                                  input=stdin, capture_output=True, timeout=PATIENCE, check=False,
+                                  env=environment())
+            lines = done.stderr.decode().splitlines() or [""]
+            self.assertEqual((lines[-1], done.returncode),
+                             (f"whippletree-{program}: {expected}", code))
+            self.assertEqual(done.stdout, b"")
+
+    def test_wrong_command_lines(self):
+        for program, arguments, expected in [
+                ("broker", "serve --prt 5", "unknown flag --prt, did you mean --port? "
+                 "(see whippletree-broker serve --help)"),
+                ("broker", "serve --lease 5", '--lease: "5" is not a duration: expected a number '
+                 "and a unit, as in 500ms, 2s, 5m or 1h (see whippletree-broker serve --help)"),
+                ("broker", "", "a command is required: serve or status "
+                 "(see whippletree-broker --help)"),
+                ("broker", "serve --memory-limit 1MiB", "--memory-limit: expected at least 64MiB "
+                 "(see whippletree-broker serve --help)"),
+                ("broker", "serve --host 0.0.0.0 --port 0 --http-port 0", "--host 0.0.0.0: anybody "
+                 "who reaches this address could submit and take jobs; listen on 127.0.0.1, or add "
+                 "--insecure on a private network"),
+                ("producer", "submit", "--queue is required (see whippletree-producer submit "
+                 "--help)"),
+                ("producer", "submit --queue a+b", f"--queue: \"a+b\": {QUEUE_NAME} "
+                 "(see whippletree-producer submit --help)"),
+                ("producer", "submit --queue q --ordred", "unknown flag --ordred, did you mean "
+                 "--ordered? (see whippletree-producer submit --help)"),
+                ("worker", "--queue q --slot 3 --handler square", "unknown flag --slot, did you "
+                 "mean --slots? (see whippletree-worker --help)"),
+                ("worker", "--handler square", "--queue is required (see whippletree-worker "
+                 "--help)"),
+                ("worker", "--queue q --handler sqare", "--handler: there is no handler \"sqare\", "
+                 f"only {HANDLERS} (see whippletree-worker --help)"),
+                ("worker", "--queue q", "what runs the jobs of queue \"q\"? Give --exec COMMAND or "
+                 f"--handler NAME ({HANDLERS}) (see whippletree-worker --help)"),
+                ("worker", "--queue a+b --handler square", f"--queue: \"a+b\": {QUEUE_NAME} "
+                 "(see whippletree-worker --help)")]:
+            self.check(program, arguments, USAGE, expected)
+
+    def test_faults_of_this_machine(self):
+        broker = self.broker()
+        notes = self.directory / "notes.txt"
+        notes.write_text("not a program")
+        port, http = broker.ports["door"], broker.http
+        for program, arguments, expected in [
+                ("broker", f"serve --port {port} --http-port 0", f"cannot listen at 127.0.0.1:{port}"
+                 ": Address already in use: stop what uses it, or choose another port with --port "
+                 "(0 lets the system choose)"),
+                ("broker", f"serve --port 0 --http-port {http.rpartition(':')[2]}",
+                 f"cannot serve HTTP on 127.0.0.1 port {http.rpartition(':')[2]}: Address already "
+                 "in use: stop what uses it, or choose another port with --http-port (0 lets the system choose)"),
+                ("producer", f"submit --queue q --broker {broker.door} /no/such/file",
+                 'cannot read "/no/such/file": No such file or directory'),
+                ("worker", f"--queue q --broker {broker.door} --exec no-such-program",
+                 '--exec: cannot run "no-such-program": command not found; install it on this '
+                 "machine or give its full path"),
+                ("worker", f"--queue q --broker {broker.door} --exec /no/such/program",
+                 '--exec: cannot run "/no/such/program": there is no such file, or the interpreter '
+                 "that its first line names is missing"),
+                ("worker", f"--queue q --broker {broker.door} --exec {notes}",
+                 f'--exec: cannot run "{notes}": it is not an executable file; try chmod +x')]:
+            self.check(program, arguments, MACHINE, expected)
+
+    def test_program_that_cannot_run_stops_its_worker(self):
+        """127 from a started program, here a shell's: the worker leaves, the job goes to another."""
+        broker = self.broker("--backoff-min", "10ms")
+        worker = self.worker(broker, "w", "--queue", "q", "--slots", "1",
+                             "--exec", "sh", "-c", "no-such-program")
+        producer = self.producer(broker, "--queue", "q", jobs=["x"])
+        self.assertEqual(worker.wait(), MACHINE)
+        self.assertEqual(worker.stderr().splitlines()[-1],
+                         "whippletree-worker: sh ended with exit code 127 (command not found): "
+                         "install what it runs on this machine; stderr: "
+                         "sh: 1: no-such-program: not found")
+        self.worker(broker, "other", "--queue", "q", "--exec", "cat")
+        self.assertEqual(producer.wait(), 0)
+        self.assertEqual(producer.lines(), ["x"])
+
+    def test_unreachable_broker(self):
+        nobody = f"127.0.0.1:{free_ports(1)}"
+        timeout = f"--broker {nobody} --connect-timeout 300ms"
+        self.check("broker", f"status {timeout}", UNREACHABLE,
+                   f"no broker answers at {nobody}; is it running? (whippletree-broker serve)")
+        self.check("producer", f"submit --queue q {timeout}", UNREACHABLE,
+                   f"no broker answers at {nobody}", stdin=b"1\n")
+        self.check("worker", f"--queue q --handler square {timeout}", UNREACHABLE,
+                   f"no broker answers at {nobody}")
+
+    def test_input_that_is_no_job(self):
+        """It is named with its line and the limit; every other job goes on. Empty lines are jobs."""
+        broker = self.broker("--payload-max", "1KiB")
+        self.worker(broker, "w", "--queue", "q", "--handler", "echo")
+        producer = self.producer(broker, "--queue", "q", "--ordered",
+                                 jobs=["one", "", "x" * 1025, "y" * 1024, ""])
+        self.assertEqual(producer.wait(), 1)
+        self.assertEqual(producer.lines(), ["one", "", "", "y" * 1024, ""])
+        self.assertIn("whippletree-producer: line 3: the payload has 1025 bytes, the broker takes "
+                      "at most 1024: split it, or pass a reference to the data instead\n",
+                      producer.stderr())
+        self.assertIn("4 completed; 1 bad input", producer.stderr().splitlines()[-1])
+
+    def test_result_that_is_too_large(self):
+        """The job is dead, and the reason names the limit."""
+        broker = self.broker("--payload-max", "1KiB")
+        self.worker(broker, "w", "--queue", "q", "--exec", "head", "-c", "2000", "/dev/zero")
+        producer = self.producer(broker, "--queue", "q", jobs=["x"])
+        self.assertEqual(producer.wait(), 1)
+        self.assertRegex(producer.stderr(), r"job 1 \(1-1\) dead after 1 attempt on \S+: "
+                         r"OUT_OF_RANGE: result of 2000 bytes; at most 1024 are taken\n")
+
+    def test_broker_of_another_version(self):
+        """Whatever it answers is in its own version; every program says so and gives up."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            def serve():
+                while True:
+                    try:
+                        sock, _ = listener.accept()
+                    except OSError:
+                        return
+                    with zmtp.Connection(sock, "ROUTER") as peer:
+                        peer.receive()
+                        peer.send(zmtp.message((1, 2), (11, b"")))
+                        try:
+                            peer.receive()  # until it goes
+                        except OSError:
+                            pass
+
+            server = threading.Thread(target=serve, daemon=True)
+            server.start()
+            address = f"--broker 127.0.0.1:{listener.getsockname()[1]}"
+            self.check("broker", f"status {address}", REFUSED, VERSION_2)
+            self.check("producer", f"submit --queue q {address}", REFUSED, VERSION_2, stdin=b"1\n")
+            self.check("worker", f"--queue q --handler square {address}", REFUSED, VERSION_2)
+            listener.shutdown(socket.SHUT_RDWR)
+        server.join(10)
+
+    def test_client_of_another_version(self):
+        """The broker says which version it speaks, and that trying again cannot help."""
+        broker = self.broker()
+        with zmtp.Connection.connect(broker.host, broker.ports["door"], "DEALER") as client:
+            client.send(zmtp.message((1, 2), (3, b"")))
+            envelope = zmtp.parse(client.receive()[0])
+        self.assertEqual(envelope[1], 1)
+        refusal = zmtp.parse(envelope[12])
+        status = zmtp.parse(refusal[1])
+        self.assertEqual((status[1], status[2].decode()), (9, VERSION_2))  # FAILED_PRECONDITION
+        self.assertEqual(refusal[2], 2)  # GIVE_UP
+        wait_for(lambda: broker.event("rejected_frame", error=VERSION_2), "the line in the log")
+
+
+if __name__ == "__main__":
+    main()

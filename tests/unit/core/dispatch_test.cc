@@ -1,0 +1,170 @@
+// Who gets what.
+#include <gtest/gtest.h>
+
+#include "broker/core/limits.h"
+#include "tests/unit/core/fake_peers.h"
+
+namespace whippletree::core {
+namespace {
+
+// Jobs that a worker was sent: to free slots, and to hold.
+struct Got {
+  uint32_t started = 0;
+  uint32_t held = 0;
+  std::vector<std::string> queues;  // one for each delivery
+};
+
+Got TakeAll(BrokerHarness* h, WorkerPeer* worker) {
+  Got got;
+  while (h->HasFrameFor(worker->route())) {
+    for (const wire::Delivery& delivery : worker->TakeDeliveries()) {
+      got.started += delivery.started();
+      got.held += static_cast<uint32_t>(delivery.run().sizes_size()) - delivery.started();
+      got.queues.push_back(delivery.queue());
+    }
+  }
+  return got;
+}
+
+struct Scene {
+  Scene() : producer(&h, "p") { producer.Join(); }
+  BrokerHarness h;
+  ProducerPeer producer;
+};
+
+TEST(DispatchTest, AWorkerThatJoinsIsGivenJobsAtOnce) {
+  Scene s;
+  s.producer.SubmitAccepted("q", 1, 3);
+  WorkerPeer worker(&s.h, "w", {.slots = 2});
+  worker.Join();
+  EXPECT_EQ(TakeAll(&s.h, &worker).started, 2u);
+  EXPECT_EQ(s.h.ledger("q").waiting(), 1u);
+}
+
+TEST(DispatchTest, FreeSlotsAreFilledEvenly) {
+  Scene s;
+  WorkerPeer a(&s.h, "a", {.slots = 100});
+  WorkerPeer b(&s.h, "b", {.slots = 100});
+  WorkerPeer c(&s.h, "c", {.slots = 100});
+  for (WorkerPeer* worker : {&a, &b, &c}) worker->Join();
+  s.producer.SubmitAccepted("q", 1, 90);
+  for (WorkerPeer* worker : {&a, &b, &c}) EXPECT_EQ(TakeAll(&s.h, worker).started, 30u);
+}
+
+TEST(DispatchTest, FreeSlotsComeBeforeHolding) {
+  Scene s;
+  WorkerPeer a(&s.h, "a", {.slots = 2, .held_max = 100});
+  WorkerPeer b(&s.h, "b", {.slots = 2, .held_max = 100});
+  a.Join();
+  b.Join();
+  s.producer.SubmitAccepted("q", 1, 4);
+  EXPECT_EQ(TakeAll(&s.h, &a).held, 0u);
+  EXPECT_EQ(TakeAll(&s.h, &b).held, 0u);
+  s.producer.SubmitAccepted("q", 5, 10);
+  EXPECT_EQ(TakeAll(&s.h, &a).held, 5u);
+  EXPECT_EQ(TakeAll(&s.h, &b).held, 5u);
+  EXPECT_EQ(s.h.queue("q").held, 10u);
+}
+
+TEST(DispatchTest, NothingIsHeldWithoutLeave) {
+  Scene s;
+  WorkerPeer worker(&s.h, "w", {.slots = 2, .held_max = 0});
+  worker.Join();
+  s.producer.SubmitAccepted("q", 1, 10);
+  const Got got = TakeAll(&s.h, &worker);
+  EXPECT_EQ(got.started, 2u);
+  EXPECT_EQ(got.held, 0u);
+}
+
+TEST(DispatchTest, NotMoreIsHeldThanAllowed) {
+  Scene s;
+  WorkerPeer worker(&s.h, "w", {.slots = 2, .held_max = 3});
+  worker.Join();
+  s.producer.SubmitAccepted("q", 1, 10);
+  const Got got = TakeAll(&s.h, &worker);
+  EXPECT_EQ(got.started, 2u);
+  EXPECT_EQ(got.held, 3u);
+}
+
+TEST(DispatchTest, CreditIsCumulative) {
+  Scene s;
+  WorkerPeer worker(&s.h, "w", {.slots = 5, .jobs_limit = 3});
+  worker.Join();
+  s.producer.SubmitAccepted("q", 1, 10);
+  const wire::Delivery delivery = worker.TakeDelivery();
+  EXPECT_EQ(delivery.run().sizes_size(), 3);
+  worker.Completed(delivery.token(), 0, 3);
+  s.producer.TakeOutcome();
+  EXPECT_EQ(s.h.ledger("q").waiting(), 7u);  // completing gives no credit
+  worker.options.jobs_limit = 2;             // an older message
+  worker.Heartbeat();
+  EXPECT_EQ(s.h.ledger("q").waiting(), 7u);
+  worker.options.jobs_limit = 4;
+  worker.Heartbeat();
+  EXPECT_EQ(worker.TakeDelivery().run().sizes_size(), 1);
+}
+
+TEST(DispatchTest, QueuesOfAWorkerTakeTurns) {
+  Scene s;
+  s.producer.SubmitAccepted("a", 1, 3);
+  s.producer.SubmitAccepted("b", 1, 3);
+  WorkerPeer worker(&s.h, "w", {.slots = 1, .queues = {"a", "b"}});
+  worker.Join();
+  std::string order;
+  for (int i = 0; i < 6; ++i) {
+    const wire::Delivery delivery = worker.TakeDelivery();
+    order += delivery.queue();
+    worker.Completed(delivery.token());
+    s.producer.TakeOutcome();
+  }
+  EXPECT_EQ(order, "ababab");
+}
+
+TEST(DispatchTest, NothingIsHeldBehindTheJobsOfOtherQueues) {
+  Scene s;
+  WorkerPeer worker(&s.h, "w", {.slots = 2, .queues = {"slow", "quick"}, .held_max = 10});
+  worker.Join();
+  s.producer.SubmitAccepted("slow", 1, 2);
+  TakeAll(&s.h, &worker);
+  s.producer.SubmitAccepted("quick", 1, 5);
+  s.h.ExpectNothingLeft();
+  EXPECT_EQ(s.h.ledger("quick").waiting(), 5u);
+}
+
+TEST(DispatchTest, JobsGoOnlyToWorkersOfTheirQueue) {
+  Scene s;
+  WorkerPeer worker(&s.h, "w", {.slots = 2, .queues = {"other"}});
+  worker.Join();
+  s.producer.SubmitAccepted("q", 1, 1);
+  EXPECT_EQ(s.h.broker.Status().queues(1).gate(), "no worker");
+}
+
+TEST(DispatchTest, ADrainingWorkerGetsNothing) {
+  Scene s;
+  WorkerPeer worker(&s.h, "w", {.slots = 2});
+  worker.Join();
+  worker.draining = true;
+  worker.Heartbeat();
+  EXPECT_TRUE(s.h.HasLog("worker_draining"));
+  s.producer.SubmitAccepted("q", 1, 1);
+  EXPECT_EQ(s.h.ledger("q").waiting(), 1u);
+  EXPECT_EQ(s.h.broker.Status().queues(0).gate(), "no worker");
+  worker.Goodbye();
+  WorkerPeer other(&s.h, "other");
+  other.Join();
+  other.TakeDelivery();
+}
+
+TEST(DispatchTest, AMessageAtTheDoorIsClosedWhenItIsLarge) {
+  Scene s;
+  for (uint64_t i = 0; i < 6; ++i) {
+    s.producer.Submit("q" + std::to_string(i), 1, {std::string(kDoorMessageBytes / 2, 'x')});
+    s.producer.TakeUpdate();
+  }
+  WorkerPeer worker(&s.h, "w", {.slots = 6, .queues = {"q0", "q1", "q2", "q3", "q4", "q5"}});
+  worker.Join();
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(worker.TakeDeliveries().size(), 2u);
+}
+
+}  // namespace
+}  // namespace whippletree::core

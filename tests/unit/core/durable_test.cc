@@ -1,0 +1,190 @@
+// What is said only after a commit is durable. The queue "d" is durable, "m" is not.
+#include <gtest/gtest.h>
+
+#include "tests/unit/core/fake_peers.h"
+
+namespace whippletree::core {
+namespace {
+
+struct Scene {
+  Scene() : h(MakeConfig()), producer(&h, "p"), worker(&h, "w", {.slots = 4, .queues = {"d", "m"}}) {
+    h.durable_at_once = false;
+    producer.Join();
+    worker.Join();
+  }
+  static Config MakeConfig() {
+    Config config;
+    config.queues["d"].durable = true;
+    config.queues["d"].backoff_min = config.queues["d"].backoff_max = Duration(0);
+    return config;
+  }
+  // Everything that was written becomes durable.
+  void MakeDurable() { h.Step({Durable{h.broker.last_commit()}}); }
+
+  BrokerHarness h;
+  ProducerPeer producer;
+  WorkerPeer worker;
+};
+
+TEST(DurableTest, NothingIsSaidBeforeTheCommitIsDurable) {
+  Scene s;
+  s.producer.Submit("d", 1, {"payload"});
+  s.h.ExpectNothingLeft();  // neither accepted nor delivered
+  EXPECT_EQ(s.h.broker.last_commit(), 1u);
+  ASSERT_EQ(s.h.writes.size(), 2u);
+  EXPECT_TRUE(s.h.writes[0].has_accepted());
+  EXPECT_EQ(s.h.writes[0].accepted().run().block(), "payload");
+  EXPECT_TRUE(s.h.writes[1].has_leased());
+  s.MakeDurable();
+  EXPECT_EQ(s.producer.TakeUpdate().next(), 2u);
+  const uint64_t token = s.worker.TakeDelivery().token();
+
+  s.h.Complete(s.worker.ReportMessage({WorkerPeer::Item(wire::ReportItem::COMPLETED, token, 0, 1)}));
+  s.h.ExpectNothingLeft();  // neither confirmed nor reported
+  ASSERT_EQ(s.h.writes.size(), 3u);
+  EXPECT_TRUE(s.h.writes[2].has_ended());
+  s.MakeDurable();
+  EXPECT_EQ(s.worker.TakeReportAck(), 2u);
+  EXPECT_EQ(s.producer.TakeOutcome().kind(), wire::OutcomeRange::COMPLETED);
+}
+
+TEST(DurableTest, MemoryQueuesDoNotWait) {
+  Scene s;
+  s.producer.Submit("d", 1, {"payload"});
+  s.producer.SubmitAccepted("m", 1, 1);
+  const wire::Delivery delivery = s.worker.TakeDelivery();
+  EXPECT_EQ(delivery.queue(), "m");
+  s.worker.Completed(delivery.token());
+  EXPECT_EQ(s.producer.TakeOutcome().kind(), wire::OutcomeRange::COMPLETED);
+  s.h.ExpectNothingLeft();
+  s.MakeDurable();
+  EXPECT_EQ(s.producer.TakeUpdate().queue(), "d");
+  EXPECT_EQ(s.worker.TakeDelivery().queue(), "d");
+}
+
+TEST(DurableTest, OneStepIsOneCommitWhateverItHolds) {
+  Scene s;
+  std::vector<Input> inputs;
+  for (uint64_t i = 1; i <= 5; ++i) {
+    inputs.push_back(
+        BrokerHarness::Frame(Channel::kSubmit, "", s.producer.SubmitMessage("d", i, {"payload"})));
+  }
+  s.h.Step(std::move(inputs));
+  EXPECT_EQ(s.h.broker.last_commit(), 1u);
+  s.MakeDurable();
+  EXPECT_EQ(s.producer.TakeUpdate().next(), 6u);
+  s.worker.TakeDeliveries();
+}
+
+TEST(DurableTest, AStepWithoutWritesIsNoCommit) {
+  Scene s;
+  s.producer.SubmitAccepted("m", 1, 1);
+  s.worker.TakeDelivery();
+  s.h.Run(milliseconds(900));
+  EXPECT_EQ(s.h.broker.last_commit(), 0u);
+}
+
+TEST(DurableTest, OrderHoldsWithinAStream) {
+  Scene s;
+  s.producer.Submit("d", 1, {"1"});
+  s.producer.Submit("d", 2, {"2"});
+  s.producer.Submit("d", 2, {"2"});  // a repetition depends on the same commit
+  s.h.Step({Durable{1}});
+  EXPECT_EQ(s.producer.TakeUpdate().next(), 2u);
+  EXPECT_EQ(s.worker.TakeDelivery().first(), 1u);
+  s.h.ExpectNothingLeft();
+  s.h.Step({Durable{2}});
+  EXPECT_EQ(s.producer.TakeUpdate().next(), 3u);
+  EXPECT_EQ(s.producer.TakeUpdate().next(), 3u);
+  EXPECT_EQ(s.worker.TakeDelivery().first(), 2u);
+}
+
+TEST(DurableTest, SendsOfASessionThatEndedMeanwhileAreDropped) {
+  Scene s;
+  s.producer.Submit("d", 1, {"1"});
+  s.producer.Goodbye();
+  s.worker.Goodbye();
+  s.MakeDurable();
+  s.h.ExpectNothingLeft();
+}
+
+TEST(DurableTest, AWelcomeTellsOnlyWhatIsDurable) {
+  Scene s;
+  s.worker.Goodbye();
+  s.producer.Submit("d", 1, {"1"});
+  s.h.Door("p", s.producer.HelloMessage({{"d", 1, 1}}));
+  s.h.ExpectNothingLeft();
+  s.MakeDurable();
+  EXPECT_EQ(s.producer.TakeWelcome().streams(0).next(), 2u);
+}
+
+TEST(DurableTest, NothingOvertakesTheWelcome) {
+  Scene s;
+  s.producer.SubmitAccepted("m", 1, 1);
+  s.worker.Completed(s.worker.TakeDelivery().token());
+  s.producer.TakeOutcome();  // not acknowledged
+  s.worker.Goodbye();
+  s.producer.Submit("d", 1, {"1"});
+  s.h.Door("p", s.producer.HelloMessage({{"d", 1, 1}, {"m", 2, 1}}));
+  s.h.ExpectNothingLeft();
+  s.MakeDurable();
+  ASSERT_EQ(s.h.sent.size(), 2u);
+  EXPECT_TRUE(s.h.sent[0].message.has_welcome());
+  s.producer.TakeWelcome();
+  s.producer.TakeOutcome();
+}
+
+TEST(DurableTest, AnOpenedStreamTellsOnlyWhatIsDurable) {
+  Scene s;
+  s.worker.Goodbye();
+  s.producer.Submit("d", 1, {"1"});
+  wire::Envelope message;
+  message.mutable_open_stream()->set_session(s.producer.session);
+  message.mutable_open_stream()->mutable_claim()->set_queue("d");
+  s.h.Door("p", message);
+  s.h.ExpectNothingLeft();
+  s.MakeDurable();
+  s.producer.TakeUpdate();
+  s.producer.TakeUpdate();
+}
+
+TEST(DurableTest, ChargesAndReturnsAreWritten) {
+  Scene s;
+  s.worker.options.slots = 1;
+  s.worker.options.held_max = 1;
+  s.worker.Join();
+  s.producer.Submit("d", 1, {"1", "2"});
+  s.MakeDurable();
+  s.producer.TakeUpdate();
+  const std::vector<wire::Delivery> deliveries = s.worker.TakeDeliveries();
+  ASSERT_EQ(deliveries.size(), 2u);
+  s.h.writes.clear();
+  s.h.Complete(s.worker.ReportMessage(
+      {WorkerPeer::Item(wire::ReportItem::STARTED, deliveries[1].token(), 0, 1)}));
+  ASSERT_EQ(s.h.writes.size(), 1u);
+  EXPECT_EQ(s.h.writes[0].charged().token(), deliveries[1].token());
+  s.h.writes.clear();
+  wire::ReportItem failed = WorkerPeer::Item(wire::ReportItem::FAILED, deliveries[0].token(), 0, 1);
+  *failed.mutable_status() = WireStatus(absl::StatusCode::kInternal, "no");
+  s.worker.options.held_max = 0;
+  s.h.Complete(s.worker.ReportMessage({failed}));
+  ASSERT_FALSE(s.h.writes.empty());
+  EXPECT_EQ(s.h.writes[0].returned().attempts(), 1u);
+  s.MakeDurable();
+  s.h.sent.clear();
+}
+
+TEST(DurableTest, AcknowledgedOutcomesAreDroppedFromTheStore) {
+  Scene s;
+  s.h.durable_at_once = true;
+  s.producer.SubmitAccepted("d", 1, 1);
+  s.worker.Completed(s.worker.TakeDelivery().token());
+  s.producer.TakeOutcome();
+  s.h.writes.clear();
+  s.producer.Ack("d", 2);
+  ASSERT_EQ(s.h.writes.size(), 1u);
+  EXPECT_EQ(s.h.writes[0].outcomes_dropped().first(), 1u);
+}
+
+}  // namespace
+}  // namespace whippletree::core
