@@ -77,7 +77,8 @@ class Producer {
   // Returns UNAVAILABLE if no broker answers within connect_timeout, FAILED_PRECONDITION if it
   // refuses, INVALID_ARGUMENT for a broker address that is none.
   static absl::StatusOr<std::unique_ptr<Producer>> Connect(ProducerOptions options);
-  // Jobs already accepted go on; futures without an outcome become kUnknown.
+  // Jobs already accepted go on; futures without an outcome become kUnknown, callbacks are not
+  // called any more.
   ~Producer();
 
   // For named producers, before the first Submit to `queue`: returns the number that the next

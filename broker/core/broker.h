@@ -5,7 +5,7 @@
 // logged. Broken internal state ends the process.
 //
 // The members are grouped by file: broker.cc (steps, timers, sends), sessions.cc (hello to loss),
-// producers.cc (streams, outcomes), workers.cc (reports, leases), dispatch.cc (who gets what),
+// producers.cc (streams), outcomes.cc, workers.cc (reports, leases), dispatch.cc (who gets what),
 // report.cc (status, log, invariants).
 #pragma once
 
@@ -108,7 +108,6 @@ class Broker {
   // producers.cc
   void OnSubmit(Peer& peer, wire::Submit& submit);
   void OnCancel(Peer& peer, const wire::Cancel& cancel);
-  void OnOutcomeAck(Peer& peer, const wire::OutcomeAck& ack);
   void OnOpenStream(Peer& peer, const wire::StreamClaim& claim);
   // nullptr: too many streams or queues, or a bad name; `error` says so.
   Stream* OpenStream(Peer& peer, const std::string& queue_name, absl::Status* error);
@@ -120,17 +119,22 @@ class Broker {
   void Accept(Stream& stream, const std::shared_ptr<RunData>& run, uint32_t begin, uint32_t end);
   // Reads what cancelled jobs and records take into the sums.
   void CountMemory(Queue& queue);
+  void ReleasePayload(Queue& queue, uint64_t bytes);
   void Reject(Stream& stream, uint64_t first, uint64_t count, const absl::Status& status);
   void Touch(Stream& stream);
   void FillUpdate(const Stream& stream, wire::StreamUpdate* update) const;
   void SendUpdates();
   void WakeFullStreams();
+  // Its producer is gone for good.
+  void DropStream(Stream& stream);
+
+  // outcomes.cc
+  void OnOutcomeAck(Peer& peer, const wire::OutcomeAck& ack);
+  void DropSettled(Stream& stream, uint64_t wanted);
   // Records the one outcome of jobs of a stream. `keep`: somebody wants to know it.
   void EndJobs(Stream& stream, wire::OutcomeRange outcome, bool keep);
   void KeepOutcome(Stream& stream, wire::OutcomeRange outcome);
   void ReleaseOutcome(Stream& stream, const wire::OutcomeRange& outcome, uint64_t bytes);
-  void ReleasePayload(Queue& queue, uint64_t bytes);
-  void DropStream(Stream& stream);
   void SendOutcomes(Peer& peer);
 
   // workers.cc

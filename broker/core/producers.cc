@@ -1,4 +1,4 @@
-// Streams: what producers submit, and the outcomes they get.
+// Streams: what producers submit, and what they are told of its acceptance.
 #include <algorithm>
 #include <utility>
 
@@ -11,17 +11,9 @@
 namespace whippletree::core {
 namespace {
 
-constexpr uint64_t kOutcomeOverheadBytes = 128;
-
 bool SameOptions(const wire::JobOptions& a, const wire::JobOptions& b) {
   return a.timeout_ms() == b.timeout_ms() && a.max_attempts() == b.max_attempts() &&
          a.key() == b.key() && a.discard_outcome() == b.discard_outcome();
-}
-
-uint64_t OutcomeBytes(const wire::OutcomeRange& outcome) {
-  return kOutcomeOverheadBytes + outcome.results().block().size() +
-         4 * static_cast<uint64_t>(outcome.results().sizes_size()) +
-         outcome.status().message().size();
 }
 
 absl::Status OptionsError(const wire::JobOptions& options) {
@@ -114,18 +106,7 @@ void Broker::ClaimStream(Peer& peer, const wire::StreamClaim& claim, Claimant cl
         WireStatus(absl::StatusCode::kUnavailable, "outcome unknown: the broker restarted");
     return;
   }
-  const uint64_t settled = claim.wanted();
-  if (settled > 1) {
-    // Acknowledgements that were lost.
-    uint64_t freed = 0;
-    stream->outcomes.RemoveIf([&](const wire::OutcomeRange& outcome) {
-      if (outcome.first() + outcome.count() > settled) return false;
-      ReleaseOutcome(*stream, outcome, OutcomeBytes(outcome));
-      ++freed;
-      return true;
-    });
-    if (freed > 0) Wake(*stream->queue);
-  }
+  if (claim.wanted() > 1) DropSettled(*stream, claim.wanted());
   FillUpdate(*stream, update);
 }
 
@@ -330,136 +311,6 @@ void Broker::OnCancel(Peer& peer, const wire::Cancel& cancel) {
       });
     }
     CountMemory(*stream.queue);
-  }
-}
-
-void Broker::EndJobs(Stream& stream, wire::OutcomeRange outcome, bool keep) {
-  Queue& queue = *stream.queue;
-  const uint64_t count = outcome.count();
-  const uint64_t removed = stream.open.Remove(outcome.first(), outcome.first() + count);
-  WT_CHECK(removed == count);  // one outcome a job
-  stream.discarded.Remove(outcome.first(), outcome.first() + count);
-  switch (outcome.kind()) {
-    case wire::OutcomeRange::COMPLETED:
-      queue.ledger.completed += count;
-      break;
-    case wire::OutcomeRange::DEAD:
-      queue.ledger.dead += count;
-      break;
-    case wire::OutcomeRange::CANCELLED:
-      queue.ledger.cancelled += count;
-      break;
-    case wire::OutcomeRange::EXPIRED:
-      queue.ledger.expired += count;
-      break;
-    default:
-      WT_CHECK(false);
-  }
-  if (queue.policy.durable) {
-    record::Ended* ended = Write()->mutable_ended();
-    ended->set_stream(stream.number);
-    *ended->mutable_outcome() = outcome;
-    stream.commit = ThisCommit();
-  }
-  if (keep) KeepOutcome(stream, std::move(outcome));
-  if (stream.producer == 0) dying_streams_.push_back(stream.number);
-}
-
-void Broker::KeepOutcome(Stream& stream, wire::OutcomeRange outcome) {
-  if (stream.producer == 0) return;
-  Queue& queue = *stream.queue;
-  queue.outcome_jobs += outcome.count();
-  stream.unacknowledged_jobs += outcome.count();
-  peers_.at(stream.producer)->producer->unsent.insert(stream.number);
-  outcome_peers_.insert(stream.producer);
-  if (auto* back = stream.outcomes.UnsentBack(); back != nullptr) {
-    wire::OutcomeRange& last = back->value;
-    if (last.kind() == wire::OutcomeRange::COMPLETED && outcome.kind() == last.kind() &&
-        last.first() + last.count() == outcome.first() &&
-        last.attempts() == outcome.attempts() && last.worker() == outcome.worker() &&
-        last.count() + outcome.count() <= kJobsPerRunMax &&
-        back->bytes + outcome.results().block().size() <= kMergedOutcomeBytesMax) {
-      const uint64_t more = OutcomeBytes(outcome) - kOutcomeOverheadBytes;
-      last.set_count(last.count() + outcome.count());
-      last.mutable_results()->mutable_block()->append(outcome.results().block());
-      last.mutable_results()->mutable_sizes()->MergeFrom(outcome.results().sizes());
-      stream.outcomes.AddBytesToBack(more);
-      queue.outcome_bytes += more;
-      used_bytes_ += more;
-      return;
-    }
-  }
-  const uint64_t bytes = OutcomeBytes(outcome);
-  queue.outcome_bytes += bytes;
-  used_bytes_ += bytes;
-  stream.outcomes.Push(std::move(outcome), bytes);
-}
-
-void Broker::ReleaseOutcome(Stream& stream, const wire::OutcomeRange& outcome, uint64_t bytes) {
-  Queue& queue = *stream.queue;
-  WT_CHECK(queue.outcome_bytes >= bytes && used_bytes_ >= bytes);
-  queue.outcome_bytes -= bytes;
-  used_bytes_ -= bytes;
-  queue.outcome_jobs -= outcome.count();
-  stream.unacknowledged_jobs -= outcome.count();
-  if (queue.policy.durable) {
-    record::OutcomesDropped* dropped = Write()->mutable_outcomes_dropped();
-    dropped->set_stream(stream.number);
-    dropped->set_first(outcome.first());
-    dropped->set_count(outcome.count());
-  }
-}
-
-void Broker::OnOutcomeAck(Peer& peer, const wire::OutcomeAck& ack) {
-  ProducerState& producer = *peer.producer;
-  for (const wire::StreamAck& stream_ack : ack.streams()) {
-    auto it = producer.streams.find(stream_ack.queue());
-    if (it == producer.streams.end()) continue;
-    Stream& stream = *streams_.at(it->second);
-    producer.outcome_bytes_in_flight -= stream.outcomes.bytes_in_flight();
-    const bool was_held = stream.queue->held_by_outcomes();
-    const bool progress = stream.outcomes.Acknowledge(
-        stream_ack.next(), now_.mono, [&](const wire::OutcomeRange& outcome) {
-          ReleaseOutcome(stream, outcome, OutcomeBytes(outcome));
-        });
-    producer.outcome_bytes_in_flight += stream.outcomes.bytes_in_flight();
-    if (progress) outcome_peers_.insert(peer.number);
-    if (was_held) Wake(*stream.queue);
-  }
-}
-
-void Broker::SendOutcomes(Peer& peer) {
-  if (!peer.writable() || !peer.producer) return;
-  ProducerState& producer = *peer.producer;
-  // Streams take turns, a message each.
-  while (!producer.unsent.empty()) {
-    const std::set<uint64_t> round = producer.unsent;
-    for (uint64_t number : round) {
-      Stream& stream = *streams_.at(number);
-      if (!stream.outcomes.has_unsent()) {
-        producer.unsent.erase(number);
-        continue;
-      }
-      wire::Envelope message;
-      wire::Outcomes* outcomes = message.mutable_outcomes();
-      outcomes->set_session(peer.session);
-      outcomes->set_queue(stream.queue->name);
-      outcomes->set_first_ordinal(stream.outcomes.next_to_send());
-      uint64_t bytes = 0;
-      while (stream.outcomes.has_unsent()) {
-        const auto& item = stream.outcomes.PeekUnsent();
-        const uint64_t in_flight = producer.outcome_bytes_in_flight + item.bytes;
-        if (producer.outcome_bytes_in_flight > 0 && in_flight > kOutcomeWindowBytes) break;
-        if (bytes > 0 && bytes + item.bytes > kDoorMessageBytes) break;
-        *outcomes->add_ranges() = item.value;
-        bytes += item.bytes;
-        producer.outcome_bytes_in_flight = in_flight;
-        stream.outcomes.MarkSent(now_.mono);
-      }
-      if (outcomes->ranges().empty()) return;  // the window is used up
-      SetTimer(peer, stream.outcomes.resend_at());
-      SendTo(peer, std::move(message), stream.commit);
-    }
   }
 }
 

@@ -107,7 +107,9 @@ void History::OnStart(const std::string& worker, const wire::Delivery& delivery,
     if (start.token == delivery.token()) {
       Violation("I7", Name(job) + " starts twice on one lease");
     }
-    if (start.end != kNever || start.token == 0) continue;
+    if (start.end != kNever || start.token == 0 || !this_life) continue;
+    // A lease that ended unheard: its worker may find out late.
+    if (ExpiredSince(worker, job.deliveries.at(delivery.token()).at)) continue;
     if (!ExpiredSince(start.worker, job.deliveries.at(start.token).at)) {
       Violation("I7", Name(job) + " starts on " + worker + " while it runs on " + start.worker +
                           ", whose lease did not end");

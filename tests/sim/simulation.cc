@@ -45,7 +45,11 @@ void Simulation::KeepWorkers() {
   const auto alive = std::count_if(workers_.begin(), workers_.end(), [](const auto& worker) {
     return worker->alive() && !worker->draining();
   });
-  if (alive < world_.options.workers) SpawnWorker(healed_);
+  const bool served = std::any_of(workers_.begin(), workers_.end(), [this](const auto& worker) {
+    return worker->alive() && !worker->draining() &&
+           worker->queues() == world_.options.queues.size();
+  });
+  if (alive < world_.options.workers || (healed_ && !served)) SpawnWorker(healed_);
   const uint64_t wait = healed_ ? 300 : prng_.Between(50, 1500);
   world_.loop.After(milliseconds(wait), [this] { KeepWorkers(); });
 }
@@ -162,7 +166,6 @@ void Simulation::Heal() {
   for (const auto& producer : producers_) {
     if (producer->alive()) producer->Hurry();
   }
-  SpawnWorker(true);
 }
 
 bool Simulation::Settled() const {

@@ -8,6 +8,7 @@ WorkerProcess::WorkerProcess(World* world, std::vector<std::string> queues, uint
     : Process(world, "worker" + std::to_string(world->last_process + 1), core::Channel::kComplete) {
   WorkerSession::Config config;
   config.name = name_;
+  queues_ = queues.size();
   config.queues = std::move(queues);
   config.slots = slots;
   config.process = world_->prng.Next();

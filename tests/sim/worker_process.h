@@ -24,6 +24,7 @@ class WorkerProcess : public Process {
   void Kill() override;
 
   bool draining() const { return drain_; }
+  size_t queues() const { return queues_; }
 
  protected:
   void Turn() override;
@@ -31,6 +32,7 @@ class WorkerProcess : public Process {
  private:
   std::unique_ptr<WorkerSession> session_;
   std::unique_ptr<SimExecutor> executor_;
+  size_t queues_ = 0;
   bool drain_ = false;
   bool stop_ = false;
   bool stopped_ = false;
