@@ -34,7 +34,7 @@ absl::Status CheckOutcome(const wire::OutcomeRange& range) {
       range.count() > kNumberMax) {
     return Broken("outcome with a bad range");
   }
-  if (range.kind() == wire::OutcomeRange::COMPLETED &&
+  if ((range.kind() == wire::OutcomeRange::COMPLETED || range.has_results()) &&
       (!IsValidRun(range.results()) ||
        static_cast<uint64_t>(range.results().sizes_size()) != range.count())) {
     return Broken("results do not fit their range");

@@ -48,7 +48,8 @@ yet; what running ones became is still printed. A second one leaves at once. Wit
 
 With --name, start the same command with the same input again after it was
 interrupted or killed: jobs that were accepted are skipped in the input and not
-run twice. Outcomes that were not fetched yet come first.
+run twice. Outcomes that were not printed yet come first; one may be printed again
+if it was killed. What --ordered holds back is lost when it is killed.
 
 Examples:
   printf '%s\n' 1 2 3 | whippletree-producer submit --queue square

@@ -55,6 +55,14 @@ void OutcomeWriter::Push(Item item, uint64_t bytes) {
   if (items_.empty()) added_.notify_one();
   items_.push_back(std::move(item));
   items_bytes_ += bytes;
+  ++items_added_;
+}
+
+bool OutcomeWriter::Flush() {
+  std::unique_lock lock(mutex_);
+  const uint64_t wanted = items_added_;
+  written_.wait(lock, [&] { return items_written_ >= wanted || finished_; });
+  return items_written_ >= wanted && !lost_;
 }
 
 OutcomeCounts OutcomeWriter::counts() const {
@@ -63,13 +71,17 @@ OutcomeCounts OutcomeWriter::counts() const {
 }
 
 void OutcomeWriter::Finish() {
-  if (!thread_.joinable()) return;
   {
     const std::lock_guard lock(mutex_);
     finishing_ = true;
   }
   added_.notify_one();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
+  {
+    const std::lock_guard lock(mutex_);
+    finished_ = true;
+  }
+  written_.notify_all();
 }
 
 void OutcomeWriter::Run() {
@@ -94,6 +106,12 @@ void OutcomeWriter::Run() {
     if (last) printer_->End(&out);
     Write(out);
     out.clear();
+    {
+      const std::lock_guard lock(mutex_);
+      items_written_ += items.size();
+      lost_ = write_failed_;
+    }
+    written_.notify_all();
   }
   if (failures_ > kFailuresToldMax) {
     messages_->Print(absl::StrCat(options_.program, ": ", WithCommas(failures_ - kFailuresToldMax),

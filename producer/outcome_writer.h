@@ -23,7 +23,7 @@
 
 namespace whippletree {
 
-// Add(), AddBadInput() and counts() are thread-safe; the rest is for one thread.
+// Add(), AddBadInput(), counts() and Flush() are thread-safe; the rest is for one thread.
 class OutcomeWriter {
  public:
   struct Options {
@@ -54,6 +54,10 @@ class OutcomeWriter {
 
   OutcomeCounts counts() const;
 
+  // Blocks until all that was added before is written, but for what `ordered` holds back. False: it
+  // could not be written, or the writer has finished.
+  bool Flush();
+
   // Writes everything that was added, what `ordered` held back too, and ends the thread.
   void Finish();
 
@@ -77,11 +81,16 @@ class OutcomeWriter {
   mutable std::mutex mutex_;
   std::condition_variable added_;
   std::condition_variable taken_;
+  std::condition_variable written_;
   // Guarded by mutex_.
   std::vector<Item> items_;
   uint64_t items_bytes_ = 0;
+  uint64_t items_added_ = 0;
+  uint64_t items_written_ = 0;
   bool started_ = false;
   bool finishing_ = false;
+  bool finished_ = false;
+  bool lost_ = false;  // something could not be written
   OutcomeCounts counts_;
 
   // Of the thread.

@@ -220,8 +220,9 @@ void Producer::Impl::DeliverLoop() {
     deliveries_.pop_front();
     lock.unlock();
     Deliver(delivery.settled);
+    const bool kept = !delivery.ack || !options_.delivered || options_.delivered();
     lock.lock();
-    if (!delivery.ack) continue;
+    if (!delivery.ack || !kept) continue;
     acks_.push_back(*std::move(delivery.ack));
     Wake();
   }

@@ -62,13 +62,17 @@ struct ProducerOptions {
   uint64_t pending_bytes_max = 64ull << 20;
   // When that much waits: true: Submit blocks; false: it returns RESOURCE_EXHAUSTED.
   bool block = true;
+  // Called after the callbacks of outcomes that came together, by the same thread. True: they are
+  // acknowledged to the broker, which forgets them. Whoever must not lose any when this process is
+  // killed writes them down first. Without it they are acknowledged when the callbacks return.
+  std::function<bool()> delivered{};
   // Gets what happens to the connection, one line each; from the library's thread.
   std::function<void(std::string_view line)> log{};
 };
 
 // Called from a thread of the library, once for each job. While it runs no other outcome is
-// delivered; what it has taken is acknowledged to the broker when it returns. It must not call
-// Producer.
+// delivered; what it has taken is acknowledged to the broker when it returns (see
+// ProducerOptions::delivered). It must not call Producer.
 using OutcomeCallback = std::function<void(Outcome)>;
 
 // Thread-safe.

@@ -164,7 +164,8 @@ void ProducerSession::OnWelcome(Instant now, const wire::Welcome& welcome, Produ
     stream.outcome_next = 1;
     stream.full = false;
     stream.open_asked = false;
-    stream.limits_known = stream.limits_guessed = stream.opened;
+    stream.limits_known = stream.opened;
+    stream.limits_guessed = true;
     stream.jobs_limit = stream.next - 1 + first_jobs_limit_;
     stream.bytes_limit = first_bytes_limit_;
     stream.resend_after = kResendMin;
@@ -186,8 +187,8 @@ void ProducerSession::OnUpdate(Instant now, const wire::StreamUpdate& update, bo
     // What was sent may have been accepted, without our knowing.
     SettleAll(stream, 1, std::max(stream.next, stream.sent_max), wire::OutcomeRange::UNSPECIFIED,
               update.status(), out);
-    Accepted(stream, stream.next_number, now);
     SettleAll(stream, 1, stream.next_number, wire::OutcomeRange::REJECTED, update.status(), out);
+    Accepted(stream, stream.next_number, now);
     return;
   }
   if (update.stream() != 0) stream.number = update.stream();
@@ -434,6 +435,7 @@ MonoTime ProducerSession::NextDeadline() const {
   MonoTime next = link_.NextDeadline();
   if (!link_.connected()) return next;
   for (const auto& [queue, stream] : streams_) {
+    if (!stream.gone.ok()) continue;
     next = std::min({next, stream.resend_at, stream.cancel_at});
   }
   return next;

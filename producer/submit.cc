@@ -48,6 +48,7 @@ class Submission {
   int Run() {
     if (!OpenInput()) return kExitMachine;
     if (const absl::Status status = Connect(); !status.ok()) {
+      writer_.Finish();  // nobody waits for it any more
       terminal_.Print(Line(std::string(status.message())));
       return ExitCodeFor(status);
     }
@@ -127,6 +128,8 @@ class Submission {
     producer.broker = options_.broker;
     producer.name = options_.name;
     producer.connect_timeout = options_.connect_timeout;
+    // Killed, it is to be started again: what the broker forgets must have been written.
+    if (!options_.name.empty()) producer.delivered = [this] { return writer_.Flush(); };
     // So that signals are heard while it takes no more: SubmitJobs() waits itself.
     producer.block = false;
     // That it connects at first is what everybody expects.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "broker/core/limits.h"
+#include "broker/core/planted.h"
 #include "common/check.h"
 #include "common/status.h"
 #include "common/version.h"
@@ -14,7 +15,7 @@ Broker::Broker(Config config)
     : config_(std::move(config)),
       prng_(config_.seed),
       last_session_(config_.first_number()),
-      leases_(config_.first_number()) {}
+      leases_(Planted("forget_epoch") ? 0 : config_.first_number()) {}
 
 void Broker::Step(Instant now, std::span<Input> inputs, Effects* effects) {
   if (!started_) {
@@ -240,7 +241,7 @@ void Broker::CheckPeer(Peer& peer) {
   const Duration silence_max = config_.default_policy.lease_duration;
   if (!peer.connected()) {
     if (peer.worker) {
-      if (now_.mono >= peer.last_heard + silence_max) {
+      if (now_.mono >= peer.last_heard + silence_max && !Planted("forget_expiry")) {
         ForgetWorker(peer, "its lease ended");
       } else {
         SetTimer(peer, peer.last_heard + silence_max);
@@ -298,6 +299,11 @@ void Broker::CheckPeer(Peer& peer) {
 
 void Broker::SendTo(Peer& peer, wire::Envelope message, uint64_t commit) {
   if (!peer.connected()) return;
+  if (Planted("send_before_commit") ||
+      (Planted("confirm_before_commit") && message.has_report_ack())) {
+    Release({peer.route, peer.session, std::move(message)});
+    return;
+  }
   gate_.Pass(std::max(commit, peer.welcome_commit),
              Send{peer.route, peer.session, std::move(message)},
              [this](Send send) { Release(std::move(send)); });

@@ -114,6 +114,8 @@ class Broker {
   Queue* OpenQueue(const std::string& name, absl::Status* error);
   void ClaimStream(Peer& peer, const wire::StreamClaim& claim, Claimant claimant,
                    wire::StreamUpdate* update);
+  // Whether the queue takes a job with this payload now.
+  bool HasRoom(const Queue& queue, uint64_t bytes) const;
   // Of jobs [begin, end) of `run`, how many the queue takes now.
   uint32_t RoomFor(const Queue& queue, const RunData& run, uint32_t begin, uint32_t end) const;
   void Accept(Stream& stream, const std::shared_ptr<RunData>& run, uint32_t begin, uint32_t end);

@@ -5,6 +5,7 @@
 
 #include "broker/core/broker.h"
 #include "broker/core/limits.h"
+#include "broker/core/planted.h"
 #include "common/check.h"
 
 namespace whippletree::core {
@@ -229,6 +230,13 @@ void Broker::RevokeForIdle(Queue& queue) {
       lease.revoked.Add(part->end - n, part->end);
       wanted -= n;
       Count("jobs_revoked", n);
+      if (Planted("move_at_revoke")) {
+        ReturnJobs(lease, {part->end - n, part->end}, lease.slice.attempts, false, Duration(0));
+      }
+    }
+    if (Planted("move_at_revoke")) {
+      EraseIfDone(lease);
+      return;
     }
     Ask(lease);
   }

@@ -4,6 +4,7 @@
 
 #include "broker/core/broker.h"
 #include "broker/core/limits.h"
+#include "broker/core/planted.h"
 #include "common/check.h"
 
 namespace whippletree::core {
@@ -53,6 +54,7 @@ void Broker::EndJobs(Stream& stream, wire::OutcomeRange outcome, bool keep) {
 
 void Broker::KeepOutcome(Stream& stream, wire::OutcomeRange outcome) {
   if (stream.producer == 0) return;
+  if (Planted("lose_outcomes") && !peers_.at(stream.producer)->connected()) return;
   Queue& queue = *stream.queue;
   queue.outcome_jobs += outcome.count();
   stream.unacknowledged_jobs += outcome.count();

@@ -20,6 +20,7 @@ namespace whippletree::core {
 struct ProducerState {
   bool named = false;
   std::map<std::string, uint64_t> streams;  // queue → number
+  std::set<std::string> gone;  // queues whose streams were forgotten before it came back
   uint64_t outcome_bytes_in_flight = 0;
   std::set<uint64_t> unsent;  // streams with outcomes to send
 };

@@ -4,6 +4,7 @@
 
 #include "broker/core/broker.h"
 #include "broker/core/limits.h"
+#include "broker/core/planted.h"
 #include "common/check.h"
 #include "common/codec.h"
 #include "common/status.h"
@@ -80,8 +81,11 @@ void Broker::ClaimStream(Peer& peer, const wire::StreamClaim& claim, Claimant cl
   const bool known = peer.producer->streams.contains(claim.queue());
   // A claim with a number means that jobs were sent. Whether they were accepted is forgotten too.
   const bool ended = claim.next() == 0 ? expired_names_.contains(peer.name)
-                                       : claimant == Claimant::kForgotten;
+                                       : claimant == Claimant::kForgotten ||
+                                             peer.producer->gone.contains(claim.queue());
   if (!known && ended) {
+    // To be said again if this word is lost.
+    if (claimant == Claimant::kForgotten) peer.producer->gone.insert(claim.queue());
     gone("the stream of producer " + peer.name + " for queue " + claim.queue() +
          " was idle for too long and is forgotten; begin again under another name");
     return;
@@ -123,8 +127,18 @@ void Broker::OnOpenStream(Peer& peer, const wire::StreamClaim& claim) {
          it == peer.producer->streams.end() ? 0 : streams_.at(it->second)->commit);
 }
 
+bool Broker::HasRoom(const Queue& queue, uint64_t bytes) const {
+  if (Planted("ignore_capacity")) return true;
+  if (queue.open_jobs() >= queue.policy.capacity_jobs) return false;
+  // A job larger than the whole capacity must not wait for ever.
+  if (queue.open_jobs() == 0) return used_bytes_ < config_.budget_bytes();
+  return queue.bytes + bytes <= queue.policy.capacity_bytes &&
+         used_bytes_ + bytes <= config_.budget_bytes();
+}
+
 uint32_t Broker::RoomFor(const Queue& queue, const RunData& run, uint32_t begin,
                          uint32_t end) const {
+  if (Planted("ignore_capacity")) return end - begin;
   const uint64_t open = queue.open_jobs();
   if (open >= queue.policy.capacity_jobs) return 0;
   end = static_cast<uint32_t>(
@@ -136,8 +150,7 @@ uint32_t Broker::RoomFor(const Queue& queue, const RunData& run, uint32_t begin,
   if (run.bytes(begin, end) <= bytes) return end - begin;
   uint32_t n = 0;
   while (begin + n < end && run.bytes(begin, begin + n + 1) <= bytes) ++n;
-  // A job larger than the whole capacity must not wait for ever.
-  if (n == 0 && open == 0 && used_bytes_ < config_.budget_bytes()) n = 1;
+  if (n == 0 && HasRoom(queue, run.bytes(begin, begin + 1))) n = 1;
   return n;
 }
 
@@ -157,6 +170,7 @@ void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
   }
   const uint64_t count = static_cast<uint64_t>(submit.run().sizes_size());
   Touch(*stream);
+  if (Planted("accept_twice") && submit.first() < stream->next) submit.set_first(stream->next);
   if (submit.first() + count <= stream->next) {
     Count("repeated_jobs", count);
     return;
@@ -198,6 +212,7 @@ void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
     begin += room;
     if (begin < end) {  // that queue's producers wait, others go on
       Count("full_runs");
+      stream->full_bytes = run->payload(begin).size();
       if (!stream->full) {
         stream->full = true;
         stream->queue->full_streams.push_back(stream->number);
@@ -370,6 +385,8 @@ void Broker::WakeFullStreams() {
       uint64_t room = policy.capacity_jobs - std::min(policy.capacity_jobs, queue.open_jobs());
       while (room > 0 && !queue.full_streams.empty()) {
         Stream& stream = *streams_.at(queue.full_streams.front());
+        // Else it would send and be refused, again and again.
+        if (!HasRoom(queue, stream.full_bytes)) break;
         queue.full_streams.pop_front();
         stream.full = false;
         Touch(stream);

@@ -36,7 +36,8 @@ struct Stream {
   uint64_t commit = 0;
 
   bool touched = false;   // an update is due at the end of the step
-  bool full = false;      // `next` was dropped for lack of room
+  bool full = false;      // `next` was dropped for lack of room …
+  uint64_t full_bytes = 0;  // … for a payload of this size
   bool gap_due = false;   // tell the producer that `next` is missing …
   bool gap_told = false;  // … once
 };

@@ -5,6 +5,7 @@
 
 #include "broker/core/broker.h"
 #include "broker/core/limits.h"
+#include "broker/core/planted.h"
 #include "broker/core/retry_policy.h"
 #include "common/check.h"
 #include "common/status.h"
@@ -58,6 +59,7 @@ void Broker::OnReportItem(Peer& peer, wire::ReportItem& item) {
   for (const Interval& part : parts) current += part.end - part.begin;
   if (current < item.count()) {
     Count("stale_completions", item.count() - current);
+    if (Planted("count_stale")) queues_.begin()->second->ledger.completed += item.count();
     Log(LogLevel::kWarning, "stale_completion",
         {{"worker", peer.name}, {"token", item.token()}, {"jobs", item.count() - current}});
   }
@@ -136,6 +138,8 @@ void Broker::OnCompleted(Peer& peer, Lease& lease, const Interval& part, const R
       if (!lease.slice.options->discard_outcome()) {
         results.CopyTo(static_cast<uint32_t>(at - first), static_cast<uint32_t>(end - first),
                        outcome.mutable_results());
+        std::string* block = outcome.mutable_results()->mutable_block();
+        if (Planted("corrupt_result") && !block->empty()) (*block)[0] ^= 1;
       }
       peer.worker->completed += end - at;
       EndLeased(lease, {at, end}, std::move(outcome));
@@ -239,7 +243,7 @@ void Broker::ReturnJobs(Lease& lease, const Interval& part, uint32_t attempts, b
   if (suspect) Count("suspects", slice.count());
   if (delay > Duration(0)) {
     queue.jobs.Delay(std::move(slice), now_.mono + delay);
-    SetTimer(queue, queue.jobs.next_due());
+    if (!Planted("forget_backoff")) SetTimer(queue, queue.jobs.next_due());
   } else {
     queue.jobs.Return(std::move(slice));
   }
@@ -285,7 +289,11 @@ void Broker::EndLease(uint64_t token, bool uncharged, std::string_view why) {
   const std::vector<Interval> open = lease.open.intervals();
   for (const Interval& part : open) {
     SplitBy(lease.charged, part, [&](Interval piece, bool charged) {
-      if (charged && !uncharged) {
+      if (charged && !uncharged && Planted("skip_charge")) {
+        ReturnJobs(lease, piece, lease.slice.attempts, false, Duration(0));
+        return;
+      }
+      if ((charged || Planted("charge_held")) && !uncharged) {
         FailJobs(lease, piece, lost, worker);
         return;
       }

@@ -11,9 +11,7 @@ namespace whippletree::sim {
 using core::Channel;
 
 BrokerProcess::BrokerProcess(World* world)
-    : world_(world),
-      prng_(world->prng.Next()),
-      store_delay_mean_(world->options.store_delay_mean) {
+    : world_(world), prng_(world->prng.Next()), store_delay_mean_(world->options.store_delay_mean) {
   Start();
 }
 

@@ -91,7 +91,9 @@ void SimExecutor::Finish(uint64_t id) {
   if (running.spec.fatal) {
     result = absl::InvalidArgumentError("bad job \xff\xfe");  // no UTF-8: handlers may
   } else if (delivery.attempt() <= running.spec.fails) {
-    result = absl::UnavailableError(std::string(4095, 'x') + "\xc3\xa4 try again");
+    std::string text(4095, 'x');
+    text += "\xc3\xa4 is cut in the middle";
+    result = absl::UnavailableError(text);
   } else if (running.ended == absl::StatusCode::kCancelled && !running.spec.ignores_cancel) {
     result = absl::CancelledError("ended");
   }

@@ -61,8 +61,7 @@ void History::OnDeliverySent(const wire::Delivery& delivery, const std::string& 
   wire::Run copy = delivery.run();
   const RunData run(&copy);
   for (uint32_t i = 0; i < run.count(); ++i) {
-    const uint32_t index =
-        delivery.indexes_size() > 0 ? delivery.indexes(static_cast<int>(i)) : i;
+    const uint32_t index = delivery.indexes_size() > 0 ? delivery.indexes(static_cast<int>(i)) : i;
     auto it = jobs_.find(UidOf(run.payload(i)));
     if (it == jobs_.end()) Violation("I5", "a delivery of a job that nobody submitted");
     Job& job = it->second;

@@ -16,9 +16,9 @@ struct JobSpec {
   uint32_t payload_bytes = 8;
   uint32_t result_bytes = 0;
   Duration service{};
-  uint32_t fails = 0;       // so many of its first attempts fail, retryably
-  bool fatal = false;       // fails for good
-  bool poison = false;      // kills its worker
+  uint32_t fails = 0;   // so many of its first attempts fail, retryably
+  bool fatal = false;   // fails for good
+  bool poison = false;  // kills its worker
   bool ignores_cancel = false;
 };
 

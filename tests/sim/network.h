@@ -61,10 +61,10 @@ class Network {
     std::string route;
     uint64_t peer = 0;
     core::Channel channel{};
-    bool broken = false;       // what is in flight is lost
+    bool broken = false;  // what is in flight is lost
     bool peer_open = true;
-    bool broker_open = true;   // as far as the broker knows
-    MonoTime up_last{};        // arrival of the newest frame, for the order
+    bool broker_open = true;  // as far as the broker knows
+    MonoTime up_last{};       // arrival of the newest frame, for the order
     MonoTime down_last{};
     PeerReceive receive;
   };

@@ -115,6 +115,7 @@ Options DrawOptions(uint64_t seed) {
   o.workers = static_cast<uint32_t>(prng.Between(1, 4));
   o.slots_max = static_cast<uint32_t>(Pick(&prng, {1, 2, 4, 16}));
   o.active = seconds(prng.Between(4, 20));
+  if (prng.Chance(300)) o.application_delay_mean = Pick(&prng, {milliseconds(1), seconds(1)});
   o.store_delay_mean = Pick(&prng, {microseconds(20), milliseconds(2), milliseconds(100)});
   if (prng.Chance(100)) o.store_delay_mean = seconds(1);
 

@@ -13,7 +13,7 @@
 namespace whippletree::sim {
 
 struct NetworkOptions {
-  bool hostile = false;      // loses, repeats and reorders; else like TCP
+  bool hostile = false;  // loses, repeats and reorders; else like TCP
   Duration delay_base = microseconds(50);
   Duration delay_mean{};     // of the exponential part
   uint64_t loss = 0;         // per mille
@@ -38,8 +38,8 @@ struct FaultOptions {
 };
 
 struct LoadOptions {
-  uint32_t jobs = 100;           // of each producer
-  uint32_t run_jobs_max = 10;    // submitted at once
+  uint32_t jobs = 100;         // of each producer
+  uint32_t run_jobs_max = 10;  // submitted at once
   Duration gap_mean = milliseconds(20);
   Duration service_mean = milliseconds(1);
   uint32_t payload_bytes_max = 100;
@@ -54,7 +54,7 @@ struct LoadOptions {
   uint64_t fail = 0;
   uint64_t fatal = 0;
   uint64_t poison = 0;
-  uint64_t slow = 0;      // seconds instead of the mean
+  uint64_t slow = 0;  // seconds instead of the mean
   uint64_t timeout = 0;
   uint64_t ignores_cancel = 0;
 };
@@ -70,7 +70,8 @@ struct Options {
   uint32_t named_producers = 0;  // of these
   uint32_t workers = 1;
   uint32_t slots_max = 4;
-  Duration active = seconds(10);  // while faults happen
+  Duration active = seconds(10);      // while faults happen
+  Duration application_delay_mean{};  // from outcomes to their acknowledgement
   Duration store_delay_mean{};
   bool durable = false;  // some queue is
 };

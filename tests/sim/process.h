@@ -93,6 +93,8 @@ class Process {
     }
   }
 
+  void SendDoor(wire::Envelope* message) { SendOn(door_, message); }
+
   World* const world_;
   const std::string name_;
   const uint64_t number_;

@@ -84,8 +84,7 @@ void ProducerProcess::SubmitRun(const std::string& queue) {
   }
   options.set_discard_outcome(prng_.Chance(load.discard));
   const core::QueuePolicy& policy = world_->options.broker.queues.at(queue);
-  const uint64_t count =
-      std::min<uint64_t>(jobs_left_, prng_.Between(1, load.run_jobs_max));
+  const uint64_t count = std::min<uint64_t>(jobs_left_, prng_.Between(1, load.run_jobs_max));
   jobs_left_ -= static_cast<uint32_t>(count);
   RunData run;
   std::vector<uint64_t>& stream = world_->history.StreamJobs(name_, queue);
@@ -94,8 +93,7 @@ void ProducerProcess::SubmitRun(const std::string& queue) {
     job.producer = name_;
     job.queue = queue;
     job.options = options;
-    job.max_attempts =
-        options.max_attempts() > 0 ? options.max_attempts() : policy.max_attempts;
+    job.max_attempts = options.max_attempts() > 0 ? options.max_attempts() : policy.max_attempts;
     job.discard = options.discard_outcome();
     job.rejectable = job.spec.payload_bytes > world_->options.broker.payload_bytes_max;
     stream.push_back(job.spec.uid);
@@ -141,8 +139,7 @@ void ProducerProcess::Submit() {
   const Instant now = world_->loop.instant();
   if (named_) SubmitAgain();
   CancelSome();
-  while (jobs_left_ > 0 && now.mono >= submit_at_ &&
-         session_->pending_jobs() < kPendingJobsMax) {
+  while (jobs_left_ > 0 && now.mono >= submit_at_ && session_->pending_jobs() < kPendingJobsMax) {
     std::vector<std::string> open;
     bool waits = false;
     for (const std::string& queue : world_->options.queues) {
@@ -161,6 +158,23 @@ void ProducerProcess::Submit() {
     if (prng_.Chance(30)) gap += seconds(prng_.Between(1, 3));
     if (prng_.Chance(400) || hurry_) gap = Duration(0);
     submit_at_ = now.mono + gap;
+  }
+}
+
+// The application takes its time to take outcomes.
+void ProducerProcess::Acknowledge(wire::OutcomeAck ack) {
+  Duration delay = DrawDuration(&prng_, world_->options.application_delay_mean);
+  if (hurry_) delay = Duration(0);
+  acks_.emplace_back(world_->loop.now() + delay, std::move(ack));
+  SendAcks();
+}
+
+void ProducerProcess::SendAcks() {
+  while (!acks_.empty() && acks_.front().first <= world_->loop.now()) {
+    wire::Envelope message;
+    *message.mutable_outcome_ack() = std::move(acks_.front().second);
+    acks_.pop_front();
+    if (message.outcome_ack().session() == session_->session()) SendDoor(&message);
   }
 }
 
@@ -190,14 +204,15 @@ void ProducerProcess::Turn() {
     }
     session_->OnDoor(now, message, &out);
   });
+  SendAcks();
   Submit();
   session_->Poll(now, &out);
   for (const ProducerOutput::Settled& s : out.settled) {
     world_->history.OnSettled(number_, name_, s.queue, s.range, s.range.status().message());
   }
   for (const std::string& line : out.log) world_->Say(name_, line);
-  if (out.ack) *out.door.emplace_back().mutable_outcome_ack() = *std::move(out.ack);
   Carry(out.reopen_door, out.reopen_submit_port, out.door, out.submit);
+  if (out.ack) Acknowledge(*std::move(out.ack));
   if (!session_->fatal().ok()) {
     Violation("fatal", name_ + " gave up: " + std::string(session_->fatal().message()));
   }
@@ -205,6 +220,7 @@ void ProducerProcess::Turn() {
   if (jobs_left_ > 0 && session_->pending_jobs() < kPendingJobsMax && submit_at_ > now.mono) {
     next = std::min(next, submit_at_);
   }
+  if (!acks_.empty()) next = std::min(next, acks_.front().first);
   WakeAt(std::max(next, now.mono));
 }
 

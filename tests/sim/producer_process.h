@@ -2,9 +2,10 @@
 // named one that is started again goes on with the same input where the broker says.
 #pragma once
 
-#include <map>
+#include <deque>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "producer/session.h"
 #include "tests/sim/process.h"
@@ -29,6 +30,8 @@ class ProducerProcess : public Process {
   // As ProducerOptions.
   static constexpr uint64_t kPendingJobsMax = 300;
 
+  void Acknowledge(wire::OutcomeAck ack);
+  void SendAcks();
   void Submit();
   void SubmitRun(const std::string& queue);
   JobSpec DrawJob(const wire::JobOptions& options);
@@ -41,8 +44,8 @@ class ProducerProcess : public Process {
   Prng prng_;
   uint32_t jobs_left_;
   MonoTime submit_at_{};
+  std::deque<std::pair<MonoTime, wire::OutcomeAck>> acks_;  // and when they are due
   uint32_t sessions_ = 0;
-  bool was_connected_ = false;
   bool hurry_ = false;
   bool full_seen_ = false;
 };

@@ -174,7 +174,7 @@ bool Simulation::Settled() const {
     if (producer->alive() && !producer->finished()) return false;
   }
   for (const auto& [name, queue] : broker_.core().queues()) {
-    if (queue->open_jobs() > 0) return false;
+    if (queue->open_jobs() > 0 || queue->outcome_jobs > 0) return false;
   }
   return true;
 }
@@ -226,8 +226,7 @@ void Simulation::CheckEnd() {
   std::map<std::string, uint64_t> accepted;
   for (const auto& [uid, job] : world_.history.jobs()) {
     if (!job.discard && !job.ended) {
-      throw Failure(FailureKind::kLiveness, "I1",
-                    "job " + std::to_string(uid) + " has no outcome");
+      throw Failure(FailureKind::kLiveness, "I1", "job " + std::to_string(uid) + " has no outcome");
     }
     if (!job.rejectable) ++accepted[job.queue];
   }

@@ -46,7 +46,7 @@ class Simulation {
   static constexpr Duration kSettleMax = std::chrono::hours(1);
   static constexpr Duration kDrainMax = std::chrono::minutes(10);
   // Events of one run; more is a loop.
-  static constexpr uint64_t kEventsMax = 2'000'000;
+  static constexpr uint64_t kEventsMax = 1'000'000;
 
   void StartFaults();
   void Recur(Duration mean, std::string_view name, std::function<bool()> fault);

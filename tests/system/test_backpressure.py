@@ -1,6 +1,7 @@
 """Producers wait when a queue is full: nothing is lost, memory stays bounded, other queues go on."""
 
 import os
+import time
 
 from harness import SANITIZED, SystemTest, main, wait_for
 
@@ -73,7 +74,7 @@ class BackpressureTest(SystemTest):
 
     def test_outcomes_that_nobody_takes(self):
         """A producer whose output nobody reads holds up its own queue, not the broker's memory."""
-        broker = self.broker("--memory-limit", "128MiB")
+        broker = self.broker("--memory-limit", "128MiB", "--lease", "1s")
         path = self.directory / "input"
         jobs = 6 * QUEUE_BYTES // 8192  # three times what the producer itself holds
         path.write_text(("y" * 8191 + "\n") * jobs)
@@ -84,6 +85,8 @@ class BackpressureTest(SystemTest):
                     self.program("whippletree-producer")]
             producer = self.start("unread", argv, pass_fds=[writer])
             wait_for(lambda: broker.queue("big")["gate"] == "outcomes not fetched", "the gate")
+            time.sleep(3)  # several leases: silent it must not be
+            self.assertIsNone(broker.event("producer_left", reason="silent for too long"))
             self.assert_other_queues_go_on(broker)
             self.assertTrue(producer.running())
             self.assert_memory_is_bounded(broker)

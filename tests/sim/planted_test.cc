@@ -1,0 +1,62 @@
+// The checkers are checked: each fault that is planted in the core is found, by the check of the
+// invariant that it breaks. (A tripped CHECK of the core, or another check, does not count.)
+#include "broker/core/planted.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "tests/sim/simulation.h"
+
+namespace whippletree::sim {
+namespace {
+
+constexpr uint64_t kSeedsMax = 2000;
+
+struct PlantedFault {
+  const char* name;
+  const char* check;
+};
+
+std::ostream& operator<<(std::ostream& out, const PlantedFault& fault) { return out << fault.name; }
+
+class PlantedFaults : public testing::TestWithParam<PlantedFault> {
+ protected:
+  ~PlantedFaults() override { core::planted_fault = ""; }
+};
+
+TEST_P(PlantedFaults, IsFoundByItsCheck) {
+  core::planted_fault = GetParam().name;
+  std::string others;
+  for (uint64_t seed = 1; seed <= kSeedsMax; ++seed) {
+    const Result result = RunSeed(seed);
+    if (!result.ok && result.check == GetParam().check) {
+      RecordProperty("seed", std::to_string(seed));
+      std::printf("seed %d: %.150s\n", static_cast<int>(seed), result.what.c_str());
+      return;
+    }
+    if (!result.ok && others.size() < 300) others += result.what.substr(0, 100) + "\n";
+  }
+  FAIL() << "not found by " << GetParam().check << "; but: " << others;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Core, PlantedFaults,
+    testing::Values(PlantedFault{"forget_expiry", "I1"}, PlantedFault{"forget_backoff", "I1"},
+                    PlantedFault{"lose_outcomes", "I1"}, PlantedFault{"send_before_commit", "I3"},
+                    PlantedFault{"confirm_before_commit", "I3"}, PlantedFault{"accept_twice", "I4"},
+                    PlantedFault{"corrupt_result", "I5"}, PlantedFault{"skip_charge", "I6"},
+                    PlantedFault{"move_at_revoke", "I7"}, PlantedFault{"forget_epoch", "I8"},
+                    PlantedFault{"ignore_capacity", "I15"}, PlantedFault{"count_stale", "I16"},
+                    PlantedFault{"charge_held", "I19"}),
+    [](const auto& fault) { return std::string(fault.param.name); });
+
+TEST(PlantedFaultTest, NothingIsFoundWhenNoneIsOn) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    const Result result = RunSeed(seed);
+    EXPECT_TRUE(result.ok) << "seed " << seed << ": " << result.what;
+  }
+}
+
+}  // namespace
+}  // namespace whippletree::sim

@@ -1,0 +1,85 @@
+#include "common/run.h"
+
+#include <gtest/gtest.h>
+
+namespace whippletree {
+namespace {
+
+wire::Run MakeRun(const std::vector<std::string>& payloads) {
+  wire::Run run;
+  for (const std::string& payload : payloads) AppendToRun(payload, &run);
+  return run;
+}
+
+std::vector<std::string> PayloadsOf(const RunData& data) {
+  std::vector<std::string> payloads;
+  for (uint32_t i = 0; i < data.count(); ++i) payloads.emplace_back(data.payload(i));
+  return payloads;
+}
+
+TEST(RunTest, KeepsPayloadsOfEqualAndOfOtherSizes) {
+  for (const std::vector<std::string>& payloads :
+       {std::vector<std::string>{"aa", "bb", "cc"}, {"a", "", "ccc"}, {"", "", ""}, {"one"}}) {
+    wire::Run run = MakeRun(payloads);
+    ASSERT_TRUE(IsValidRun(run));
+    const RunData data(&run);
+    EXPECT_EQ(PayloadsOf(data), payloads);
+    EXPECT_EQ(data.bytes(0, data.count()), data.block(0, data.count()).size());
+  }
+}
+
+TEST(RunTest, AppendedPayloadsStayTheSame) {
+  RunData data;
+  std::vector<std::string> expected;
+  for (const char* payload : {"12", "34", "5", "", "6789"}) {
+    data.Append(payload);
+    expected.push_back(payload);
+    EXPECT_EQ(PayloadsOf(data), expected);
+  }
+  RunData other;
+  other.Append("x");
+  other.Append(data, 1, 4);
+  EXPECT_EQ(PayloadsOf(other), (std::vector<std::string>{"x", "34", "5", ""}));
+}
+
+TEST(RunTest, CopiesAPart) {
+  wire::Run run = MakeRun({"a", "bb", "ccc", "dddd"});
+  const RunData data(&run);
+  EXPECT_EQ(data.bytes(1, 3), 5u);
+  wire::Run part = MakeRun({"first"});
+  data.CopyTo(1, 3, &part);
+  ASSERT_TRUE(IsValidRun(part));
+  EXPECT_EQ(PayloadsOf(RunData(&part)), (std::vector<std::string>{"first", "bb", "ccc"}));
+}
+
+TEST(RunTest, SizesAndBlockMustAgree) {
+  wire::Run run;
+  EXPECT_FALSE(IsValidRun(run));
+  run.add_sizes(3);
+  EXPECT_FALSE(IsValidRun(run));
+  run.set_block("abc");
+  EXPECT_TRUE(IsValidRun(run));
+  run.set_block("abcd");
+  EXPECT_FALSE(IsValidRun(run));
+  run.clear_sizes();
+  EXPECT_FALSE(IsValidRun(run));
+}
+
+TEST(RunTest, SizesMustNotOverflow) {
+  wire::Run run;
+  run.add_sizes(0xffffffff);
+  run.add_sizes(2);
+  run.set_block("a");  // the sum modulo 2^32
+  EXPECT_FALSE(IsValidRun(run));
+}
+
+TEST(RunTest, JobsAreBounded) {
+  wire::Run run;
+  for (uint32_t i = 0; i < kJobsPerRunMax; ++i) run.add_sizes(0);
+  EXPECT_TRUE(IsValidRun(run));
+  run.add_sizes(0);
+  EXPECT_FALSE(IsValidRun(run));
+}
+
+}  // namespace
+}  // namespace whippletree

@@ -1,0 +1,105 @@
+#include "common/session_link.h"
+
+#include <gtest/gtest.h>
+
+namespace whippletree {
+namespace {
+
+using Action = SessionLink::Action;
+
+constexpr MonoTime kStart{seconds(100)};
+
+wire::Welcome MakeWelcome(uint64_t session, uint64_t broker_start = 5) {
+  wire::Welcome welcome;
+  welcome.set_session(session);
+  welcome.set_broker_start(broker_start);
+  welcome.set_heartbeat_interval_ms(2000);
+  welcome.set_lease_duration_ms(10'000);
+  return welcome;
+}
+
+TEST(SessionLinkTest, SaysHelloAtOnceAndThenLessAndLessOften) {
+  SessionLink link(1);
+  MonoTime now = kStart;
+  Duration wait = SessionLink::kHelloRetryMin;
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_EQ(link.Poll(now), Action::kHello);
+    EXPECT_EQ(link.Poll(now), Action::kNone);
+    const Duration next = link.NextDeadline() - now;
+    EXPECT_GE(next, wait);
+    EXPECT_LE(next, wait + wait / 4);
+    now = link.NextDeadline();
+    wait = std::min<Duration>(wait * 2, SessionLink::kHelloRetryMax);
+  }
+  EXPECT_EQ(wait, SessionLink::kHelloRetryMax);
+}
+
+TEST(SessionLinkTest, AttemptsCountFromOne) {
+  SessionLink link(1);
+  EXPECT_EQ(link.NextAttempt(), 1u);
+  EXPECT_EQ(link.NextAttempt(), 2u);
+}
+
+TEST(SessionLinkTest, SendsHeartbeatsWhileConnected) {
+  SessionLink link(1);
+  link.Poll(kStart);
+  ASSERT_TRUE(link.OnWelcome(kStart, MakeWelcome(7)));
+  EXPECT_TRUE(link.connected());
+  EXPECT_EQ(link.session(), 7u);
+  EXPECT_EQ(link.broker_start(), 5u);
+  EXPECT_EQ(link.Poll(kStart + milliseconds(1999)), Action::kNone);
+  EXPECT_EQ(link.Poll(kStart + seconds(2)), Action::kHeartbeat);
+  EXPECT_EQ(link.Poll(kStart + seconds(2)), Action::kNone);
+  EXPECT_EQ(link.NextDeadline(), kStart + seconds(4));
+}
+
+TEST(SessionLinkTest, SilenceOfTheBrokerEndsTheSession) {
+  SessionLink link(1);
+  link.OnWelcome(kStart, MakeWelcome(7));
+  link.OnHeard(kStart + seconds(1));
+  EXPECT_EQ(link.Poll(kStart + milliseconds(10'999)), Action::kHeartbeat);
+  EXPECT_FALSE(link.TakeLost());
+  EXPECT_EQ(link.Poll(kStart + seconds(11)), Action::kHello);
+  EXPECT_FALSE(link.connected());
+  EXPECT_TRUE(link.TakeLost());
+  EXPECT_FALSE(link.TakeLost());
+}
+
+TEST(SessionLinkTest, SaysHelloSoonWhenTheBrokerDoesNotKnowIt) {
+  SessionLink link(1);
+  link.OnWelcome(kStart, MakeWelcome(7));
+  link.OnSayHello(kStart + seconds(1));
+  EXPECT_FALSE(link.connected());
+  EXPECT_TRUE(link.TakeLost());
+  EXPECT_LE(link.NextDeadline(), kStart + seconds(1) + SessionLink::kHelloJitter);
+  const MonoTime at = link.NextDeadline();
+  EXPECT_EQ(link.Poll(at), Action::kHello);
+  const MonoTime next = link.NextDeadline();
+  link.OnSayHello(at);  // a hello is under way
+  EXPECT_EQ(link.NextDeadline(), next);
+}
+
+TEST(SessionLinkTest, OldWelcomesAreIgnored) {
+  SessionLink link(1);
+  EXPECT_FALSE(link.OnWelcome(kStart, MakeWelcome(0)));
+  EXPECT_TRUE(link.OnWelcome(kStart, MakeWelcome(7)));
+  EXPECT_FALSE(link.OnWelcome(kStart, MakeWelcome(7)));
+  EXPECT_FALSE(link.OnWelcome(kStart, MakeWelcome(6)));
+  link.OnSayHello(kStart);
+  EXPECT_FALSE(link.OnWelcome(kStart, MakeWelcome(7)));  // its session is over
+  EXPECT_FALSE(link.connected());
+  EXPECT_TRUE(link.OnWelcome(kStart, MakeWelcome(8)));
+  EXPECT_TRUE(link.OnWelcome(kStart, MakeWelcome(1, 6)));  // another broker counts anew
+  EXPECT_EQ(link.session(), 1u);
+}
+
+TEST(SessionLinkTest, ABrokerWithoutIntervalsIsNotFlooded) {
+  SessionLink link(1);
+  wire::Welcome welcome;
+  welcome.set_session(1);
+  link.OnWelcome(kStart, welcome);
+  EXPECT_EQ(link.NextDeadline(), kStart + milliseconds(10));
+}
+
+}  // namespace
+}  // namespace whippletree

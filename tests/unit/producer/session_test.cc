@@ -1,0 +1,266 @@
+// Sending: numbers, credit, gaps, room, sessions.
+#include "producer/session.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/unit/producer/session_harness.h"
+
+namespace whippletree {
+namespace {
+
+class ProducerStreamTest : public ProducerSessionTest {};
+
+TEST_F(ProducerStreamTest, SaysHelloAndJoins) {
+  Join(7);
+  EXPECT_EQ(hello.role(), wire::PRODUCER);
+  EXPECT_EQ(hello.name(), "p");
+  EXPECT_EQ(hello.attempt(), 1u);
+  EXPECT_EQ(hello.broker_start(), 0u);
+  EXPECT_TRUE(session.connected());
+  EXPECT_EQ(session.session(), 7u);
+  EXPECT_EQ(session.payload_bytes_max(), 1000u);
+  EXPECT_FALSE(out.reopen_door);
+}
+
+TEST_F(ProducerStreamTest, SendsAtOnceWhatIsSubmitted) {
+  Join();
+  EXPECT_EQ(Submit(1), 1u);
+  Poll();
+  EXPECT_EQ(TakeRuns(), (Runs{{1, 1}}));
+  EXPECT_EQ(Submit(2), 2u);
+  Poll();
+  EXPECT_EQ(TakeRuns(), (Runs{{2, 2}}));
+  EXPECT_EQ(session.pending_jobs(), 3u);
+  EXPECT_EQ(session.pending_bytes(), 12u);
+  EXPECT_EQ(session.open_jobs(), 3u);
+}
+
+TEST_F(ProducerStreamTest, GathersWhatWasSubmittedTogether) {
+  Join();
+  for (int i = 0; i < 10; ++i) Submit(1);
+  wire::JobOptions other;
+  other.set_key("k");
+  for (int i = 0; i < 5; ++i) Submit(1, other);
+  Poll();
+  EXPECT_EQ(TakeRuns(), (Runs{{1, 10}, {11, 5}}));
+}
+
+TEST_F(ProducerStreamTest, WhatWasSubmittedBeforeTheWelcomeFollowsIt) {
+  Submit(3);
+  Poll();
+  EXPECT_TRUE(out.submit.empty());
+  out.Clear();
+  Join();
+  EXPECT_EQ(hello.streams_size(), 0);  // the broker never saw any of it
+  EXPECT_EQ(TakeRuns(), (Runs{{1, 3}}));
+}
+
+TEST_F(ProducerStreamTest, KeepsToItsCreditOfJobs) {
+  Join(1, {}, 5);
+  Submit(8);
+  Poll();
+  EXPECT_EQ(TakeRuns(), (Runs{{1, 5}}));
+  OnUpdate(Update(3, State::OPEN, 7));
+  EXPECT_EQ(TakeRuns(), (Runs{{6, 2}}));
+  OnUpdate(Update(3, State::OPEN, 6));  // an older one
+  OnUpdate(Update(8, State::OPEN, 100));
+  EXPECT_EQ(TakeRuns(), (Runs{{8, 1}}));
+}
+
+TEST_F(ProducerStreamTest, TheBrokersLimitReplacesTheFirstGuess) {
+  Join(1, {}, 5);
+  Submit(8);
+  Poll();
+  EXPECT_EQ(TakeRuns(), (Runs{{1, 5}}));
+  OnUpdate(Update(1, State::OPEN, 2));  // a queue with little room
+  OnUpdate(Update(2, State::OPEN, 3));
+  EXPECT_TRUE(TakeRuns().empty());
+}
+
+TEST_F(ProducerStreamTest, KeepsToItsCreditOfBytes) {
+  Join();
+  Submit(1, {}, 100);
+  Poll();
+  TakeRuns();
+  OnUpdate(Update(2, State::OPEN, 1000, 350));  // 100 of these are used up
+  Submit(4, {}, 100);
+  Poll();
+  EXPECT_EQ(TakeRuns(), (Runs{{2, 2}}));
+  OnUpdate(Update(3, State::OPEN, 1000, 450));
+  EXPECT_EQ(TakeRuns(), (Runs{{4, 1}}));
+}
+
+TEST_F(ProducerStreamTest, OneJobMayAlwaysBeSentWhenNothingIsUnaccepted) {
+  Join();
+  Submit(1);
+  Poll();
+  TakeRuns();
+  OnUpdate(Update(2, State::OPEN, 1000, 10));
+  Submit(2, {}, 500);
+  Poll();
+  EXPECT_EQ(TakeRuns(), (Runs{{2, 1}}));
+  OnUpdate(Update(3, State::OPEN, 1000, 510));
+  EXPECT_EQ(TakeRuns(), (Runs{{3, 1}}));
+}
+
+TEST_F(ProducerStreamTest, AGapIsFilledAtOnce) {
+  Join();
+  Submit(2);
+  Poll();
+  Submit(2);
+  Poll();
+  TakeRuns();
+  OnUpdate(Update(2, State::GAP));
+  EXPECT_EQ(TakeRuns(), (Runs{{2, 1}, {3, 2}}));
+}
+
+TEST_F(ProducerStreamTest, SendsAgainWhenThereIsNoWord) {
+  Join();
+  Submit(2);
+  Poll();
+  TakeRuns();
+  Run(milliseconds(999));
+  EXPECT_TRUE(TakeRuns().empty());
+  Run(milliseconds(1));
+  EXPECT_EQ(TakeRuns(), (Runs{{1, 2}}));
+  Run(milliseconds(1999));
+  EXPECT_TRUE(TakeRuns().empty());
+  Run(milliseconds(1));
+  EXPECT_EQ(TakeRuns(), (Runs{{1, 2}}));
+  OnUpdate(Update(3));
+  Run(seconds(20));
+  EXPECT_TRUE(TakeRuns().empty());
+  EXPECT_EQ(session.pending_jobs(), 0u);
+  EXPECT_EQ(session.pending_bytes(), 0u);
+}
+
+TEST_F(ProducerStreamTest, FullStopsUntilOpen) {
+  Join();
+  Submit(3);
+  Poll();
+  TakeRuns();
+  OnUpdate(Update(2, State::FULL));
+  EXPECT_TRUE(session.full());
+  Submit(5);
+  Poll();
+  EXPECT_TRUE(TakeRuns().empty());
+  OnUpdate(Update(2));
+  EXPECT_FALSE(session.full());
+  EXPECT_EQ(TakeRuns(), (Runs{{2, 7}}));
+}
+
+TEST_F(ProducerStreamTest, AFullQueueIsProbedWithOneJob) {
+  Join();
+  Submit(3);
+  Poll();
+  TakeRuns();
+  OnUpdate(Update(2, State::FULL));
+  Run(seconds(1));
+  EXPECT_EQ(TakeRuns(), (Runs{{2, 1}}));
+  OnUpdate(Update(2, State::FULL));
+  Run(milliseconds(1999));
+  EXPECT_TRUE(TakeRuns().empty());
+  Run(milliseconds(1));
+  EXPECT_EQ(TakeRuns(), (Runs{{2, 1}}));
+}
+
+// The word that there is room may be lost.
+TEST_F(ProducerStreamTest, AProbeThatWasTakenIsFollowedByAnother) {
+  Join();
+  Submit(3);
+  Poll();
+  TakeRuns();
+  OnUpdate(Update(2, State::FULL));
+  Run(seconds(1));
+  EXPECT_EQ(TakeRuns(), (Runs{{2, 1}}));
+  OnUpdate(Update(3, State::FULL));
+  Run(seconds(8));
+  EXPECT_EQ(TakeRuns()[0], (std::pair<uint64_t, int>{3, 1}));
+}
+
+TEST_F(ProducerStreamTest, OtherQueuesGoOnWhileOneIsFull) {
+  Join();
+  Submit(1);
+  Poll();
+  TakeRuns();
+  OnUpdate(Update(1, State::FULL));
+  RunData run;
+  run.Append("x");
+  session.Submit("other", {}, run);
+  Poll();
+  EXPECT_EQ(TakeRuns(), (Runs{{1, 1}}));
+}
+
+TEST_F(ProducerStreamTest, UpdatesThatComeLateOrFromElsewhereChangeNothing) {
+  Join();
+  Submit(5);
+  Poll();
+  TakeRuns();
+  OnUpdate(Update(4));
+  OnUpdate(Update(2, State::GAP));   // late
+  OnUpdate(Update(99));              // more than was submitted
+  wire::Envelope message;
+  message.mutable_stream_updates()->set_session(77);  // another session
+  *message.mutable_stream_updates()->add_streams() = Update(5, State::GAP);
+  OnDoor(message);
+  EXPECT_TRUE(TakeRuns().empty());
+  EXPECT_EQ(session.pending_jobs(), 2u);
+}
+
+TEST_F(ProducerStreamTest, ANewSessionGoesOnFromWhatIsAccepted) {
+  Join();
+  Submit(10);
+  Poll();
+  TakeRuns();
+  OnUpdate(Update(4));
+  Rejoin(2, {Update(7)});
+  EXPECT_TRUE(out.reopen_submit_port.has_value());
+  ASSERT_EQ(hello.streams_size(), 1);
+  EXPECT_EQ(hello.streams(0).next(), 4u);
+  EXPECT_EQ(hello.streams(0).wanted(), 1u);
+  EXPECT_EQ(hello.attempt(), 2u);
+  EXPECT_EQ(hello.broker_start(), 9u);
+  EXPECT_EQ(TakeRuns(), (Runs{{7, 4}}));
+}
+
+TEST_F(ProducerStreamTest, BytesCountAnewInANewSession) {
+  Join();
+  Submit(5, {}, 100);
+  Poll();
+  TakeRuns();
+  // Three were accepted without our knowing; the limit is one from the fourth on.
+  Rejoin(2, {Update(4, State::OPEN, 1000, 150)});
+  EXPECT_EQ(TakeRuns(), (Runs{{4, 1}}));
+}
+
+TEST_F(ProducerStreamTest, ARefusalForGoodEndsIt) {
+  Join();
+  wire::Envelope message;
+  message.mutable_refusal()->set_action(wire::Refusal::GIVE_UP);
+  *message.mutable_refusal()->mutable_status() = ToWire(absl::FailedPreconditionError("no"));
+  OnDoor(message);
+  EXPECT_EQ(session.fatal(), absl::FailedPreconditionError("no"));
+  out.Clear();
+  Submit(1);
+  Run(seconds(1));
+  EXPECT_TRUE(out.submit.empty() && out.door.empty());
+}
+
+TEST_F(ProducerStreamTest, AnotherVersionEndsItAndGarbageDoesNot) {
+  session.OnBadFrame(absl::InvalidArgumentError("garbage"));
+  EXPECT_TRUE(session.fatal().ok());
+  session.OnBadFrame(absl::FailedPreconditionError("version 2"));
+  EXPECT_FALSE(session.fatal().ok());
+}
+
+TEST_F(ProducerStreamTest, SaysGoodbye) {
+  session.Close(&out);
+  EXPECT_TRUE(out.door.empty());
+  Join(3);
+  session.Close(&out);
+  ASSERT_EQ(out.door.size(), 1u);
+  EXPECT_EQ(out.door[0].goodbye().session(), 3u);
+}
+
+}  // namespace
+}  // namespace whippletree

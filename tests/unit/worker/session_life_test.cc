@@ -1,0 +1,185 @@
+// Over sessions, and to the end: leases kept and dropped, draining, goodbye.
+#include <gtest/gtest.h>
+
+#include "tests/unit/worker/session_harness.h"
+
+namespace whippletree {
+namespace {
+
+class WorkerLifeTest : public WorkerSessionTest {};
+
+TEST_F(WorkerLifeTest, ListsItsLeasesAndDropsThoseThatAreNotKept) {
+  Join();
+  Deliver(1, 11, 2, 2);
+  Deliver(2, 12, 1, 0);
+  out.Clear();
+  SayHello();
+  Join(2, {12});
+  EXPECT_EQ(hello.attempt(), 2u);
+  EXPECT_EQ(hello.broker_start(), 9u);
+  EXPECT_EQ(std::vector<uint64_t>(hello.leases().begin(), hello.leases().end()),
+            (std::vector<uint64_t>{11, 12}));
+  EXPECT_EQ(out.drop, std::vector<uint64_t>{11});
+  EXPECT_EQ(session.held_jobs(), 1u);
+  TakeItems();
+  Finish(11, 0);  // void: nothing is reported
+  Finish(12, 0);
+  Poll();
+  EXPECT_EQ(TakeItems(), (Items{{Item::COMPLETED, 12, 0, 1}}));
+}
+
+TEST_F(WorkerLifeTest, UnacknowledgedReportsOfKeptLeasesAreSentAgain) {
+  Join();
+  Deliver(1, 11, 1, 1);
+  Deliver(2, 12, 1, 1);
+  Finish(11, 0);
+  Finish(12, 0);
+  Poll();
+  out.Clear();
+  SayHello();
+  Join(2, {12});  // 11 is recorded: the acknowledgement was lost
+  EXPECT_EQ(hello.leases_size(), 2);  // finished, and still listed
+  EXPECT_EQ(TakeItems(), (Items{{Item::COMPLETED, 12, 0, 1}}));
+  EXPECT_EQ(report.first_ordinal(), 1u);
+}
+
+TEST_F(WorkerLifeTest, AFinishedLeaseIsForgottenWhenItsReportIsAcknowledged) {
+  Join();
+  Deliver(1, 11, 1, 1);
+  Finish(11, 0);
+  Poll();
+  AckReports(2);
+  SayHello();
+  Join(2);
+  EXPECT_EQ(hello.leases_size(), 0);
+}
+
+TEST_F(WorkerLifeTest, WorkGoesOnWithoutTheBroker) {
+  Join();
+  Deliver(1, 11, 2, 1);
+  out.Clear();
+  SayHello();
+  session.OnStarted(11, 1);
+  Finish(11, 0);
+  Poll();
+  EXPECT_TRUE(out.complete.empty());
+  Join(2, {11});
+  const Items items = TakeItems();
+  EXPECT_NE(std::find(items.begin(), items.end(), Items::value_type{Item::COMPLETED, 11, 0, 1}),
+            items.end());
+  Run(milliseconds(1));
+}
+
+TEST_F(WorkerLifeTest, DeliveriesCountAnewInANewSession) {
+  Join();
+  Deliver(1, 11, 1, 1);
+  out.Clear();
+  SayHello();
+  Join(2, {11});
+  out.Clear();
+  Deliver(1, 12, 1, 1);
+  EXPECT_EQ(TakeStarted(), std::vector<uint64_t>{12});
+  Deliver(2, 11, 1, 1);  // it has that one
+  EXPECT_TRUE(TakeStarted().empty());
+}
+
+TEST_F(WorkerLifeTest, CreditCountsAnewInANewSession) {
+  Join();
+  Deliver(1, 11, 2, 2);
+  out.Clear();
+  SayHello();
+  Join(2, {11});
+  EXPECT_EQ(CreditIn(hello).jobs_limit(), 0u);
+  TakeItems();
+  Finish(11, 0);
+  Poll();
+  TakeItems();
+  EXPECT_EQ(CreditIn(report).jobs_limit(), 1u);
+}
+
+TEST_F(WorkerLifeTest, DrainingHandsBackFinishesAndSaysGoodbye) {
+  Join();
+  Deliver(1, 11, 3, 2);
+  TakeItems();
+  out.Clear();
+  session.Drain(&out);
+  Poll();
+  EXPECT_TRUE(session.draining());
+  ASSERT_EQ(out.recall.size(), 1u);
+  EXPECT_EQ(out.recall[0].token(), 11u);
+  TakeItems();
+  EXPECT_TRUE(report.draining());
+  session.OnRecalled(11, 2);
+  Finish(11, 0);
+  Poll();
+  EXPECT_EQ(TakeItems().size(), 2u);
+  EXPECT_FALSE(session.done());
+  Finish(11, 1);
+  Poll();
+  EXPECT_TRUE(out.door.empty());  // not before the broker has confirmed it
+  AckReports(4);
+  EXPECT_TRUE(session.done());
+  ASSERT_EQ(out.door.size(), 1u);
+  EXPECT_TRUE(out.door[0].has_goodbye());
+}
+
+TEST_F(WorkerLifeTest, WhatComesWhileItDrainsIsHandedBack) {
+  Join();
+  Deliver(1, 11, 1, 1);
+  session.Drain(&out);
+  Poll();
+  out.Clear();
+  Deliver(2, 12, 2, 0);  // it crossed our word
+  ASSERT_EQ(out.recall.size(), 1u);
+  EXPECT_EQ(out.recall[0].token(), 12u);
+  EXPECT_EQ(out.run.size(), 1u);  // the executor hears of it first
+}
+
+TEST_F(WorkerLifeTest, AnIdleWorkerLeavesAtOnce) {
+  Join();
+  out.Clear();
+  session.Drain(&out);
+  Poll();
+  EXPECT_TRUE(session.done());
+  EXPECT_TRUE(out.door.back().has_goodbye());
+}
+
+TEST_F(WorkerLifeTest, AWorkerWithoutABrokerLeavesWhenItHasNothing) {
+  session.Drain(&out);
+  Poll();
+  EXPECT_TRUE(session.done());
+  EXPECT_TRUE(out.door.empty());
+}
+
+TEST_F(WorkerLifeTest, ADrainingWorkerComesBackToReport) {
+  Join();
+  Deliver(1, 11, 1, 1);
+  session.Drain(&out);
+  Finish(11, 0);
+  Poll();
+  out.Clear();
+  SayHello();
+  EXPECT_FALSE(session.done());
+  Join(2, {11});
+  EXPECT_EQ(TakeItems(), (Items{{Item::COMPLETED, 11, 0, 1}}));
+  EXPECT_TRUE(report.draining());
+  out.Clear();
+  AckReports(2);
+  EXPECT_TRUE(session.done());
+}
+
+TEST_F(WorkerLifeTest, ARefusalForGoodEndsIt) {
+  Join();
+  wire::Envelope message;
+  message.mutable_refusal()->set_action(wire::Refusal::GIVE_UP);
+  message.mutable_refusal()->mutable_status()->set_code(9);
+  message.mutable_refusal()->mutable_status()->set_message("no");
+  OnDoor(message);
+  EXPECT_EQ(session.fatal(), absl::FailedPreconditionError("no"));
+  out.Clear();
+  Run(seconds(30));
+  EXPECT_TRUE(out.door.empty() && out.complete.empty());
+}
+
+}  // namespace
+}  // namespace whippletree
