@@ -156,8 +156,7 @@ int Serve(const ServeOptions& options) {
   config.insecure = options.insecure;
   core::QueuePolicy& policy = config.default_policy;
   policy.capacity_jobs = options.queue_capacity;
-  policy.capacity_bytes =
-      options.queue_bytes > 0 ? options.queue_bytes : config.budget_bytes() / 4;
+  policy.capacity_bytes = options.queue_bytes > 0 ? options.queue_bytes : config.budget_bytes() / 4;
   policy.lease_duration = options.lease;
   policy.max_attempts = options.max_attempts;
   policy.backoff_min = options.backoff_min;
@@ -257,8 +256,8 @@ int Main(int argc, char** argv) {
   if (serve_command->parsed()) return Serve(serve);
 
   const auto broker = ParseHostPort(address);
-  const auto reply =
-      broker.ok() ? AskStatus(*broker, timeout) : absl::StatusOr<wire::StatusReply>(broker.status());
+  const auto reply = broker.ok() ? AskStatus(*broker, timeout)
+                                 : absl::StatusOr<wire::StatusReply>(broker.status());
   if (!reply.ok()) {
     PrintError(kProgram, std::string(reply.status().message()) +
                              (absl::IsUnavailable(reply.status())

@@ -37,12 +37,12 @@ absl::StatusOr<std::unique_ptr<BrokerShell>> BrokerShell::Start(Options options)
   absl::Status status =
       bind(Socket::Type::kRouter, kDoorHighWaterMark, 0, &shell->door_, &shell->door_port_);
   if (status.ok()) {
-    status = bind(Socket::Type::kPull, kDataHighWaterMark, 1, &shell->submit_,
-                  &shell->submit_port_);
+    status =
+        bind(Socket::Type::kPull, kDataHighWaterMark, 1, &shell->submit_, &shell->submit_port_);
   }
   if (status.ok()) {
-    status = bind(Socket::Type::kPull, kDataHighWaterMark, 2, &shell->complete_,
-                  &shell->complete_port_);
+    status =
+        bind(Socket::Type::kPull, kDataHighWaterMark, 2, &shell->complete_, &shell->complete_port_);
   }
   if (!status.ok()) return status;
   core.submit_port = shell->submit_port_;

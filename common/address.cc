@@ -43,9 +43,9 @@ absl::StatusOr<HostPort> ParseHostPort(std::string_view text, uint16_t port_defa
   }
   if (rest.empty()) return HostPort{std::string(host), port_default};
   uint32_t port = 0;
-  const bool is_number = rest[0] == ':' && rest.size() > 1 &&
-                         std::all_of(rest.begin() + 1, rest.end(), IsDigit) &&
-                         absl::SimpleAtoi(absl::string_view(rest.data() + 1, rest.size() - 1), &port);
+  const bool is_number =
+      rest[0] == ':' && rest.size() > 1 && std::all_of(rest.begin() + 1, rest.end(), IsDigit) &&
+      absl::SimpleAtoi(absl::string_view(rest.data() + 1, rest.size() - 1), &port);
   if (!is_number || port == 0 || port > 65535) {
     return Invalid(text, "has no port from 1 to 65535: " + example);
   }

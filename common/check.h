@@ -17,8 +17,8 @@ inline void (*check_failed_handler)(const char* condition, const char* file, int
 
 }  // namespace whippletree
 
-#define WT_CHECK(condition)                                               \
-  do {                                                                    \
-    if (!(condition)) [[unlikely]]                                        \
-      ::whippletree::CheckFailed(#condition, __FILE__, __LINE__);         \
+#define WT_CHECK(condition)                                       \
+  do {                                                            \
+    if (!(condition)) [[unlikely]]                                \
+      ::whippletree::CheckFailed(#condition, __FILE__, __LINE__); \
   } while (false)

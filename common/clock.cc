@@ -13,8 +13,6 @@ Duration Read(clockid_t id) {
 
 }  // namespace
 
-Instant ReadClock() {
-  return {MonoTime(Read(CLOCK_MONOTONIC)), WallTime(Read(CLOCK_REALTIME))};
-}
+Instant ReadClock() { return {MonoTime(Read(CLOCK_MONOTONIC)), WallTime(Read(CLOCK_REALTIME))}; }
 
 }  // namespace whippletree

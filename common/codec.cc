@@ -107,19 +107,19 @@ absl::Status Decode(std::string_view frame, wire::Envelope* envelope) {
   }
   if (envelope->version() == 0) return Broken("not an envelope of whippletree.wire");
   if (envelope->version() != kProtocolVersion) {
-    return absl::FailedPreconditionError(
-        "protocol version " + std::to_string(envelope->version()) + " is not supported; " +
-        kSoftware + " speaks version " + std::to_string(kProtocolVersion));
+    return absl::FailedPreconditionError("protocol version " + std::to_string(envelope->version()) +
+                                         " is not supported; " + kSoftware + " speaks version " +
+                                         std::to_string(kProtocolVersion));
   }
   return CheckBody(*envelope);
 }
 
 std::string QueueNameError(std::string_view name) {
-  const bool good = !name.empty() && name.size() <= 128 &&
-                    std::all_of(name.begin(), name.end(), [](unsigned char c) {
-                      return std::isalnum(c) || c == '.' || c == '_' || c == '-' || c == ':' ||
-                             c == '/';
-                    });
+  const bool good =
+      !name.empty() && name.size() <= 128 &&
+      std::all_of(name.begin(), name.end(), [](unsigned char c) {
+        return std::isalnum(c) || c == '.' || c == '_' || c == '-' || c == ':' || c == '/';
+      });
   if (good) return "";
   return "a queue's name has 1 to 128 of the characters A-Z a-z 0-9 . _ - : /";
 }

@@ -121,8 +121,8 @@ class ResendQueue {
 
  private:
   std::deque<Item> items_;
-  uint64_t first_ = 1;  // ordinal of items_.front()
-  size_t sent_ = 0;     // items_[0, sent_) are in flight
+  uint64_t first_ = 1;    // ordinal of items_.front()
+  size_t sent_ = 0;       // items_[0, sent_) are in flight
   size_t sent_once_ = 0;  // items_[0, sent_once_) were sent with their ordinals; >= sent_
   uint64_t bytes_ = 0;
   uint64_t bytes_in_flight_ = 0;

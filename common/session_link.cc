@@ -29,8 +29,8 @@ bool SessionLink::OnWelcome(MonoTime now, const wire::Welcome& welcome) {
   session_ = last_session_ = welcome.session();
   broker_start_ = welcome.broker_start();
   heartbeat_interval_ = milliseconds(std::max<uint32_t>(10, welcome.heartbeat_interval_ms()));
-  silence_max_ = std::max<Duration>(milliseconds(welcome.lease_duration_ms()),
-                                    2 * heartbeat_interval_);
+  silence_max_ =
+      std::max<Duration>(milliseconds(welcome.lease_duration_ms()), 2 * heartbeat_interval_);
   retry_ = kHelloRetryMin;
   heard_ = now;
   next_ = now + heartbeat_interval_;
@@ -42,8 +42,8 @@ void SessionLink::OnSayHello(MonoTime now) {
   session_ = 0;
   lost_ = true;
   retry_ = kHelloRetryMin;
-  next_ = now + Duration(static_cast<int64_t>(
-                    prng_.Below(static_cast<uint64_t>(kHelloJitter.count()))));
+  next_ = now +
+          Duration(static_cast<int64_t>(prng_.Below(static_cast<uint64_t>(kHelloJitter.count()))));
 }
 
 }  // namespace whippletree

@@ -3,10 +3,10 @@
 #include <errno.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-#include <zmq.hpp>
 
 #include <algorithm>
 #include <vector>
+#include <zmq.hpp>
 
 #include "common/check.h"
 
@@ -81,10 +81,10 @@ Socket& Socket::operator=(Socket&&) noexcept = default;
 absl::StatusOr<uint32_t> Socket::Bind(const std::string& host, uint32_t port) {
   try {
     // libzmq binds to numbers only.
-    impl_->socket.bind(Endpoint(host == "localhost" ? "127.0.0.1" : host, port == 0 ? "*" : std::to_string(port)));
+    impl_->socket.bind(
+        Endpoint(host == "localhost" ? "127.0.0.1" : host, port == 0 ? "*" : std::to_string(port)));
   } catch (const zmq::error_t& error) {
-    const std::string what =
-        host + ":" + std::to_string(port) + ": " + std::string(error.what());
+    const std::string what = host + ":" + std::to_string(port) + ": " + std::string(error.what());
     if (error.num() == EADDRINUSE) return absl::AlreadyExistsError(what);
     if (error.num() == EACCES) return absl::PermissionDeniedError(what);
     return absl::InvalidArgumentError(what);
@@ -154,9 +154,10 @@ void PollSockets(std::span<Socket* const> sockets, int wake_fd, Duration timeout
   }
   if (wake_fd >= 0) items.push_back({nullptr, wake_fd, ZMQ_POLLIN, 0});
   // Rounded up: to wake before the deadline only to sleep again is waste.
-  const auto wait = timeout < Duration(0) ? milliseconds(-1)
-                                          : std::chrono::ceil<milliseconds>(
-                                                std::min<Duration>(timeout, std::chrono::hours(1)));
+  const auto wait =
+      timeout < Duration(0)
+          ? milliseconds(-1)
+          : std::chrono::ceil<milliseconds>(std::min<Duration>(timeout, std::chrono::hours(1)));
   try {
     zmq::poll(items.data(), items.size(), wait);
   } catch (const zmq::error_t& error) {

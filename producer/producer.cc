@@ -25,8 +25,8 @@ namespace {
 
 wire::JobOptions ToWire(const JobOptions& options) {
   wire::JobOptions out;
-  out.set_timeout_ms(static_cast<uint32_t>(
-      std::clamp<int64_t>(ToMilliseconds(options.timeout), 0, UINT32_MAX)));
+  out.set_timeout_ms(
+      static_cast<uint32_t>(std::clamp<int64_t>(ToMilliseconds(options.timeout), 0, UINT32_MAX)));
   out.set_max_attempts(options.max_attempts);
   out.set_key(options.key);
   out.set_discard_outcome(options.discard_outcome);
@@ -79,7 +79,7 @@ class Producer::Impl {
   // Jobs submitted together share a callback.
   struct Batch {
     uint64_t end;
-    uint64_t open;  // without outcome
+    uint64_t open;   // without outcome
     bool discarded;  // only a rejection is told
     std::shared_ptr<const OutcomeCallback> callback;
   };
@@ -109,6 +109,7 @@ class Producer::Impl {
   ProducerSession session_;
   std::map<std::string, Batches> batches_;
   std::map<std::string, std::shared_ptr<const OutcomeCallback>> earlier_;  // by queue
+  std::map<std::string, uint64_t> received_;  // outcomes of a named producer, by queue
   std::deque<std::pair<std::string, uint64_t>> discarded_;
   uint64_t settled_ = 0;
   uint64_t wanted_ = 0;
@@ -184,6 +185,9 @@ void Producer::Impl::Loop() {
       session_.Poll(now, &out);
       welcomed_ = welcomed_ || session_.connected();
       AddAcks(&out);
+      if (!options_.name.empty()) {
+        for (const auto& settled : out.settled) received_[settled.queue] += settled.range.count();
+      }
       if (!out.settled.empty() || out.ack) {
         deliveries_.push_back({std::move(out.settled), std::move(out.ack)});
         delivery_.notify_one();
@@ -331,8 +335,7 @@ absl::StatusOr<uint64_t> Producer::Impl::Submit(const std::string& queue,
     const uint64_t number = session_.Submit(queue, wire_options, run);
     if (begin == 0) first = number;
   }
-  batches_[queue].emplace(first,
-                          Batch{first + payloads.size(), payloads.size(),
+  batches_[queue].emplace(first, Batch{first + payloads.size(), payloads.size(),
                                        options.discard_outcome, std::move(shared)});
   if (options.discard_outcome) {
     discarded_.emplace_back(queue, first);
@@ -348,8 +351,7 @@ absl::StatusOr<uint64_t> Producer::Impl::Submit(const std::string& queue,
 }
 
 absl::StatusOr<uint64_t> Producer::Impl::OpenStream(const std::string& queue,
-                                                    OutcomeCallback callback,
-                                                    uint64_t* unsettled) {
+                                                    OutcomeCallback callback, uint64_t* unsettled) {
   if (std::string error = QueueNameError(queue); !error.empty()) {
     return absl::InvalidArgumentError("'" + queue + "': " + error);
   }
@@ -364,6 +366,8 @@ absl::StatusOr<uint64_t> Producer::Impl::OpenStream(const std::string& queue,
   });
   if (!session_.fatal().ok()) return session_.fatal();
   if (!state.error.ok()) return state.error;
+  // Some of them may have come between the broker's answer and now.
+  state.unsettled += received_[queue];
   wanted_ += state.unsettled;
   if (unsettled != nullptr) *unsettled = state.unsettled;
   return state.next_number;
@@ -377,9 +381,7 @@ void Producer::Impl::Cancel(const std::string& queue, uint64_t first, uint64_t c
 
 absl::Status Producer::Impl::WaitUntil(bool outcomes) {
   std::unique_lock lock(mutex_);
-  const auto done = [&] {
-    return outcomes ? Settled() : session_.pending_jobs() == 0;
-  };
+  const auto done = [&] { return outcomes ? Settled() : session_.pending_jobs() == 0; };
   changed_.wait(lock, [&] { return done() || !session_.fatal().ok(); });
   return done() ? absl::OkStatus() : session_.fatal();
 }
@@ -448,8 +450,7 @@ absl::StatusOr<std::future<Outcome>> Producer::Submit(const std::string& queue,
 
 absl::StatusOr<uint64_t> Producer::SubmitMany(const std::string& queue,
                                               std::span<const std::string_view> payloads,
-                                              const JobOptions& options,
-                                              OutcomeCallback callback) {
+                                              const JobOptions& options, OutcomeCallback callback) {
   return impl_->Submit(queue, payloads, options, std::move(callback));
 }
 

@@ -41,13 +41,13 @@ std::string_view ToString(OutcomeKind kind);
 
 struct Outcome {
   std::string queue;
-  uint64_t number = 0;     // of the job in its stream, as Submit returned it, from 1
-  std::string id;          // "<stream>-<number>": what logs and workers call it
+  uint64_t number = 0;  // of the job in its stream, as Submit returned it, from 1
+  std::string id;       // "<stream>-<number>": what logs and workers call it
   OutcomeKind kind = OutcomeKind::kUnknown;
-  absl::Status status;     // OK if and only if completed
-  std::string result;      // if completed
-  uint32_t attempts = 0;   // charged starts
-  std::string worker;      // that ended it; empty if none did
+  absl::Status status;    // OK if and only if completed
+  std::string result;     // if completed
+  uint32_t attempts = 0;  // charged starts
+  std::string worker;     // that ended it; empty if none did
 };
 
 struct ProducerOptions {
@@ -104,8 +104,8 @@ class Producer {
                                       std::span<const std::string_view> payloads,
                                       const JobOptions& options, OutcomeCallback callback);
 
-  // Asks for jobs [first, first + count) to be cancelled. Their outcomes still arrive: cancelled, or
-  // what they became before.
+  // Asks for jobs [first, first + count) to be cancelled. Their outcomes still arrive: cancelled,
+  // or what they became before.
   void Cancel(const std::string& queue, uint64_t first, uint64_t count = 1);
 
   // Blocks until every submitted job is accepted (or rejected). Returns why not, if it cannot be.

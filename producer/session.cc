@@ -232,14 +232,16 @@ void ProducerSession::OnUpdate(Instant now, const wire::StreamUpdate& update, bo
 void ProducerSession::Accepted(Stream& stream, uint64_t next, Instant now) {
   while (stream.next < next) {
     Pending& front = stream.pending.front();
-    const uint32_t n =
-        static_cast<uint32_t>(std::min<uint64_t>(front.count(), next - stream.next));
+    const uint32_t n = static_cast<uint32_t>(std::min<uint64_t>(front.count(), next - stream.next));
     const uint64_t bytes = front.run->bytes(front.begin, front.begin + n);
     if (stream.next < stream.sent_next) stream.in_flight_bytes -= bytes;
     stream.accepted_bytes += bytes;
     if (front.options->discard_outcome()) {
+      // Not those whose rejection came first.
+      for (const auto& part : stream.open.Intersect(stream.next, stream.next + n)) {
+        stream.discarded.Add(part.begin, part.end);
+      }
       open_jobs_ -= stream.open.Remove(stream.next, stream.next + n);
-      stream.discarded.Add(stream.next, stream.next + n);
     }
     pending_jobs_ -= n;
     pending_bytes_ -= bytes;
@@ -249,8 +251,7 @@ void ProducerSession::Accepted(Stream& stream, uint64_t next, Instant now) {
   }
   stream.sent_next = std::max(stream.sent_next, stream.next);
   stream.resend_after = kResendMin;
-  stream.resend_at =
-      stream.sent_next > stream.next ? now.mono + stream.resend_after : kNever;
+  stream.resend_at = stream.sent_next > stream.next ? now.mono + stream.resend_after : kNever;
 }
 
 void ProducerSession::Rewind(Stream& stream) {
@@ -263,6 +264,8 @@ void ProducerSession::OnOutcomes(const wire::Outcomes& outcomes, ProducerOutput*
   auto it = streams_.find(outcomes.queue());
   if (it == streams_.end()) return;
   Stream& stream = it->second;
+  // Before its numbers are known nobody can tell which of these are wanted: they come again.
+  if (!stream.opened) return;
   stream.ack_due = true;
   uint64_t ordinal = outcomes.first_ordinal();
   if (ordinal > stream.outcome_next) return;  // some before it are missing: they come again
@@ -338,8 +341,8 @@ void ProducerSession::SendRuns(Stream& stream, Instant now, bool probe, Producer
       while (end < count && base + end <= stream.jobs_limit) {
         const uint64_t size = pending.run->payload(end).size();
         const bool alone = stream.sent_next == stream.next && end == begin;
-        if (!alone && stream.accepted_bytes + stream.in_flight_bytes + bytes + size >
-                          stream.bytes_limit) {
+        if (!alone &&
+            stream.accepted_bytes + stream.in_flight_bytes + bytes + size > stream.bytes_limit) {
           break;
         }
         if (end > begin && bytes + size > kRunBytes) break;

@@ -66,10 +66,10 @@ class ProducerSession {
   // Asks the broker for the stream's state. It is open once StreamState says so.
   void OpenStream(const std::string& queue);
   struct StreamState {
-    bool open = false;          // the broker has told the numbers
-    uint64_t next_number = 1;   // that the next submitted job gets
-    uint64_t unsettled = 0;     // jobs of an earlier process whose outcomes are still to come
-    absl::Status error;         // the stream is gone
+    bool open = false;         // the broker has told the numbers
+    uint64_t next_number = 1;  // that the next submitted job gets
+    uint64_t unsettled = 0;    // jobs of an earlier process whose outcomes are still to come
+    absl::Status error;        // the stream is gone
   };
   StreamState GetStream(const std::string& queue) const;
 
@@ -92,7 +92,7 @@ class ProducerSession {
   bool full() const;
   uint64_t pending_jobs() const { return pending_jobs_; }  // not accepted
   uint64_t pending_bytes() const { return pending_bytes_; }
-  uint64_t open_jobs() const { return open_jobs_; }        // without outcome
+  uint64_t open_jobs() const { return open_jobs_; }  // without outcome
   uint64_t submitted() const { return submitted_; }
 
  private:
@@ -110,31 +110,31 @@ class ProducerSession {
 
   struct Stream {
     std::string queue;
-    uint64_t number = 0;         // the broker's
-    bool opened = false;         // the numbers are known
+    uint64_t number = 0;  // the broker's
+    bool opened = false;  // the numbers are known
     bool open_asked = false;
     absl::Status gone;
-    uint64_t next = 1;           // everything below is accepted
-    uint64_t next_number = 1;    // for the next job
-    uint64_t sent_next = 1;      // everything below was sent in this session
-    uint64_t sent_max = 1;       // everything below was sent at some time
-    std::deque<Pending> pending; // [next, next_number)
-    uint64_t accepted_bytes = 0; // in this session
+    uint64_t next = 1;            // everything below is accepted
+    uint64_t next_number = 1;     // for the next job
+    uint64_t sent_next = 1;       // everything below was sent in this session
+    uint64_t sent_max = 1;        // everything below was sent at some time
+    std::deque<Pending> pending;  // [next, next_number)
+    uint64_t accepted_bytes = 0;  // in this session
     uint64_t in_flight_bytes = 0;
     uint64_t jobs_limit = 0;
     uint64_t bytes_limit = 0;
     bool limits_known = false;
-    bool limits_guessed = false; // those of a stream that the broker does not know yet
+    bool limits_guessed = false;  // those of a stream that the broker does not know yet
     bool full = false;
     MonoTime resend_at = kNever;
     Duration resend_after = kResendMin;
-    IntervalSet open;            // without outcome
-    IntervalSet earlier;         // accepted of an earlier process, outcome not seen
-    uint64_t unsettled = 0;      // of these, how many have an outcome to come
-    IntervalSet discarded;       // accepted, and nobody wants the outcome (but a rejection)
-    uint64_t outcome_next = 1;   // ordinal
+    IntervalSet open;           // without outcome
+    IntervalSet earlier;        // accepted of an earlier process, outcome not seen
+    uint64_t unsettled = 0;     // of these, how many have an outcome to come
+    IntervalSet discarded;      // accepted, and nobody wants the outcome (but a rejection)
+    uint64_t outcome_next = 1;  // ordinal
     bool ack_due = false;
-    IntervalSet cancels;         // of open: to be cancelled
+    IntervalSet cancels;  // of open: to be cancelled
     MonoTime cancel_at = kNever;
   };
 

@@ -156,8 +156,8 @@ void Executor::RunSlot() {
     lock.lock();
     std::erase_if(running_, [&](const Running& r) { return r.context == &context; });
     if (absl::IsDeadlineExceeded(ended)) {
-      result = absl::DeadlineExceededError(
-          "timed out after " + std::to_string(delivery.options().timeout_ms()) + " ms");
+      result = absl::DeadlineExceededError("timed out after " +
+                                           std::to_string(delivery.options().timeout_ms()) + " ms");
     } else if (stopped_ && !result.ok()) {
       result = absl::UnavailableError("its worker was stopped");
     }

@@ -118,7 +118,8 @@ void WorkerSession::OnDeliveries(Instant now, wire::Deliveries* deliveries, Work
     lease.queue = queue->second;
     const uint32_t count = static_cast<uint32_t>(delivery.run().sizes_size());
     for (uint32_t i = 0; i < count; ++i) {
-      const uint32_t index = delivery.indexes_size() > 0 ? delivery.indexes(static_cast<int>(i)) : i;
+      const uint32_t index =
+          delivery.indexes_size() > 0 ? delivery.indexes(static_cast<int>(i)) : i;
       lease.open.Add(index, index + 1);
       if (i >= delivery.started()) lease.held.Add(index, index + 1);
     }
@@ -169,8 +170,8 @@ bool WorkerSession::CloseJob(uint64_t token, uint32_t index) {
 void WorkerSession::Report(wire::ReportItem item) {
   const uint64_t bytes = item.results().block().size() + item.status().message().size() + 32;
   auto* back = reports_.UnsentBack();
-  if (back != nullptr && back->value.token() == item.token() &&
-      back->value.kind() == item.kind() && item.kind() != wire::ReportItem::FAILED &&
+  if (back != nullptr && back->value.token() == item.token() && back->value.kind() == item.kind() &&
+      item.kind() != wire::ReportItem::FAILED &&
       back->value.first() + back->value.count() == item.first() && back->bytes < kReportBytes) {
     back->value.set_count(back->value.count() + item.count());
     if (item.kind() == wire::ReportItem::COMPLETED) {
@@ -186,16 +187,16 @@ void WorkerSession::Report(wire::ReportItem item) {
 void WorkerSession::OnFinished(uint64_t token, uint32_t index, absl::StatusOr<std::string> result,
                                Duration run_time) {
   if (!CloseJob(token, index)) return;
-  queues_[leases_.at(token).queue].window.OnFinished(1, run_time,
-                                                     result.ok() ? result->size() : 0);
+  queues_[leases_.at(token).queue].window.OnFinished(
+      1, run_time, result.ok() ? result->size() : result.status().message().size());
   wire::ReportItem item;
   item.set_token(token);
   item.set_first(index);
   item.set_count(1);
   if (result.ok() && result->size() > result_bytes_max_) {
-    result = absl::OutOfRangeError("result of " + std::to_string(result->size()) +
-                                   " bytes; at most " + std::to_string(result_bytes_max_) +
-                                   " are taken");
+    result =
+        absl::OutOfRangeError("result of " + std::to_string(result->size()) + " bytes; at most " +
+                              std::to_string(result_bytes_max_) + " are taken");
   }
   if (result.ok()) {
     item.set_kind(wire::ReportItem::COMPLETED);
@@ -269,8 +270,8 @@ wire::Credit WorkerSession::CreditOf(Queue& queue) {
 
 void WorkerSession::SendReports(Instant now, WorkerOutput* out) {
   UpdateCredits();
-  const bool news = std::any_of(queues_.begin(), queues_.end(),
-                                [](const Queue& queue) { return !queue.told; });
+  const bool news =
+      std::any_of(queues_.begin(), queues_.end(), [](const Queue& queue) { return !queue.told; });
   bool due = reports_.has_unsent() || news || now.mono >= tell_deliveries_at_ ||
              draining_told_ != draining_;
   while (due) {

@@ -20,8 +20,8 @@
 #include "common/resend_queue.h"
 #include "common/session_link.h"
 #include "common/time.h"
-#include "worker/prefetch_window.h"
 #include "wire.pb.h"
+#include "worker/prefetch_window.h"
 
 namespace whippletree {
 
@@ -93,15 +93,15 @@ class WorkerSession {
   struct Queue {
     std::string name;
     PrefetchWindow window;
-    uint64_t received = 0;     // in this session
-    uint64_t jobs_limit = 0;   // granted in this session
-    uint32_t held_max = 0;     // told last
-    bool told = false;         // the broker knows jobs_limit and held_max
+    uint64_t received = 0;    // in this session
+    uint64_t jobs_limit = 0;  // granted in this session
+    uint32_t held_max = 0;    // told last
+    bool told = false;        // the broker knows jobs_limit and held_max
   };
   struct Lease {
     size_t queue;
-    IntervalSet open;     // not reported
-    IntervalSet held;     // of open: not started, and no start is charged
+    IntervalSet open;             // not reported
+    IntervalSet held;             // of open: not started, and no start is charged
     uint64_t unacknowledged = 0;  // jobs reported, not acknowledged
   };
 

@@ -46,8 +46,7 @@ class Worker::Impl {
   std::atomic<int> signal_{0};  // 1: drain, 2: stop
 };
 
-void Worker::Impl::FromExecutor(Executor& executor, WorkerSession& session,
-                                absl::Status* failure) {
+void Worker::Impl::FromExecutor(Executor& executor, WorkerSession& session, absl::Status* failure) {
   Executor::Events events;
   executor.TakeEvents(&events);
   for (const auto& [token, index] : events.started) session.OnStarted(token, index);

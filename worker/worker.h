@@ -27,9 +27,9 @@ namespace whippletree {
 class JobContext {
  public:
   struct Job {
-    std::string id;     // "<stream>-<number>": the same at each attempt
+    std::string id;  // "<stream>-<number>": the same at each attempt
     std::string queue;
-    uint32_t attempt = 1;     // from 1
+    uint32_t attempt = 1;        // from 1
     MonoTime deadline = kNever;  // when this attempt times out
   };
 
@@ -71,9 +71,9 @@ class JobContext {
 };
 
 // Returns the result, or why there is none. The status code decides what follows: INVALID_ARGUMENT
-// and its like end the job as dead, UNAVAILABLE and its like let it be tried again (docs/protocol.md
-// has the list). Called by several threads at a time when there are several slots. An exception
-// that leaves it counts as INTERNAL.
+// and its like end the job as dead, UNAVAILABLE and its like let it be tried again
+// (docs/protocol.md has the list). Called by several threads at a time when there are several
+// slots. An exception that leaves it counts as INTERNAL.
 using Handler =
     std::function<absl::StatusOr<std::string>(JobContext& context, std::string_view payload)>;
 

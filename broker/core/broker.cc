@@ -107,8 +107,8 @@ void Broker::ApplyDoor(FrameIn& in) {
       if (message.admin_request().has_status()) {
         *admin->mutable_status() = Status();
       } else {
-        *admin->mutable_error() = WireStatus(absl::StatusCode::kUnimplemented,
-                                             "this broker does not know the request");
+        *admin->mutable_error() =
+            WireStatus(absl::StatusCode::kUnimplemented, "this broker does not know the request");
       }
       Answer(in.route, std::move(reply));
       return;

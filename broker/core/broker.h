@@ -11,6 +11,7 @@
 
 #include <absl/container/flat_hash_map.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -112,6 +113,8 @@ class Broker {
   // nullptr: too many streams or queues, or a bad name; `error` says so.
   Stream* OpenStream(Peer& peer, const std::string& queue_name, absl::Status* error);
   Queue* OpenQueue(const std::string& name, absl::Status* error);
+  // The producer speaks of the stream: its outcomes may be sent.
+  void MarkClaimed(Stream& stream);
   void ClaimStream(Peer& peer, const wire::StreamClaim& claim, Claimant claimant,
                    wire::StreamUpdate* update);
   // Whether the queue takes a job with this payload now.
@@ -121,6 +124,13 @@ class Broker {
   void Accept(Stream& stream, const std::shared_ptr<RunData>& run, uint32_t begin, uint32_t end);
   // Reads what cancelled jobs and records take into the sums.
   void CountMemory(Queue& queue);
+  // Results that nobody fetches must not fill the memory: neither those of one queue, which leave
+  // room for others, nor all together.
+  bool OutcomesFull() const { return outcome_bytes_ > config_.budget_bytes() / 2; }
+  bool HeldByOutcomes(const Queue& queue) const {
+    return OutcomesFull() ||
+           queue.outcome_bytes > std::min(queue.policy.capacity_bytes, config_.budget_bytes() / 4);
+  }
   void ReleasePayload(Queue& queue, uint64_t bytes);
   void Reject(Stream& stream, uint64_t first, uint64_t count, const absl::Status& status);
   void Touch(Stream& stream);
@@ -135,6 +145,7 @@ class Broker {
   void DropSettled(Stream& stream, uint64_t wanted);
   // Records the one outcome of jobs of a stream. `keep`: somebody wants to know it.
   void EndJobs(Stream& stream, wire::OutcomeRange outcome, bool keep);
+  void SendOutcomesOf(const Stream& stream);
   void KeepOutcome(Stream& stream, wire::OutcomeRange outcome);
   void ReleaseOutcome(Stream& stream, const wire::OutcomeRange& outcome, uint64_t bytes);
   void SendOutcomes(Peer& peer);
@@ -207,7 +218,8 @@ class Broker {
 
   uint64_t commit_ = 0;
   CommitGate<Send> gate_;
-  uint64_t used_bytes_ = 0;  // payloads, outcomes, records, peers
+  uint64_t used_bytes_ = 0;     // payloads, outcomes, records, peers
+  uint64_t outcome_bytes_ = 0;  // of these
 
   std::set<std::pair<MonoTime, uint64_t>> peer_timers_;
   std::set<std::pair<MonoTime, uint64_t>> queue_timers_;
@@ -220,7 +232,7 @@ class Broker {
   std::set<uint64_t> woken_queues_;
   std::set<uint64_t> woken_workers_;
   std::set<uint64_t> delivery_peers_;
-  std::set<uint64_t> full_queues_;  // with streams that wait for room
+  std::set<uint64_t> full_queues_;       // with streams that wait for room
   std::vector<uint64_t> dying_streams_;  // perhaps without jobs and producer
 
   std::map<std::string, uint64_t, std::less<>> counters_;

@@ -85,7 +85,7 @@ bool Broker::Serve(Peer& peer, bool to_hold) {
   for (size_t i = 0; i < n; ++i) {
     const size_t at = (worker.turn + i) % n;
     WorkerQueue& wq = worker.queues[at];
-    if (!wq.queue->jobs.has_ready() || wq.queue->held_by_outcomes()) continue;
+    if (!wq.queue->jobs.has_ready() || HeldByOutcomes(*wq.queue)) continue;
     const uint64_t room = std::min<uint64_t>(Room(worker, wq, to_hold), wq.queue->share);
     if (room == 0) continue;
     if (Grant(peer, wq, static_cast<uint32_t>(room), to_hold) > 0) {
@@ -107,8 +107,7 @@ uint32_t Broker::Grant(Peer& peer, WorkerQueue& wq, uint32_t jobs, bool to_hold)
     const uint32_t n = slice->count();
     const uint64_t bytes = slice->bytes();
     Stream& stream = *streams_.at(slice->stream);
-    Lease* lease =
-        leases_.Grant(peer.number, std::move(*slice), to_hold ? 0 : n, now_.mono);
+    Lease* lease = leases_.Grant(peer.number, std::move(*slice), to_hold ? 0 : n, now_.mono);
     stream.leases.emplace(lease->slice.first, lease->token);
     worker.leases.insert(lease->token);
     worker.leased += n;

@@ -81,9 +81,8 @@ uint32_t JobQueue::SkipCancelled(const Slice& slice, uint32_t* clean) {
     dropped_bytes_ += slice.data->bytes(slice.begin, slice.begin + skipped);
     next = 1;
   }
-  *clean = next < parts.size()
-               ? static_cast<uint32_t>(parts[next].begin - slice.first) - skipped
-               : slice.count() - skipped;
+  *clean = next < parts.size() ? static_cast<uint32_t>(parts[next].begin - slice.first) - skipped
+                               : slice.count() - skipped;
   return skipped;
 }
 
@@ -99,9 +98,8 @@ std::optional<Slice> JobQueue::Take(uint32_t most, bool to_hold, uint32_t defaul
     front.first += skipped;
     std::optional<Slice> taken;
     if (clean > 0) {
-      const bool never_held =
-          front.suspect || !front.options->key().empty() ||
-          front.attempts + 1 >= MaxAttempts(front, default_max_attempts);
+      const bool never_held = front.suspect || !front.options->key().empty() ||
+                              front.attempts + 1 >= MaxAttempts(front, default_max_attempts);
       if (to_hold && never_held) return std::nullopt;
       const uint32_t n = std::min(most, clean);
       taken = front.Part(0, n);

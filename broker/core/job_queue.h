@@ -30,8 +30,8 @@ class JobQueue {
   MonoTime next_due() const;  // kNever: nobody backs off
 
   // Takes up to `most` jobs of one run from the line whose turn it is.
-  // `to_hold`: they would wait in a worker; jobs that must not (suspects, keyed ones, last attempts) are left
-  // and nothing is returned. `default_max_attempts` is the queue's policy.
+  // `to_hold`: they would wait in a worker; jobs that must not (suspects, keyed ones, last
+  // attempts) are left and nothing is returned. `default_max_attempts` is the queue's policy.
   // REQUIRES: most > 0.
   std::optional<Slice> Take(uint32_t most, bool to_hold, uint32_t default_max_attempts);
 

@@ -20,13 +20,13 @@ struct Lease {
   uint64_t worker = 0;  // number of the peer
   Slice slice;
   MonoTime granted;
-  IntervalSet open;             // without outcome, not returned
-  IntervalSet charged;          // of open
-  IntervalSet cancelled;        // of open: its end was asked for
-  IntervalSet revoked;          // of open: asked back, not answered
-  MonoTime asked_at = kNever;   // when cancelled and revoked were sent last
-  uint32_t sends = 0;           // of its delivery, that may have reached the worker
-  bool delivered = false;       // the worker said that it has the delivery
+  IntervalSet open;            // without outcome, not returned
+  IntervalSet charged;         // of open
+  IntervalSet cancelled;       // of open: its end was asked for
+  IntervalSet revoked;         // of open: asked back, not answered
+  MonoTime asked_at = kNever;  // when cancelled and revoked were sent last
+  uint32_t sends = 0;          // of its delivery, that may have reached the worker
+  bool delivered = false;      // the worker said that it has the delivery
 
   uint64_t held() const { return open.size() - charged.size(); }
   uint64_t number_of(uint64_t index) const { return slice.first + index; }

@@ -52,20 +52,24 @@ void Broker::EndJobs(Stream& stream, wire::OutcomeRange outcome, bool keep) {
   if (stream.producer == 0) dying_streams_.push_back(stream.number);
 }
 
+// At the end of the step.
+void Broker::SendOutcomesOf(const Stream& stream) {
+  peers_.at(stream.producer)->producer->unsent.insert(stream.number);
+  outcome_peers_.insert(stream.producer);
+}
+
 void Broker::KeepOutcome(Stream& stream, wire::OutcomeRange outcome) {
   if (stream.producer == 0) return;
   if (Planted("lose_outcomes") && !peers_.at(stream.producer)->connected()) return;
   Queue& queue = *stream.queue;
   queue.outcome_jobs += outcome.count();
   stream.unacknowledged_jobs += outcome.count();
-  peers_.at(stream.producer)->producer->unsent.insert(stream.number);
-  outcome_peers_.insert(stream.producer);
+  if (stream.claimed) SendOutcomesOf(stream);
   if (auto* back = stream.outcomes.UnsentBack(); back != nullptr) {
     wire::OutcomeRange& last = back->value;
     if (last.kind() == wire::OutcomeRange::COMPLETED && outcome.kind() == last.kind() &&
-        last.first() + last.count() == outcome.first() &&
-        last.attempts() == outcome.attempts() && last.worker() == outcome.worker() &&
-        last.count() + outcome.count() <= kJobsPerRunMax &&
+        last.first() + last.count() == outcome.first() && last.attempts() == outcome.attempts() &&
+        last.worker() == outcome.worker() && last.count() + outcome.count() <= kJobsPerRunMax &&
         back->bytes + outcome.results().block().size() <= kMergedOutcomeBytesMax) {
       const uint64_t more = OutcomeBytes(outcome) - kOutcomeOverheadBytes;
       last.set_count(last.count() + outcome.count());
@@ -73,12 +77,14 @@ void Broker::KeepOutcome(Stream& stream, wire::OutcomeRange outcome) {
       last.mutable_results()->mutable_sizes()->MergeFrom(outcome.results().sizes());
       stream.outcomes.AddBytesToBack(more);
       queue.outcome_bytes += more;
+      outcome_bytes_ += more;
       used_bytes_ += more;
       return;
     }
   }
   const uint64_t bytes = OutcomeBytes(outcome);
   queue.outcome_bytes += bytes;
+  outcome_bytes_ += bytes;
   used_bytes_ += bytes;
   stream.outcomes.Push(std::move(outcome), bytes);
 }
@@ -86,8 +92,15 @@ void Broker::KeepOutcome(Stream& stream, wire::OutcomeRange outcome) {
 void Broker::ReleaseOutcome(Stream& stream, const wire::OutcomeRange& outcome, uint64_t bytes) {
   Queue& queue = *stream.queue;
   WT_CHECK(queue.outcome_bytes >= bytes && used_bytes_ >= bytes);
+  const bool was_held = HeldByOutcomes(queue);
+  const bool were_full = OutcomesFull();
   queue.outcome_bytes -= bytes;
+  outcome_bytes_ -= bytes;
   used_bytes_ -= bytes;
+  if (was_held && !HeldByOutcomes(queue)) Wake(queue);
+  if (were_full && !OutcomesFull()) {
+    for (const auto& [name, other] : queues_) Wake(*other);
+  }
   queue.outcome_jobs -= outcome.count();
   stream.unacknowledged_jobs -= outcome.count();
   if (queue.policy.durable) {
@@ -105,14 +118,12 @@ void Broker::OnOutcomeAck(Peer& peer, const wire::OutcomeAck& ack) {
     if (it == producer.streams.end()) continue;
     Stream& stream = *streams_.at(it->second);
     producer.outcome_bytes_in_flight -= stream.outcomes.bytes_in_flight();
-    const bool was_held = stream.queue->held_by_outcomes();
     const bool progress = stream.outcomes.Acknowledge(
         stream_ack.next(), now_.mono, [&](const wire::OutcomeRange& outcome) {
           ReleaseOutcome(stream, outcome, OutcomeBytes(outcome));
         });
     producer.outcome_bytes_in_flight += stream.outcomes.bytes_in_flight();
     if (progress) outcome_peers_.insert(peer.number);
-    if (was_held) Wake(*stream.queue);
   }
 }
 
@@ -153,14 +164,11 @@ void Broker::SendOutcomes(Peer& peer) {
 
 // Acknowledgements that were lost: the producer says that it has all below `wanted`.
 void Broker::DropSettled(Stream& stream, uint64_t wanted) {
-  bool freed = false;
   stream.outcomes.RemoveIf([&](const wire::OutcomeRange& outcome) {
     if (outcome.first() + outcome.count() > wanted) return false;
     ReleaseOutcome(stream, outcome, OutcomeBytes(outcome));
-    freed = true;
     return true;
   });
-  if (freed) Wake(*stream.queue);
 }
 
 }  // namespace whippletree::core

@@ -41,11 +41,11 @@ struct WorkerState {
   std::vector<WorkerQueue> queues;
   size_t turn = 0;  // queue to be served first
   std::set<uint64_t> leases;
-  uint64_t leased = 0;  // jobs
+  uint64_t leased = 0;               // jobs
   ResendQueue<uint64_t> deliveries;  // tokens
-  uint64_t report_next = 1;   // ordinal
-  bool report_due = false;    // an acknowledgement is to be sent
-  uint64_t commit = 0;        // that the acknowledgement depends on
+  uint64_t report_next = 1;          // ordinal
+  bool report_due = false;           // an acknowledgement is to be sent
+  uint64_t commit = 0;               // that the acknowledgement depends on
   bool draining = false;
   uint64_t completed = 0;
   uint64_t failed = 0;

@@ -71,6 +71,12 @@ Stream* Broker::OpenStream(Peer& peer, const std::string& queue_name, absl::Stat
   return stream;
 }
 
+void Broker::MarkClaimed(Stream& stream) {
+  if (stream.claimed) return;
+  stream.claimed = true;
+  SendOutcomesOf(stream);
+}
+
 void Broker::ClaimStream(Peer& peer, const wire::StreamClaim& claim, Claimant claimant,
                          wire::StreamUpdate* update) {
   update->set_queue(claim.queue());
@@ -96,6 +102,7 @@ void Broker::ClaimStream(Peer& peer, const wire::StreamClaim& claim, Claimant cl
     gone(std::string(error.message()));
     return;
   }
+  MarkClaimed(*stream);
   if (!known && claimant == Claimant::kNew) stream->next = std::max<uint64_t>(1, claim.next());
   if (claim.next() > stream->next) {
     gone("the broker has accepted fewer jobs of this stream than the producer was told");
@@ -141,8 +148,7 @@ uint32_t Broker::RoomFor(const Queue& queue, const RunData& run, uint32_t begin,
   if (Planted("ignore_capacity")) return end - begin;
   const uint64_t open = queue.open_jobs();
   if (open >= queue.policy.capacity_jobs) return 0;
-  end = static_cast<uint32_t>(
-      std::min<uint64_t>(end, begin + (queue.policy.capacity_jobs - open)));
+  end = static_cast<uint32_t>(std::min<uint64_t>(end, begin + (queue.policy.capacity_jobs - open)));
   uint64_t bytes = config_.budget_bytes() > used_bytes_ ? config_.budget_bytes() - used_bytes_ : 0;
   const uint64_t queue_bytes =
       queue.policy.capacity_bytes > queue.bytes ? queue.policy.capacity_bytes - queue.bytes : 0;
@@ -169,6 +175,7 @@ void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
     return;
   }
   const uint64_t count = static_cast<uint64_t>(submit.run().sizes_size());
+  MarkClaimed(*stream);
   Touch(*stream);
   if (Planted("accept_twice") && submit.first() < stream->next) submit.set_first(stream->next);
   if (submit.first() + count <= stream->next) {
@@ -200,8 +207,7 @@ void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
     if (end == begin) {
       stream->session_bytes += run->payload(begin).size();
       Reject(*stream, stream->next, 1,
-             absl::InvalidArgumentError("payload of " +
-                                        std::to_string(run->payload(begin).size()) +
+             absl::InvalidArgumentError("payload of " + std::to_string(run->payload(begin).size()) +
                                         " bytes; at most " +
                                         std::to_string(config_.payload_bytes_max) + " are taken"));
       ++begin;
@@ -343,8 +349,7 @@ void Broker::FillUpdate(const Stream& stream, wire::StreamUpdate* update) const 
   update->set_bytes_limit(stream.session_bytes +
                           std::min(kStreamWindowBytes, policy.capacity_bytes));
   update->set_stream(stream.number);
-  update->set_unsettled(stream.open.size() - stream.discarded.size() +
-                        stream.unacknowledged_jobs);
+  update->set_unsettled(stream.open.size() - stream.discarded.size() + stream.unacknowledged_jobs);
   if (stream.full) {
     update->set_state(wire::StreamUpdate::FULL);
   } else if (stream.gap_due) {
@@ -367,7 +372,8 @@ void Broker::SendUpdates() {
     FillUpdate(stream, updates->add_streams());
     stream.gap_due = false;
   }
-  for (auto& [key, message] : messages) SendTo(*peers_.at(key.first), std::move(message), key.second);
+  for (auto& [key, message] : messages)
+    SendTo(*peers_.at(key.first), std::move(message), key.second);
 }
 
 void Broker::WakeFullStreams() {
@@ -379,8 +385,8 @@ void Broker::WakeFullStreams() {
     const uint64_t budget = config_.budget_bytes();
     const bool open = queue.open_jobs() == 0 ||
                       queue.open_jobs() + policy.capacity_jobs / 8 < policy.capacity_jobs;
-    const bool fits = queue.bytes == 0 ||
-                      queue.bytes + policy.capacity_bytes / 8 < policy.capacity_bytes;
+    const bool fits =
+        queue.bytes == 0 || queue.bytes + policy.capacity_bytes / 8 < policy.capacity_bytes;
     if (open && fits && used_bytes_ + budget / 16 < budget) {
       uint64_t room = policy.capacity_jobs - std::min(policy.capacity_jobs, queue.open_jobs());
       while (room > 0 && !queue.full_streams.empty()) {

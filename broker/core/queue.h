@@ -35,12 +35,12 @@ struct Queue {
   uint64_t record_bytes = 0;   // of JobQueue's records, as counted last
   uint64_t outcome_bytes = 0;  // not acknowledged
   uint64_t outcome_jobs = 0;
-  uint64_t held = 0;           // leased, waiting in workers
-  std::set<uint64_t> workers;  // that serve it
-  std::set<uint64_t> ready;    // of these: with room for a job of this queue
-  uint64_t share = 0;          // of one worker in this pass of dispatch
+  uint64_t held = 0;                  // leased, waiting in workers
+  std::set<uint64_t> workers;         // that serve it
+  std::set<uint64_t> ready;           // of these: with room for a job of this queue
+  uint64_t share = 0;                 // of one worker in this pass of dispatch
   std::deque<uint64_t> full_streams;  // whose next job found no room, in order
-  MonoTime timer = kNever;     // in Broker::queue_timers_
+  MonoTime timer = kNever;            // in Broker::queue_timers_
 
   // For rates and the summary in the log.
   Ledger last_tick;
@@ -49,8 +49,6 @@ struct Queue {
   double ended_per_second = 0;
 
   uint64_t open_jobs() const { return ledger.accepted - ledger.ended(); }
-  // Results that nobody fetches must not fill the memory.
-  bool held_by_outcomes() const { return outcome_bytes > policy.capacity_bytes; }
 };
 
 }  // namespace whippletree::core

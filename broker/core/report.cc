@@ -25,7 +25,7 @@ uint64_t Broker::counter(std::string_view name) const {
 
 std::string Broker::GateOf(const Queue& queue) const {
   if (queue.jobs.waiting() == 0) return "";
-  if (queue.held_by_outcomes()) return "outcomes not fetched";
+  if (HeldByOutcomes(queue)) return "outcomes not fetched";
   if (queue.workers.empty()) return "no worker";
   if (!queue.jobs.has_ready()) return "backing off";
   bool active = false;
@@ -120,8 +120,8 @@ wire::StatusReply Broker::Status() const {
     w->set_completed(worker.completed);
     w->set_failed(worker.failed);
     w->set_state(!peer->connected() ? "lost" : worker.draining ? "draining" : "active");
-    w->set_silent_ms(static_cast<uint64_t>(
-        std::max<int64_t>(0, ToMilliseconds(now_.mono - peer->last_heard))));
+    w->set_silent_ms(
+        static_cast<uint64_t>(std::max<int64_t>(0, ToMilliseconds(now_.mono - peer->last_heard))));
     for (const WorkerQueue& wq : worker.queues) {
       wire::WorkerQueueStatus* q = w->add_queues();
       q->set_name(wq.queue->name);
@@ -197,8 +197,8 @@ void Broker::CheckInvariants() const {
     WT_CHECK(queue->open_jobs() == open[queue.get()]);
     WT_CHECK(queue->outcome_bytes == outcome_bytes[queue.get()]);
     WT_CHECK(queue->outcome_jobs == outcome_jobs[queue.get()]);
-    WT_CHECK(ledger.accepted == ledger.waiting() + ledger.leased + ledger.completed +
-                                    ledger.dead + ledger.cancelled + ledger.expired);
+    WT_CHECK(ledger.accepted == ledger.waiting() + ledger.leased + ledger.completed + ledger.dead +
+                                    ledger.cancelled + ledger.expired);
     used += queue->bytes + queue->outcome_bytes + queue->record_bytes;
     for (uint64_t number : queue->ready) WT_CHECK(queue->workers.contains(number));
   }
@@ -230,6 +230,9 @@ void Broker::CheckInvariants() const {
     }
   }
   WT_CHECK(used == used_bytes_);
+  uint64_t outcomes = 0;
+  for (const auto& [name, queue] : queues_) outcomes += queue->outcome_bytes;
+  WT_CHECK(outcomes == outcome_bytes_);
 }
 
 }  // namespace whippletree::core

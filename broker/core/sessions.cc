@@ -68,8 +68,7 @@ void Broker::OnHello(const std::string& route, wire::Hello& hello) {
     } else if (peer->worker) {
       // The other process may still run jobs: its leases must end first.
       Count("rejected_hellos");
-      Refuse(route,
-             absl::FailedPreconditionError("another worker has the name " + hello.name()),
+      Refuse(route, absl::FailedPreconditionError("another worker has the name " + hello.name()),
              wire::Refusal::GIVE_UP);
       return;
     } else if (peer->connected()) {
@@ -130,7 +129,9 @@ void Broker::OnHello(const std::string& route, wire::Hello& hello) {
                                           : Claimant::kKnown;
     WelcomeProducer(*peer, hello, claimant, welcome);
     Log(LogLevel::kInfo, "producer_joined",
-        {{"producer", peer->name}, {"session", peer->session - config_.first_number()}, {"again", !is_new}});
+        {{"producer", peer->name},
+         {"session", peer->session - config_.first_number()},
+         {"again", !is_new}});
   } else {
     WelcomeWorker(*peer, hello, welcome);
     std::string served;
@@ -163,9 +164,8 @@ void Broker::WelcomeProducer(Peer& peer, const wire::Hello& hello, Claimant clai
     stream.outcomes.Restart();
     stream.session_bytes = 0;
     stream.gap_told = false;
-    if (!stream.outcomes.empty()) producer.unsent.insert(number);
+    stream.claimed = false;
   }
-  outcome_peers_.insert(peer.number);
   for (const wire::StreamClaim& claim : hello.streams()) {
     ClaimStream(peer, claim, claimant, welcome->add_streams());
   }

@@ -21,12 +21,14 @@ struct Stream {
 
   // The whole duplicate state: everything below is accepted (or rejected).
   uint64_t next = 1;
-  IntervalSet open;       // accepted, without outcome
-  IntervalSet discarded;  // of open: nobody wants to know their outcome
+  IntervalSet open;                          // accepted, without outcome
+  IntervalSet discarded;                     // of open: nobody wants to know their outcome
   std::multimap<uint64_t, uint64_t> leases;  // first number → token
   // Unacknowledged outcomes.
   ResendQueue<wire::OutcomeRange> outcomes;
   uint64_t unacknowledged_jobs = 0;
+  // The producer has named it in this session, so it knows what to do with outcomes.
+  bool claimed = false;
 
   // Options of the run before, shared by runs that have the same.
   std::shared_ptr<const wire::JobOptions> options;
@@ -35,11 +37,11 @@ struct Stream {
   // The last commit that something of this stream depends on.
   uint64_t commit = 0;
 
-  bool touched = false;   // an update is due at the end of the step
-  bool full = false;      // `next` was dropped for lack of room …
+  bool touched = false;     // an update is due at the end of the step
+  bool full = false;        // `next` was dropped for lack of room …
   uint64_t full_bytes = 0;  // … for a payload of this size
-  bool gap_due = false;   // tell the producer that `next` is missing …
-  bool gap_told = false;  // … once
+  bool gap_due = false;     // tell the producer that `next` is missing …
+  bool gap_told = false;    // … once
 };
 
 }  // namespace whippletree::core

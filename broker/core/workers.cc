@@ -107,8 +107,8 @@ void Broker::OnReportItem(Peer& peer, wire::ReportItem& item) {
 }
 
 void Broker::OnStarted(Lease& lease, const Interval& part) {
-  const uint64_t held = lease.open.Count(part.begin, part.end) -
-                        lease.charged.Count(part.begin, part.end);
+  const uint64_t held =
+      lease.open.Count(part.begin, part.end) - lease.charged.Count(part.begin, part.end);
   lease.charged.Add(part.begin, part.end);
   if (lease.revoked.Remove(part.begin, part.end) > 0) Wake(QueueOf(lease));  // an answer
   QueueOf(lease).held -= held;
@@ -198,9 +198,9 @@ void Broker::FailJobs(Lease& lease, const Interval& part, const wire::Status& st
           WireStatus(absl::StatusCode::kCancelled, "cancelled by its producer");
     } else {
       outcome.set_kind(wire::OutcomeRange::DEAD);
-      *outcome.mutable_status() =
-          status.code() == 0 ? WireStatus(absl::StatusCode::kUnknown, status.message())
-                             : ToWire(FromWire(status));
+      *outcome.mutable_status() = status.code() == 0
+                                      ? WireStatus(absl::StatusCode::kUnknown, status.message())
+                                      : ToWire(FromWire(status));
       Log(LogLevel::kWarning, "jobs_dead",
           {{"queue", queue.name},
            {"jobs", jobs},

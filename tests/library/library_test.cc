@@ -133,9 +133,8 @@ TEST(LibraryTest, SeveralThreadsSubmit) {
       for (int i = 0; i < 200; ++i) {
         const std::string payload = "t" + std::to_string(t) + "-" + std::to_string(i);
         auto future = producer->Submit("q", payload);
-        if (future.ok() && future->get().result == *Upper(*std::make_unique<JobContext>(
-                                                              JobContext::Job{}),
-                                                          payload)) {
+        if (future.ok() && future->get().result ==
+                               *Upper(*std::make_unique<JobContext>(JobContext::Job{}), payload)) {
           ++right;
         }
       }
@@ -150,14 +149,14 @@ TEST(LibraryTest, StatusCodesDecide) {
   config.default_policy.backoff_min = config.default_policy.backoff_max = milliseconds(1);
   config.default_policy.max_attempts = 3;
   BrokerThread broker(0, config);
-  WorkerThread worker(broker, "q",
-                      [](JobContext& context, std::string_view payload)
-                          -> absl::StatusOr<std::string> {
-                        if (payload == "bad") return absl::InvalidArgumentError("no such thing");
-                        if (payload == "throws") throw std::runtime_error("oops");
-                        if (payload == "third" && context.attempt() == 3) return "at last";
-                        return absl::UnavailableError("try again");
-                      });
+  WorkerThread worker(
+      broker, "q",
+      [](JobContext& context, std::string_view payload) -> absl::StatusOr<std::string> {
+        if (payload == "bad") return absl::InvalidArgumentError("no such thing");
+        if (payload == "throws") throw std::runtime_error("oops");
+        if (payload == "third" && context.attempt() == 3) return "at last";
+        return absl::UnavailableError("try again");
+      });
   auto producer = Connect(broker);
   auto bad = producer->Submit("q", "bad");
   auto never = producer->Submit("q", "never");
@@ -255,8 +254,7 @@ TEST(LibraryTest, MistakesAreToldAtOnce) {
   EXPECT_TRUE(absl::IsInvalidArgument(Producer::Connect({.broker = "host:port:x"}).status()));
   // Nobody listens at port 1.
   EXPECT_TRUE(absl::IsUnavailable(
-      Producer::Connect({.broker = "127.0.0.1:1", .connect_timeout = milliseconds(100)})
-          .status()));
+      Producer::Connect({.broker = "127.0.0.1:1", .connect_timeout = milliseconds(100)}).status()));
   Worker worker({.broker = "127.0.0.1:1", .connect_timeout = milliseconds(100)});
   worker.Handle("q", Upper);
   EXPECT_TRUE(absl::IsUnavailable(worker.Run()));

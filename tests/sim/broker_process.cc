@@ -10,6 +10,15 @@ namespace whippletree::sim {
 
 using core::Channel;
 
+namespace {
+
+// The longest status and what is beside it.
+constexpr uint64_t kOutcomeBytes = 4096 + 300;
+// Records of jobs that are single after they came back.
+constexpr uint64_t kReturnedBytes = 400 << 10;
+
+}  // namespace
+
 BrokerProcess::BrokerProcess(World* world)
     : world_(world), prng_(world->prng.Next()), store_delay_mean_(world->options.store_delay_mean) {
   Start();
@@ -124,8 +133,27 @@ void BrokerProcess::Check() {
   } catch (const Failure& failure) {
     Violation("I16", failure.what());
   }
-  if (core_->used_bytes() > world_->options.broker.memory_limit_bytes) {
-    Violation("I15", "the broker uses " + std::to_string(core_->used_bytes()) + " bytes");
+  uint64_t payloads = 0;
+  uint64_t leased = 0;
+  for (const auto& [name, queue] : core_->queues()) {
+    payloads += queue->bytes + queue->record_bytes;
+    leased += queue->ledger.leased;
+  }
+  leased_max_ = std::max(leased_max_, leased);
+  // One payload may be taken beyond the budget by each queue. What is leased when dispatch stops
+  // still brings its outcomes.
+  const core::Config& config = core_->config();
+  const uint64_t payloads_max =
+      config.budget_bytes() + core_->queues().size() * config.payload_bytes_max + kReturnedBytes;
+  const uint64_t bytes_max = config.memory_limit_bytes + leased_max_ * kOutcomeBytes;
+  if (payloads > payloads_max || core_->used_bytes() > bytes_max) {
+    std::string text = "the broker uses " + std::to_string(core_->used_bytes()) + " bytes";
+    for (const auto& [name, queue] : core_->queues()) {
+      text += "; " + name + ": payloads " + std::to_string(queue->bytes) + ", records " +
+              std::to_string(queue->record_bytes) + ", outcomes " +
+              std::to_string(queue->outcome_bytes);
+    }
+    Violation("I15", text);
   }
 }
 

@@ -59,6 +59,7 @@ class BrokerProcess {
   std::deque<Frame> frames_[3];  // by channel
   std::vector<core::Input> inputs_;
   uint64_t steps_ = 0;
+  uint64_t leased_max_ = 0;
   // The store.
   Duration store_delay_mean_;
   MonoTime store_free_{};

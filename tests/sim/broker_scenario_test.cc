@@ -94,6 +94,41 @@ TEST(BrokerScenarioTest, AStreamIsWokenWhenThereIsRoomForItsNextJob) {
   EXPECT_EQ(producer.TakeUpdate().state(), wire::StreamUpdate::OPEN);
 }
 
+// Outcomes that nobody fetches were bounded by the queue's capacity only, not by the memory.
+TEST(BrokerScenarioTest, OutcomesThatNobodyFetchesLeaveMemoryForOtherQueues) {
+  Config config;
+  config.memory_limit_bytes = 1 << 20;
+  BrokerHarness h(config);
+  ProducerPeer slow(&h, "slow");
+  ProducerPeer quick(&h, "quick");
+  slow.Join();
+  quick.Join();
+  WorkerPeer worker(&h, "w", {.queues = {"slow", "quick"}});
+  worker.Join();
+  std::vector<std::string> jobs(100, "a");
+  slow.Submit("slow", 1, jobs);
+  const std::string result(10'000, 'r');
+  while (h.HasFrameFor("w")) {
+    wire::ReportItem item =
+        WorkerPeer::Item(wire::ReportItem::COMPLETED, worker.TakeDelivery().token(), 0, 1);
+    item.clear_results();
+    AppendToRun(result, item.mutable_results());
+    worker.Report({item});
+  }
+  EXPECT_LT(h.broker.used_bytes(), config.budget_bytes());
+  EXPECT_GT(h.ledger("slow").waiting(), 0u);
+  h.sent.clear();
+  quick.Submit("quick", 1, {"b"});
+  worker.Completed(worker.TakeDelivery().token());
+  EXPECT_EQ(h.ledger("quick").completed, 1u);
+  h.sent.clear();
+  slow.Ack("slow", 2);
+  slow.Ack("slow", 1000);
+  for (uint64_t next = 3; h.queue("slow").outcome_bytes > 100'000; ++next) slow.Ack("slow", next);
+  EXPECT_TRUE(h.HasFrameFor("w"));  // it goes on
+  h.sent.clear();
+}
+
 // Charged for a start that cannot have been: the commit that its delivery waited for came too late.
 TEST(BrokerScenarioTest, ADeliveryThatTheGateHeldBackIsNotCharged) {
   Config config;

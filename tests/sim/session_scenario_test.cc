@@ -142,6 +142,29 @@ TEST_F(ProducerScenarioTest, ACancelOfWhatHasNoOutcomeIsNotRepeatedForEver) {
   EXPECT_TRUE(out_.submit.empty());
 }
 
+// The rejection came before the word that its number was used up, and again in the next session.
+TEST_F(ProducerScenarioTest, ARejectionIsToldOnce) {
+  wire::JobOptions discard;
+  discard.set_discard_outcome(true);
+  Submit(1, discard);
+  session_.Poll(At(seconds(1)), &out_);
+  wire::Envelope message;
+  message.mutable_outcomes()->set_session(kSession);
+  message.mutable_outcomes()->set_queue("q");
+  message.mutable_outcomes()->set_first_ordinal(1);
+  wire::OutcomeRange* range = message.mutable_outcomes()->add_ranges();
+  range->set_kind(wire::OutcomeRange::REJECTED);
+  range->set_first(1);
+  range->set_count(1);
+  Hear(message, seconds(1));
+  EXPECT_EQ(out_.settled.size(), 1u);
+  Hear(Update(2, 9, wire::StreamUpdate::OPEN), seconds(1));
+  Hear(Welcome(kSession + 1), seconds(2));
+  message.mutable_outcomes()->set_session(kSession + 1);
+  Hear(message, seconds(2));
+  EXPECT_EQ(out_.settled.size(), 1u);
+}
+
 class WorkerScenarioTest : public testing::Test {
  protected:
   WorkerScenarioTest() {

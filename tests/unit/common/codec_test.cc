@@ -89,9 +89,7 @@ TEST(CodecTest, AnotherVersionIsRefusedWithBothNumbers) {
   EXPECT_NE(status.message().find("version 1"), absl::string_view::npos);
 }
 
-TEST(CodecTest, ABodyIsNeeded) {
-  EXPECT_TRUE(absl::IsInvalidArgument(DecodeOf(wire::Envelope())));
-}
+TEST(CodecTest, ABodyIsNeeded) { EXPECT_TRUE(absl::IsInvalidArgument(DecodeOf(wire::Envelope()))); }
 
 // Each changes one thing of a good message.
 template <typename Change>

@@ -97,8 +97,7 @@ class BrokerHarness {
   }
   void ExpectNothingLeft() {
     for (const Send& send : sent) {
-      ADD_FAILURE() << "not expected, to " << send.route << ": "
-                    << send.message.ShortDebugString();
+      ADD_FAILURE() << "not expected, to " << send.route << ": " << send.message.ShortDebugString();
     }
     sent.clear();
   }

@@ -7,7 +7,8 @@ namespace whippletree::core {
 namespace {
 
 struct Scene {
-  Scene() : h(MakeConfig()), producer(&h, "p"), worker(&h, "w", {.slots = 4, .queues = {"d", "m"}}) {
+  Scene()
+      : h(MakeConfig()), producer(&h, "p"), worker(&h, "w", {.slots = 4, .queues = {"d", "m"}}) {
     h.durable_at_once = false;
     producer.Join();
     worker.Join();
@@ -39,7 +40,8 @@ TEST(DurableTest, NothingIsSaidBeforeTheCommitIsDurable) {
   EXPECT_EQ(s.producer.TakeUpdate().next(), 2u);
   const uint64_t token = s.worker.TakeDelivery().token();
 
-  s.h.Complete(s.worker.ReportMessage({WorkerPeer::Item(wire::ReportItem::COMPLETED, token, 0, 1)}));
+  s.h.Complete(
+      s.worker.ReportMessage({WorkerPeer::Item(wire::ReportItem::COMPLETED, token, 0, 1)}));
   s.h.ExpectNothingLeft();  // neither confirmed nor reported
   ASSERT_EQ(s.h.writes.size(), 3u);
   EXPECT_TRUE(s.h.writes[2].has_ended());

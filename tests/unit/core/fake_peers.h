@@ -184,7 +184,8 @@ class WorkerPeer {
     const wire::Envelope message = h_->Take(name_, wire::Envelope::kDeliveries);
     const wire::Deliveries& deliveries = message.deliveries();
     EXPECT_EQ(deliveries.session(), session);
-    deliveries_next = deliveries.first_ordinal() + static_cast<uint64_t>(deliveries.deliveries_size());
+    deliveries_next =
+        deliveries.first_ordinal() + static_cast<uint64_t>(deliveries.deliveries_size());
     return {deliveries.deliveries().begin(), deliveries.deliveries().end()};
   }
   // Takes a message with one delivery.

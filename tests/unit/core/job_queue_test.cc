@@ -46,7 +46,8 @@ std::vector<uint64_t> TakeAll(JobQueue* queue, uint32_t most = 1000, bool to_hol
 TEST(JobQueueTest, AMillionJobsInRunsAreAHandfulOfRecords) {
   JobQueue queue;
   const auto options = Options();
-  for (uint64_t first = 1; first <= 1'000'000; first += 1000) queue.Push(Jobs(first, 1000, options));
+  for (uint64_t first = 1; first <= 1'000'000; first += 1000)
+    queue.Push(Jobs(first, 1000, options));
   EXPECT_EQ(queue.waiting(), 1'000'000u);
   EXPECT_LE(queue.records(), 20u);
 }
@@ -83,9 +84,9 @@ TEST(JobQueueTest, JobsOfOtherStreamsAndOptionsAreNotMerged) {
   JobQueue queue;
   const auto options = Options();
   queue.Push(Jobs(1, 10, options, 1));
-  queue.Push(Jobs(11, 10, options, 2));      // another stream
-  queue.Push(Jobs(21, 10, Options(), 2));    // other options
-  queue.Push(Jobs(99, 10, options, 2));      // not the next number
+  queue.Push(Jobs(11, 10, options, 2));    // another stream
+  queue.Push(Jobs(21, 10, Options(), 2));  // other options
+  queue.Push(Jobs(99, 10, options, 2));    // not the next number
   EXPECT_EQ(queue.records(), 4u);
 }
 

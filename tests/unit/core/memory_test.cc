@@ -86,7 +86,8 @@ TEST(MemoryTest, EverythingIsGivenBackInTheEnd) {
                                                                 : wire::ReportItem::COMPLETED;
             items.push_back(WorkerPeer::Item(kind, delivery.token(), i, 1));
             if (kind == wire::ReportItem::STARTED) {
-              items.push_back(WorkerPeer::Item(wire::ReportItem::COMPLETED, delivery.token(), i, 1));
+              items.push_back(
+                  WorkerPeer::Item(wire::ReportItem::COMPLETED, delivery.token(), i, 1));
             }
           }
         }

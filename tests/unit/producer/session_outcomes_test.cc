@@ -51,6 +51,21 @@ TEST_F(ProducerOutcomeTest, RepeatedOnesAreOnlyAcknowledged) {
   EXPECT_EQ(TakeSettled(), (Settled{{Outcome::COMPLETED, 2, 1}}));
 }
 
+TEST_F(NamedProducerTest, OutcomesBeforeTheNumbersAreKnownComeAgain) {
+  Join();
+  session.OpenStream("q");
+  Poll();
+  out.Clear();
+  OnOutcomes(1, {Range(Outcome::COMPLETED, 1, 2)});
+  EXPECT_TRUE(TakeSettled().empty());
+  EXPECT_FALSE(out.ack.has_value());
+  State update = Update(3);
+  update.set_unsettled(2);
+  OnUpdate(update);
+  OnOutcomes(1, {Range(Outcome::COMPLETED, 1, 2)});
+  EXPECT_EQ(TakeSettled(), (Settled{{Outcome::COMPLETED, 1, 2}}));
+}
+
 TEST_F(ProducerOutcomeTest, ThoseAfterAGapWait) {
   JoinAndSubmit(3);
   OnUpdate(Update(4));

@@ -197,8 +197,8 @@ TEST_F(ProducerStreamTest, UpdatesThatComeLateOrFromElsewhereChangeNothing) {
   Poll();
   TakeRuns();
   OnUpdate(Update(4));
-  OnUpdate(Update(2, State::GAP));   // late
-  OnUpdate(Update(99));              // more than was submitted
+  OnUpdate(Update(2, State::GAP));  // late
+  OnUpdate(Update(99));             // more than was submitted
   wire::Envelope message;
   message.mutable_stream_updates()->set_session(77);  // another session
   *message.mutable_stream_updates()->add_streams() = Update(5, State::GAP);

@@ -37,7 +37,7 @@ TEST_F(WorkerLifeTest, UnacknowledgedReportsOfKeptLeasesAreSentAgain) {
   Poll();
   out.Clear();
   SayHello();
-  Join(2, {12});  // 11 is recorded: the acknowledgement was lost
+  Join(2, {12});                      // 11 is recorded: the acknowledgement was lost
   EXPECT_EQ(hello.leases_size(), 2);  // finished, and still listed
   EXPECT_EQ(TakeItems(), (Items{{Item::COMPLETED, 12, 0, 1}}));
   EXPECT_EQ(report.first_ordinal(), 1u);
