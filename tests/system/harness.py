@@ -86,9 +86,9 @@ class Process:
 
     def __init__(self, directory, name, argv, stdin=None, env=None, pass_fds=()):
         self.name = name
-        self._out = directory / f"{name}.out"
-        self._err = directory / f"{name}.err"
-        with open(self._out, "wb") as out, open(self._err, "wb") as err:
+        self.out = directory / f"{name}.out"
+        self.err = directory / f"{name}.err"
+        with open(self.out, "wb") as out, open(self.err, "wb") as err:
             self.process = subprocess.Popen(
                 argv, stdin=stdin if stdin is not None else subprocess.DEVNULL, stdout=out,
                 stderr=err, env=environment(env), cwd=directory, start_new_session=True,
@@ -96,13 +96,13 @@ class Process:
         self.pid = self.process.pid
 
     def stdout(self):
-        return self._out.read_text()
+        return self.out.read_text()
 
     def lines(self):
         return self.stdout().splitlines()
 
     def stderr(self):
-        return self._err.read_text(errors="replace")
+        return self.err.read_text(errors="replace")
 
     def events(self):
         """The lines of a log in JSON."""
@@ -219,7 +219,7 @@ class SystemTest(unittest.TestCase):
     def _show_output(self):
         for process in self.processes:
             print(f"\n--- {process.name}: exit code {process.process.returncode}", file=sys.stderr)
-            for text in (process._out, process._err):
+            for text in (process.out, process.err):
                 tail = text.read_bytes()[-3000:].decode(errors="replace")
                 if tail:
                     print(f"--- {text.name} ends with\n{tail}", file=sys.stderr)

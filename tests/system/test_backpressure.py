@@ -48,9 +48,9 @@ class BackpressureTest(SystemTest):
         for number, producer in enumerate(producers):
             self.assertEqual(producer.wait(), 0)
             written = os.path.getsize(self.directory / f"input-{number}")
-            with open(self.directory / f"input-{number}") as sent, open(producer._out) as got:
+            with open(self.directory / f"input-{number}") as sent, open(producer.out) as got:
                 self.assertTrue(all(a == b for a, b in zip(sent, got, strict=True)))
-            self.assertEqual(os.path.getsize(producer._out), written)
+            self.assertEqual(os.path.getsize(producer.out), written)
         self.assert_memory_is_bounded(broker)
         self.assert_ledger_balances(broker)
         self.assertEqual(broker.queue("big")["completed"], 2 * jobs)

@@ -27,7 +27,6 @@ def numbers(count):
 class Losing:
     """Mixed into a client: every so many messages one is lost, and the connection with it."""
 
-    every = 40
     seen = 0
 
     def take(self, kind, body):
@@ -44,11 +43,21 @@ class Losing:
 
 
 class LosingProducer(Losing, client.Producer):
-    every = 3
+    every = 5
 
 
 class LosingWorker(Losing, client.Worker):
-    every = 40
+    every = 200
+
+
+class ForgottenProducer(client.Producer):
+    """Says hello under a name that the broker does not know, as if it was away for too long."""
+
+    def take(self, kind, body):
+        super().take(kind, body)
+        if kind == "stream_updates" and self.hello.attempt == 1:
+            self.hello.name = self.fresh_name()
+            self.say_hello()
 
 
 class PythonClient(harness.SystemTest):
@@ -168,17 +177,18 @@ class PythonClient(harness.SystemTest):
         self.assertEqual([o.result for o in outcomes], [b"%03d" % i for i in range(16)])
 
     def test_lost_connections(self):
-        """Messages get lost and sessions begin anew all the time on both sides. No job is lost, none
-        has two outcomes, and none is charged twice."""
+        """Messages get lost and sessions begin anew all the time on both sides. No job is lost, and
+        none is accepted twice or run twice."""
         broker = self.broker()
         calls = []
         worker, producer = LosingWorker(broker.door), self.producer_of(broker, LosingProducer)
         end = self.serving(worker, "q", lambda p: calls.append(p) or square(p))
-        for _ in range(4):
-            self.assert_squares(producer.submit("q", numbers(250)), 250)
+        for _ in range(10):
+            self.assert_squares(producer.submit("q", numbers(100)), 100)
         end()
-        self.assertGreater(worker.hello.attempt, 10)
-        self.assertGreater(producer.hello.attempt, 10)
+        self.assertGreater(worker.hello.attempt, 3)
+        self.assertGreater(producer.hello.attempt, 5)
+        self.assertEqual(sorted(calls, key=int), sorted(10 * numbers(100), key=int))
         queue = broker.queue("q")
         self.assertEqual((queue["accepted"], queue["completed"]), (1000, 1000))
         self.assert_ledger_balances(broker)
@@ -201,6 +211,18 @@ class PythonClient(harness.SystemTest):
         self.assert_squares(outcomes, 100)
         self.assertEqual({o.attempts for o in outcomes}, {1})
         self.assertEqual(len(calls), 100)
+
+    def test_forgotten_stream(self):
+        """What was accepted has no outcome; under another name the producer goes on."""
+        broker = self.broker()
+        producer = self.producer_of(broker, ForgottenProducer)
+        outcomes = producer.submit("q", numbers(10))
+        self.assertEqual([(o.kind, o.code) for o in outcomes],
+                         10 * [("UNKNOWN", client.UNAVAILABLE)])
+        self.assertEqual(producer.hello.attempt, 3)
+        end = self.serving(client.Worker(broker.door), "q", square)
+        self.assert_squares(producer.submit("q", numbers(10)), 10)
+        end()
 
     def test_broker_restart(self):
         """What a restarted broker does not know any more is told; worker and producer go on."""

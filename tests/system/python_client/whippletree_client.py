@@ -153,7 +153,7 @@ class Producer(Peer):
             self.streams[queue].begin(None, self.welcome)
         stream = self.streams[queue]
         stream.base, stream.payloads = stream.next, list(payloads)
-        stream.outcomes = [None] * len(stream.payloads)
+        stream.outcomes, stream.again, stream.wait = [None] * len(stream.payloads), 0, 1
         if any(len(p) > self.welcome.payload_bytes_max for p in stream.payloads):
             raise ValueError("payload too large")
         while None in stream.outcomes:
@@ -165,7 +165,7 @@ class Producer(Peer):
     def send_run(self, queue, stream, options):
         """One run of what is not accepted, as much as the credit allows."""
         run, size = [], stream.bytes
-        jobs_max = min(65536, max(0, stream.jobs_limit + 1 - stream.next))
+        jobs_max = min(1 if stream.full else 65536, max(0, stream.jobs_limit + 1 - stream.next))
         for payload in stream.payloads[stream.next - stream.base:][:jobs_max]:
             size += len(payload)
             if run and size > stream.bytes_limit:
@@ -196,7 +196,7 @@ class Producer(Peer):
 
     def update(self, update, stream, first=False):
         if update.state == Update.GONE and None not in stream.outcomes:
-            self.streams.pop(update.queue, None)
+            self.streams.pop(update.queue, None)  # nothing is lost; the next submit begins anew
         elif update.state == Update.GONE:
             stream.lose(stream.next, update.status.message)
             stream.base, stream.next = 1 - (stream.next - stream.base), 1
@@ -236,12 +236,8 @@ class Producer(Peer):
             self.send(self.door, outcome_ack=wire.OutcomeAck(session=body.session, streams=[ack]))
 
 
-class Job:
-    """A payload in a worker, and where it belongs: the lease and the index in it."""
-
-    def __init__(self, delivery, index, payload):
-        self.token, self.index, self.payload = delivery.token, index, payload
-        self.timeout = delivery.options.timeout_ms / 1000
+# A payload in a worker, and where it belongs: the lease and the index in it.
+Job = collections.namedtuple("Job", "token index payload timeout")
 
 
 class Worker(Peer):
@@ -325,4 +321,5 @@ class Worker(Peer):
                 payloads = list(parts(delivery.run)) if delivery.token else []
                 self.received += len(payloads)
                 for index, payload in zip(delivery.indexes or range(len(payloads)), payloads):
-                    self.jobs.append(Job(delivery, index, payload))
+                    self.jobs.append(Job(delivery.token, index, payload,
+                                         delivery.options.timeout_ms / 1000))
