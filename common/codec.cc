@@ -17,6 +17,14 @@ absl::Status Broken(std::string_view what) {
   return absl::InvalidArgumentError("malformed message: " + std::string(what));
 }
 
+// The version at the begin of a frame that does not parse, where every version has it: field 1, a
+// varint of one byte. 0: there is none.
+uint32_t VersionOf(std::string_view frame) {
+  constexpr char kTag = 0x08;
+  if (frame.size() < 2 || frame[0] != kTag || (frame[1] & 0x80) != 0) return 0;
+  return static_cast<uint32_t>(frame[1]);
+}
+
 absl::Status CheckItem(const wire::ReportItem& item) {
   if (item.count() == 0 || item.count() > kJobsPerRunMax || item.first() > kJobsPerRunMax) {
     return Broken("report item with a bad range");
@@ -101,15 +109,17 @@ void Encode(wire::Envelope* envelope, std::string* frame) {
 }
 
 absl::Status Decode(std::string_view frame, wire::Envelope* envelope) {
-  if (frame.size() > static_cast<size_t>(std::numeric_limits<int>::max()) ||
-      !envelope->ParseFromArray(frame.data(), static_cast<int>(frame.size()))) {
+  const bool parsed = frame.size() <= static_cast<size_t>(std::numeric_limits<int>::max()) &&
+                      envelope->ParseFromArray(frame.data(), static_cast<int>(frame.size()));
+  // Of another version nothing but the version need be readable.
+  const uint32_t version = parsed ? envelope->version() : VersionOf(frame);
+  if (version == 0 || (!parsed && version == kProtocolVersion)) {
     return Broken("not an envelope of whippletree.wire");
   }
-  if (envelope->version() == 0) return Broken("not an envelope of whippletree.wire");
-  if (envelope->version() != kProtocolVersion) {
-    return absl::FailedPreconditionError("protocol version " + std::to_string(envelope->version()) +
-                                         " is not supported; " + kSoftware + " speaks version " +
-                                         std::to_string(kProtocolVersion));
+  if (version != kProtocolVersion) {
+    return absl::FailedPreconditionError(
+        "protocol version " + std::to_string(version) + " is not supported; " + kSoftware +
+        " speaks version " + std::to_string(kProtocolVersion));
   }
   return CheckBody(*envelope);
 }

@@ -178,5 +178,13 @@ TEST(CodecTest, QueueNames) {
   EXPECT_NE(QueueNameError(std::string(129, 'q')), "");
 }
 
+TEST(CodecTest, OfAnotherVersionOnlyTheVersionNeedBeReadable) {
+  wire::Envelope envelope;
+  const absl::Status newer = Decode("\x08\x02\x1a\x0dsomething new", &envelope);
+  EXPECT_TRUE(absl::IsFailedPrecondition(newer)) << newer;
+  EXPECT_TRUE(absl::IsInvalidArgument(Decode("\x08\x01\x1a\x0dsomething", &envelope)));
+  EXPECT_TRUE(absl::IsInvalidArgument(Decode("something", &envelope)));
+}
+
 }  // namespace
 }  // namespace whippletree
