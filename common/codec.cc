@@ -117,9 +117,9 @@ absl::Status Decode(std::string_view frame, wire::Envelope* envelope) {
     return Broken("not an envelope of whippletree.wire");
   }
   if (version != kProtocolVersion) {
-    return absl::FailedPreconditionError(
-        "protocol version " + std::to_string(version) + " is not supported; " + kSoftware +
-        " speaks version " + std::to_string(kProtocolVersion));
+    return absl::FailedPreconditionError("protocol version " + std::to_string(version) +
+                                         " is not supported; " + kSoftware + " speaks version " +
+                                         std::to_string(kProtocolVersion));
   }
   return CheckBody(*envelope);
 }
