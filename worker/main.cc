@@ -60,8 +60,8 @@ constexpr char kManual[] = R"(Programs as workers:
 
 Signals:
   SIGTERM or SIGINT (Ctrl-C) drains: no new job is taken, running ones are finished and confirmed.
-  A second one stops: running jobs are cancelled and handed back to the broker, which gives them to
-  other workers. A third one ends the worker at once.
+  A second one stops: running jobs are ended, which counts as a failed attempt, and are tried again
+  by other workers, unless it was their last attempt.
 
 Examples:
   Square numbers with a shell, four at a time:
