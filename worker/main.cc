@@ -61,7 +61,7 @@ constexpr char kManual[] = R"(Programs as workers:
 Signals:
   SIGTERM or SIGINT (Ctrl-C) drains: no new job is taken, running ones are finished and confirmed.
   A second one stops: running jobs are ended, which counts as a failed attempt, and are tried again
-  by other workers, unless it was their last attempt.
+  by other workers, unless it was their last attempt. A third one ends the worker at once.
 
 Examples:
   Square numbers with a shell, four at a time:
