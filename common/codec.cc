@@ -124,6 +124,11 @@ absl::Status Decode(std::string_view frame, wire::Envelope* envelope) {
   return CheckBody(*envelope);
 }
 
+bool SameOptions(const wire::JobOptions& a, const wire::JobOptions& b) {
+  return a.timeout_ms() == b.timeout_ms() && a.max_attempts() == b.max_attempts() &&
+         a.key() == b.key() && a.discard_outcome() == b.discard_outcome();
+}
+
 std::string QueueNameError(std::string_view name) {
   const bool good =
       !name.empty() && name.size() <= 128 &&

@@ -19,6 +19,9 @@ void Encode(wire::Envelope* envelope, std::string* frame);
 // `envelope` is then unspecified.
 absl::Status Decode(std::string_view frame, wire::Envelope* envelope);
 
+// Whether runs with these options may be joined: every field counts.
+bool SameOptions(const wire::JobOptions& a, const wire::JobOptions& b);
+
 // "" or what is wrong with a queue's name: 1 to 128 of the characters A–Z a–z 0–9 . _ - : /
 std::string QueueNameError(std::string_view name);
 

@@ -4,17 +4,10 @@
 #include <utility>
 
 #include "common/check.h"
+#include "common/codec.h"
 #include "common/status.h"
 
 namespace whippletree {
-namespace {
-
-bool SameOptions(const wire::JobOptions& a, const wire::JobOptions& b) {
-  return a.timeout_ms() == b.timeout_ms() && a.max_attempts() == b.max_attempts() &&
-         a.key() == b.key() && a.discard_outcome() == b.discard_outcome();
-}
-
-}  // namespace
 
 ProducerSession::Stream& ProducerSession::GetOrAdd(const std::string& queue) {
   auto [it, is_new] = streams_.try_emplace(queue);

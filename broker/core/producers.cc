@@ -12,11 +12,6 @@
 namespace whippletree::core {
 namespace {
 
-bool SameOptions(const wire::JobOptions& a, const wire::JobOptions& b) {
-  return a.timeout_ms() == b.timeout_ms() && a.max_attempts() == b.max_attempts() &&
-         a.key() == b.key() && a.discard_outcome() == b.discard_outcome();
-}
-
 absl::Status OptionsError(const wire::JobOptions& options) {
   if (options.key().size() > 256) {
     return absl::InvalidArgumentError("a job's key has at most 256 bytes");
