@@ -17,8 +17,7 @@ absl::StatusOr<wire::StatusReply> AskStatus(const HostPort& broker, Duration tim
     return status;
   }
   const MonoTime end = ReadClock().mono + timeout;
-  absl::StatusOr<wire::StatusReply> reply =
-      absl::UnavailableError("no broker answers at " + broker.ToString());
+  absl::StatusOr<wire::StatusReply> reply = NoBrokerAnswers(broker);
   bool answered = false;
   while (!answered && ReadClock().mono < end) {
     sockets.Poll(-1, end - ReadClock().mono);

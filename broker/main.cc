@@ -1,4 +1,5 @@
 // whippletree-broker: serves, and tells what goes on in a broker that does.
+#include <malloc.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -137,6 +138,9 @@ int Serve(const ServeOptions& options) {
     return kExitUsage;
   }
   InitLog(options.log);
+  // Otherwise the allocator learns from the first large block to keep all that were freed:
+  // the bound of memory would hold for what is in use, not for what the process has.
+  mallopt(M_MMAP_THRESHOLD, 128 << 10);
   const Instant now = ReadClock();
   BrokerShell::Options shell_options;
   shell_options.host = options.host;
@@ -174,10 +178,8 @@ int Serve(const ServeOptions& options) {
     return kExitMachine;
   }
   running_shell = broker;
-  struct sigaction action {};
-  action.sa_handler = OnSignal;
-  sigaction(SIGTERM, &action, nullptr);
-  sigaction(SIGINT, &action, nullptr);
+  CatchSignal(SIGTERM, OnSignal);
+  CatchSignal(SIGINT, OnSignal);
   signal(SIGPIPE, SIG_IGN);
 
   Log(LogLevel::kInfo, "broker_started",
@@ -259,10 +261,7 @@ int Main(int argc, char** argv) {
   const auto reply = broker.ok() ? AskStatus(*broker, timeout)
                                  : absl::StatusOr<wire::StatusReply>(broker.status());
   if (!reply.ok()) {
-    PrintError(kProgram, std::string(reply.status().message()) +
-                             (absl::IsUnavailable(reply.status())
-                                  ? "; is it running? (whippletree-broker serve)"
-                                  : ""));
+    PrintError(kProgram, std::string(reply.status().message()));
     return ExitCodeFor(reply.status());
   }
   const std::string text = json ? StatusJson(*reply) : StatusText(*reply);

@@ -60,9 +60,11 @@ absl::StatusOr<std::unique_ptr<BrokerShell>> BrokerShell::Start(Options options)
 void BrokerShell::Receive(Socket& socket, core::Channel channel) {
   std::string route;
   std::string frame;
-  for (int i = 0; i < kFramesPerTurn; ++i) {
+  size_t bytes = 0;
+  for (int i = 0; i < kFramesPerTurn && bytes < kBytesPerTurn; ++i) {
     const Socket::ReceiveResult result = socket.Receive(&route, &frame);
     if (result == Socket::ReceiveResult::kNothing) return;
+    bytes += frame.size();
     absl::Status error;
     core::FrameIn in{channel, route, {}};
     if (result == Socket::ReceiveResult::kMalformed) {

@@ -45,8 +45,9 @@ class BrokerShell {
   wire::StatusReply FinalStatus() const { return core_->Status(); }
 
  private:
-  // Frames read from one socket before the next one has its turn.
+  // Read from one socket before the next one has its turn.
   static constexpr int kFramesPerTurn = 512;
+  static constexpr size_t kBytesPerTurn = 1 << 20;
 
   BrokerShell() = default;
   void Receive(Socket& socket, core::Channel channel);

@@ -41,6 +41,9 @@ absl::StatusOr<HostPort> ParseHostPort(std::string_view text, uint16_t port_defa
   if (std::any_of(host.begin(), host.end(), is_odd) || host.find('/') != std::string_view::npos) {
     return Invalid(text, "is not an address: " + example);
   }
+  if (!brackets && std::all_of(host.begin(), host.end(), IsDigit)) {
+    return Invalid(text, "is a number only: " + example);
+  }
   if (rest.empty()) return HostPort{std::string(host), port_default};
   uint32_t port = 0;
   const bool is_number =
@@ -50,6 +53,11 @@ absl::StatusOr<HostPort> ParseHostPort(std::string_view text, uint16_t port_defa
     return Invalid(text, "has no port from 1 to 65535: " + example);
   }
   return HostPort{std::string(host), static_cast<uint16_t>(port)};
+}
+
+absl::Status NoBrokerAnswers(const HostPort& broker) {
+  return absl::UnavailableError("no broker answers at " + broker.ToString() +
+                                "; is it running? (whippletree-broker serve)");
 }
 
 }  // namespace whippletree

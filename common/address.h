@@ -23,4 +23,7 @@ struct HostPort {
 absl::StatusOr<HostPort> ParseHostPort(std::string_view text,
                                        uint16_t port_default = kDoorPortDefault);
 
+// UNAVAILABLE, in words that say what to look at.
+absl::Status NoBrokerAnswers(const HostPort& broker);
+
 }  // namespace whippletree

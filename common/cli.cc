@@ -4,6 +4,7 @@
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 #include <absl/time/time.h>
+#include <signal.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -109,6 +110,16 @@ ExitCode ExitCodeFor(const absl::Status& status) {
     default:
       return kExitMachine;
   }
+}
+
+void CatchSignal(int number, void (*handler)(int)) {
+  struct sigaction action {};
+  sigaction(number, nullptr, &action);
+  if (action.sa_handler == SIG_IGN && number != SIGTERM) return;
+  action = {};
+  action.sa_handler = handler;
+  action.sa_flags = SA_RESTART;
+  sigaction(number, &action, nullptr);
 }
 
 void PrintError(std::string_view program, std::string_view message) {

@@ -55,6 +55,10 @@ ExitCode ExitCodeFor(const absl::Status& status);
 // Writes one line, `program: message`, to stderr; what is not printable is escaped.
 void PrintError(std::string_view program, std::string_view message);
 
+// Calls handler(number) at the signal, unless the program was started with it ignored (nohup, a
+// shell's background job) and it is not SIGTERM. What was interrupted goes on.
+void CatchSignal(int number, void (*handler)(int));
+
 // ---- Values ---------------------------------------------------------------------------------
 // Errors are INVALID_ARGUMENT and say what is expected.
 

@@ -173,7 +173,10 @@ std::string Reworded(const CLI::App* app, const CLI::ParseError& error) {
     for (const CLI::App* command : app->get_subcommands([](const CLI::App*) { return true; })) {
       names.push_back(command->get_name());
     }
-    return "a command is required: " + absl::StrJoin(names, " or ");
+    const std::vector<std::string> unknown = app->remaining(true);
+    return (unknown.empty() ? "a command is required: "
+                            : "there is no command " + Quoted(unknown[0]) + ", only ") +
+           absl::StrJoin(names, " or ");
   }
   if (name == "ArgumentMismatch" && colon != std::string::npos) {
     if (absl::EndsWith(message, "missing")) return subject + " needs a value";

@@ -50,7 +50,7 @@ class ResendQueue {
   }
 
   // The next item to send. REQUIRES: has_unsent().
-  Item& PeekUnsent() { return items_[sent_]; }
+  const Item& PeekUnsent() const { return items_[sent_]; }
   void MarkSent(MonoTime now) {
     if (sent_ == 0) resend_at_ = now + interval_;
     bytes_in_flight_ += items_[sent_].bytes;

@@ -33,6 +33,16 @@ void RunData::Append(const RunData& other, uint32_t begin, uint32_t end) {
   for (uint32_t i = begin; i < end; ++i) Append(other.payload(i));
 }
 
+uint32_t RunData::Fitting(uint32_t begin, uint32_t end, uint64_t most) const {
+  uint32_t fitting = 0;
+  uint32_t beyond = end - begin + 1;
+  while (beyond - fitting > 1) {
+    const uint32_t middle = fitting + (beyond - fitting) / 2;
+    (bytes(begin, begin + middle) <= most ? fitting : beyond) = middle;
+  }
+  return fitting;
+}
+
 void RunData::CopyTo(uint32_t begin, uint32_t end, wire::Run* run) const {
   run->mutable_block()->append(block(begin, end));
   for (uint32_t i = begin; i < end; ++i) {

@@ -27,6 +27,8 @@ class RunData {
   }
   // Of jobs [begin, end).
   uint64_t bytes(uint32_t begin, uint32_t end) const { return offset(end) - offset(begin); }
+  // How many of jobs [begin, end) from the first on have at most `most` bytes together.
+  uint32_t Fitting(uint32_t begin, uint32_t end, uint64_t most) const;
   std::string_view block(uint32_t begin, uint32_t end) const {
     return std::string_view(block_).substr(offset(begin), bytes(begin, end));
   }

@@ -31,10 +31,8 @@ void HandleSignal(int) {
 void CatchSignals() {
   g_event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   WT_CHECK(g_event_fd >= 0);
-  struct sigaction action {};
-  action.sa_handler = HandleSignal;
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
+  CatchSignal(SIGINT, HandleSignal);
+  CatchSignal(SIGTERM, HandleSignal);
 }
 
 int Signals() { return g_signals; }

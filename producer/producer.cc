@@ -133,10 +133,18 @@ absl::Status Producer::Impl::Start() {
   delivery_thread_ = std::thread([this] { DeliverLoop(); });
   std::unique_lock lock(mutex_);
   const auto ready = [this] { return welcomed_ || !session_.fatal().ok(); };
-  if (options_.connect_timeout == Duration(0)) {
+  const MonoTime begin = ReadClock().mono;
+  const Duration patience = options_.connect_timeout;
+  constexpr Duration kTellAfter = seconds(1);
+  if (patience == Duration(0) || patience > kTellAfter) {
+    if (!changed_.wait_for(lock, kTellAfter, ready) && options_.log) {
+      options_.log("no broker answers at " + options_.broker + "; trying again");
+    }
+  }
+  if (patience == Duration(0)) {
     changed_.wait(lock, ready);
-  } else if (!changed_.wait_for(lock, options_.connect_timeout, ready)) {
-    return absl::UnavailableError("no broker answers at " + options_.broker);
+  } else if (!changed_.wait_for(lock, begin + patience - ReadClock().mono, ready)) {
+    return NoBrokerAnswers(*ParseHostPort(options_.broker));
   }
   return session_.fatal();
 }

@@ -177,18 +177,6 @@ void OnSignal(int /*number*/) {
   if (before == 1) worker->Stop();
 }
 
-void HandleSignals() {
-  struct sigaction action = {};
-  action.sa_handler = OnSignal;
-  action.sa_flags = SA_RESTART;
-  for (const int number : {SIGTERM, SIGINT, SIGHUP}) {
-    struct sigaction before;
-    sigaction(number, nullptr, &before);
-    // nohup and shells' background jobs set what should stay ignored.
-    if (before.sa_handler != SIG_IGN || number == SIGTERM) sigaction(number, &action, nullptr);
-  }
-}
-
 // ---- The worker -----------------------------------------------------------------------------
 
 // What a handler gave to FailWorker: a fault of this machine, not of the broker.
@@ -283,7 +271,7 @@ int Run(Flags flags) {
   Worker worker(flags.worker);
   for (auto& [queue, handler] : handlers) worker.Handle(queue, failure.Watch(std::move(handler)));
   g_worker = &worker;
-  HandleSignals();
+  for (const int number : {SIGTERM, SIGINT, SIGHUP}) CatchSignal(number, OnSignal);
   const absl::Status status = worker.Run();
   g_worker = nullptr;
   const bool stopped = g_signals > 1;

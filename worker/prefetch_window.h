@@ -21,7 +21,7 @@ class PrefetchWindow {
   uint32_t jobs() const { return jobs_; }
   Duration service_time() const { return service_; }
 
-  // `jobs` jobs took `busy` of slot time altogether and had `bytes` of payload.
+  // `jobs` jobs took `busy` of slot time altogether; `bytes` of payload or result, what is more.
   void OnFinished(uint64_t jobs, Duration busy, uint64_t bytes) {
     if (jobs == 0) return;
     batch_jobs_ += jobs;

@@ -82,8 +82,10 @@ void WorkerSession::OnWelcome(Instant now, const wire::Welcome& welcome, WorkerO
   out->reopen_complete_port = welcome.complete_port();
   out->complete.clear();  // of the session before
   result_bytes_max_ = welcome.result_bytes_max();
+  window_bytes_ = welcome.window_bytes();
   out->log.push_back("connected");
   received_ = IntervalSet();
+  untold_bytes_ = 0;
   const std::set<uint64_t> kept(welcome.leases_kept().begin(), welcome.leases_kept().end());
   for (auto it = leases_.begin(); it != leases_.end();) {
     if (kept.contains(it->first)) {
@@ -106,7 +108,10 @@ void WorkerSession::OnDeliveries(Instant now, wire::Deliveries* deliveries, Work
   uint64_t ordinal = deliveries->first_ordinal();
   for (wire::Delivery& delivery : *deliveries->mutable_deliveries()) {
     const uint64_t at = ordinal++;
-    tell_deliveries_at_ = std::min(tell_deliveries_at_, now.mono + kTellDeliveriesAfter);
+    untold_bytes_ += delivery.run().block().size();
+    // The broker's window must not stand still while these jobs run.
+    const Duration wait = untold_bytes_ * 4 > window_bytes_ ? Duration(0) : kTellDeliveriesAfter;
+    tell_deliveries_at_ = std::min(tell_deliveries_at_, now.mono + wait);
     if (received_.Contains(at)) continue;
     received_.Add(at, at + 1);
     auto queue = queue_by_name_.find(delivery.queue());
@@ -123,6 +128,7 @@ void WorkerSession::OnDeliveries(Instant now, wire::Deliveries* deliveries, Work
       lease.open.Add(index, index + 1);
       if (i >= delivery.started()) lease.held.Add(index, index + 1);
     }
+    lease.payload_bytes = delivery.run().block().size() / std::max(1u, count);
     possessed_ += lease.open.size();
     queues_[queue->second].received += count;
     const uint64_t token = delivery.token();
@@ -187,8 +193,9 @@ void WorkerSession::Report(wire::ReportItem item) {
 void WorkerSession::OnFinished(uint64_t token, uint32_t index, absl::StatusOr<std::string> result,
                                Duration run_time) {
   if (!CloseJob(token, index)) return;
-  queues_[leases_.at(token).queue].window.OnFinished(
-      1, run_time, result.ok() ? result->size() : result.status().message().size());
+  const Lease& lease = leases_.at(token);
+  const uint64_t result_bytes = result.ok() ? result->size() : result.status().message().size();
+  queues_[lease.queue].window.OnFinished(1, run_time, std::max(lease.payload_bytes, result_bytes));
   wire::ReportItem item;
   item.set_token(token);
   item.set_first(index);
@@ -268,18 +275,23 @@ wire::Credit WorkerSession::CreditOf(Queue& queue) {
   return credit;
 }
 
+bool WorkerSession::MayReport() const {
+  if (!reports_.has_unsent()) return false;
+  const uint64_t under_way = reports_.bytes_in_flight();
+  return under_way == 0 || under_way + reports_.PeekUnsent().bytes <= window_bytes_;
+}
+
 void WorkerSession::SendReports(Instant now, WorkerOutput* out) {
   UpdateCredits();
   const bool news =
       std::any_of(queues_.begin(), queues_.end(), [](const Queue& queue) { return !queue.told; });
-  bool due = reports_.has_unsent() || news || now.mono >= tell_deliveries_at_ ||
-             draining_told_ != draining_;
+  bool due = MayReport() || news || now.mono >= tell_deliveries_at_ || draining_told_ != draining_;
   while (due) {
     wire::Report* report = out->complete.emplace_back().mutable_report();
     report->set_session(link_.session());
     report->set_first_ordinal(reports_.next_to_send());
     uint64_t bytes = 0;
-    while (reports_.has_unsent() && bytes < kReportBytes) {
+    while (MayReport() && bytes < kReportBytes) {
       bytes += reports_.PeekUnsent().bytes;
       *report->add_items() = reports_.PeekUnsent().value;
       reports_.MarkSent(now.mono);
@@ -290,13 +302,14 @@ void WorkerSession::SendReports(Instant now, WorkerOutput* out) {
     report->set_deliveries_next(DeliveriesNext());
     report->set_draining(draining_);
     tell_deliveries_at_ = kNever;
+    untold_bytes_ = 0;
     draining_told_ = draining_;
     last_report_ = now.mono;
     if (timed_ordinal_ == 0 && report->items_size() > 0) {
       timed_ordinal_ = reports_.next_to_send() - 1;
       timed_at_ = now.mono;
     }
-    due = reports_.has_unsent();
+    due = MayReport();
   }
 }
 

@@ -103,6 +103,7 @@ class WorkerSession {
     IntervalSet open;             // not reported
     IntervalSet held;             // of open: not started, and no start is charged
     uint64_t unacknowledged = 0;  // jobs reported, not acknowledged
+    uint64_t payload_bytes = 0;   // of one job, on average
   };
 
   void SendHello(WorkerOutput* out);
@@ -115,6 +116,8 @@ class WorkerSession {
   void MarkStarts(Instant now);
   void UpdateCredits();
   wire::Credit CreditOf(Queue& queue);
+  // The next report item is there and fits the window.
+  bool MayReport() const;
   void SendReports(Instant now, WorkerOutput* out);
   uint64_t DeliveriesNext() const {
     return received_.Contains(1) ? received_.intervals()[0].end : 1;
@@ -126,8 +129,9 @@ class WorkerSession {
   std::vector<Queue> queues_;
   std::map<std::string, size_t> queue_by_name_;
   std::map<uint64_t, Lease> leases_;
-  uint64_t possessed_ = 0;  // jobs of open, over all leases
-  IntervalSet received_;    // ordinals of deliveries in this session
+  uint64_t possessed_ = 0;     // jobs of open, over all leases
+  IntervalSet received_;       // ordinals of deliveries in this session
+  uint64_t untold_bytes_ = 0;  // of payload that arrived since the broker was told
   // Their arrival is told with the next report, or by itself at this time.
   MonoTime tell_deliveries_at_ = kNever;
   std::set<std::pair<uint64_t, uint32_t>> unmarked_;  // started, not charged, not reported
@@ -137,6 +141,7 @@ class WorkerSession {
   uint64_t timed_ordinal_ = 0;
   MonoTime timed_at_{};
   uint32_t result_bytes_max_ = 0;
+  uint64_t window_bytes_ = 0;
   bool draining_ = false;
   bool draining_told_ = false;
   bool goodbye_said_ = false;

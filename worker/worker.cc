@@ -85,7 +85,7 @@ absl::Status Worker::Impl::Run() {
   if (absl::Status status = sockets.ConnectDoor(); !status.ok()) return status;
 
   const MonoTime begin = ReadClock().mono;
-  MonoTime warn_at = begin + seconds(3);
+  MonoTime warn_at = begin + seconds(1);
   MonoTime leave_at = kNever;
   bool was_connected = false;
   bool stopped = false;
@@ -132,7 +132,7 @@ absl::Status Worker::Impl::Run() {
     if (session.draining() && !was_connected) return failure;
     if (!was_connected && options_.connect_timeout > Duration(0) &&
         now.mono >= begin + options_.connect_timeout) {
-      return absl::UnavailableError("no broker answers at " + address->ToString());
+      return NoBrokerAnswers(*address);
     }
     if (warn_at == kNever) warn_at = now.mono + seconds(10);
     if (now.mono >= warn_at) {

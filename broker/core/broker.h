@@ -141,6 +141,7 @@ class Broker {
   void DropStream(Stream& stream);
 
   // outcomes.cc
+  static wire::OutcomeRange CancelledOutcome(uint32_t attempts);
   void OnOutcomeAck(Peer& peer, const wire::OutcomeAck& ack);
   void DropSettled(Stream& stream, uint64_t wanted);
   // Records the one outcome of jobs of a stream. `keep`: somebody wants to know it.

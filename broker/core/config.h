@@ -1,6 +1,7 @@
 // What the core is told when it starts.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -42,6 +43,12 @@ struct Config {
 
   uint64_t first_number() const { return (uint64_t{epoch} << 32) + epoch_offset; }
   uint64_t budget_bytes() const { return memory_limit_bytes / 2; }
+  // What may be under way, unacknowledged, on one channel: the runs of a stream, the outcomes of a
+  // producer, the deliveries to a worker, its reports. One item more than this is always allowed
+  // when nothing else is under way.
+  uint64_t window_bytes() const {
+    return std::clamp<uint64_t>(memory_limit_bytes / 4096, 64 << 10, 1 << 20);
+  }
   // Peers are told to send a heartbeat this often.
   Duration heartbeat_interval() const { return default_policy.lease_duration / 5; }
 };

@@ -11,6 +11,7 @@
 namespace whippletree::core {
 
 uint32_t Broker::Room(const WorkerState& worker, const WorkerQueue& wq, bool to_hold) const {
+  if (worker.deliveries.bytes() >= config_.window_bytes()) return 0;
   const uint64_t credit = wq.jobs_limit > wq.delivered ? wq.jobs_limit - wq.delivered : 0;
   if (!to_hold) {
     const uint64_t free = worker.slots > worker.leased ? worker.slots - worker.leased : 0;
@@ -101,8 +102,11 @@ uint32_t Broker::Grant(Peer& peer, WorkerQueue& wq, uint32_t jobs, bool to_hold)
   Queue& queue = *wq.queue;
   uint32_t granted = 0;
   while (granted < jobs) {
+    const uint64_t under_way = worker.deliveries.bytes();
+    if (under_way >= config_.window_bytes()) break;
     std::optional<Slice> slice =
-        queue.jobs.Take(jobs - granted, to_hold, queue.policy.max_attempts);
+        queue.jobs.Take({.jobs = jobs - granted, .bytes = config_.window_bytes() - under_way},
+                        to_hold, queue.policy.max_attempts);
     if (!slice) break;
     const uint32_t n = slice->count();
     const uint64_t bytes = slice->bytes();
@@ -189,12 +193,16 @@ void Broker::FillDelivery(const Lease& lease, wire::Delivery* delivery) const {
 }
 
 void Broker::RevokeForIdle(Queue& queue) {
-  const bool idle = std::any_of(queue.ready.begin(), queue.ready.end(), [&](uint64_t number) {
+  uint64_t idle = 0;
+  for (uint64_t number : queue.ready) {
     const WorkerState& worker = *peers_.at(number)->worker;
-    return worker.leased < worker.slots;
-  });
-  if (!idle) return;
-  // From the worker that holds most, half of it, the newest first.
+    for (const WorkerQueue& wq : worker.queues) {
+      if (wq.queue == &queue)
+        idle += Room(worker, wq, false) > 0 ? wq.jobs_limit - wq.delivered : 0;
+    }
+  }
+  if (idle == 0) return;
+  // From the worker that holds most, at most half of it, the newest first.
   Peer* victim = nullptr;
   uint64_t most = 0;
   for (uint64_t number : queue.workers) {
@@ -207,7 +215,7 @@ void Broker::RevokeForIdle(Queue& queue) {
     }
   }
   if (victim == nullptr) return;
-  uint64_t wanted = (most + 1) / 2;
+  uint64_t wanted = std::min((most + 1) / 2, idle);
   const std::set<uint64_t>& tokens = victim->worker->leases;
   for (auto it = tokens.rbegin(); it != tokens.rend(); ++it) {  // one answer at a time
     const Lease& lease = *leases_.Find(*it);

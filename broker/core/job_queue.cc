@@ -86,7 +86,7 @@ uint32_t JobQueue::SkipCancelled(const Slice& slice, uint32_t* clean) {
   return skipped;
 }
 
-std::optional<Slice> JobQueue::Take(uint32_t most, bool to_hold, uint32_t default_max_attempts) {
+std::optional<Slice> JobQueue::Take(Portion most, bool to_hold, uint32_t default_max_attempts) {
   while (!turns_.empty()) {
     auto line_it = turns_.front();
     Line& line = line_it->second;
@@ -101,7 +101,8 @@ std::optional<Slice> JobQueue::Take(uint32_t most, bool to_hold, uint32_t defaul
       const bool never_held = front.suspect || !front.options->key().empty() ||
                               front.attempts + 1 >= MaxAttempts(front, default_max_attempts);
       if (to_hold && never_held) return std::nullopt;
-      const uint32_t n = std::min(most, clean);
+      uint32_t n = std::min(most.jobs, clean);
+      if (front.Part(0, n).bytes() > most.bytes) n = std::max(1u, front.Fitting(most.bytes));
       taken = front.Part(0, n);
       front.begin += n;
       front.first += n;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string>
@@ -29,11 +30,16 @@ class JobQueue {
   void ReleaseDue(MonoTime now);
   MonoTime next_due() const;  // kNever: nobody backs off
 
-  // Takes up to `most` jobs of one run from the line whose turn it is.
+  // How much to take at once. One job is always taken, whatever its size.
+  struct Portion {
+    uint32_t jobs = 1;
+    uint64_t bytes = std::numeric_limits<uint64_t>::max();  // of payload
+  };
+  // Takes up to `most` of one run from the line whose turn it is.
   // `to_hold`: they would wait in a worker; jobs that must not (suspects, keyed ones, last
   // attempts) are left and nothing is returned. `default_max_attempts` is the queue's policy.
-  // REQUIRES: most > 0.
-  std::optional<Slice> Take(uint32_t most, bool to_hold, uint32_t default_max_attempts);
+  // REQUIRES: most.jobs > 0.
+  std::optional<Slice> Take(Portion most, bool to_hold, uint32_t default_max_attempts);
 
   // Drops waiting jobs [begin, end) of a stream. REQUIRES: all of them wait here.
   void Cancel(uint64_t stream, uint64_t begin, uint64_t end);

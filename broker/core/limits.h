@@ -13,11 +13,8 @@ inline constexpr uint64_t kMergedRunBytesMax = 1 << 20;
 inline constexpr uint64_t kMergedOutcomeBytesMax = 64 << 10;
 // A message at the door is closed when it has this many bytes.
 inline constexpr uint64_t kDoorMessageBytes = 256 << 10;
-// Outcomes on their way to one producer, unacknowledged.
-inline constexpr uint64_t kOutcomeWindowBytes = 1 << 20;
-// Credit of one stream beyond what is accepted.
+// Credit of one stream beyond what is accepted, in jobs. In bytes: Config::window_bytes.
 inline constexpr uint64_t kStreamWindowJobs = 65'536;
-inline constexpr uint64_t kStreamWindowBytes = 1 << 20;
 // Frames that wait for a peer whose socket takes no more; further ones are dropped (all that
 // travels at the door is repeated).
 inline constexpr size_t kOutboxFramesMax = 256;

@@ -6,6 +6,7 @@
 #include "broker/core/limits.h"
 #include "broker/core/planted.h"
 #include "common/check.h"
+#include "common/status.h"
 
 namespace whippletree::core {
 namespace {
@@ -19,6 +20,14 @@ uint64_t OutcomeBytes(const wire::OutcomeRange& outcome) {
 }
 
 }  // namespace
+
+wire::OutcomeRange Broker::CancelledOutcome(uint32_t attempts) {
+  wire::OutcomeRange outcome;
+  outcome.set_kind(wire::OutcomeRange::CANCELLED);
+  outcome.set_attempts(attempts);
+  *outcome.mutable_status() = WireStatus(absl::StatusCode::kCancelled, "cancelled by its producer");
+  return outcome;
+}
 
 void Broker::EndJobs(Stream& stream, wire::OutcomeRange outcome, bool keep) {
   Queue& queue = *stream.queue;
@@ -148,7 +157,7 @@ void Broker::SendOutcomes(Peer& peer) {
       while (stream.outcomes.has_unsent()) {
         const auto& item = stream.outcomes.PeekUnsent();
         const uint64_t in_flight = producer.outcome_bytes_in_flight + item.bytes;
-        if (producer.outcome_bytes_in_flight > 0 && in_flight > kOutcomeWindowBytes) break;
+        if (producer.outcome_bytes_in_flight > 0 && in_flight > config_.window_bytes()) break;
         if (bytes > 0 && bytes + item.bytes > kDoorMessageBytes) break;
         *outcomes->add_ranges() = item.value;
         bytes += item.bytes;

@@ -148,9 +148,7 @@ uint32_t Broker::RoomFor(const Queue& queue, const RunData& run, uint32_t begin,
   const uint64_t queue_bytes =
       queue.policy.capacity_bytes > queue.bytes ? queue.policy.capacity_bytes - queue.bytes : 0;
   bytes = std::min(bytes, queue_bytes);
-  if (run.bytes(begin, end) <= bytes) return end - begin;
-  uint32_t n = 0;
-  while (begin + n < end && run.bytes(begin, begin + n + 1) <= bytes) ++n;
+  uint32_t n = run.Fitting(begin, end, bytes);
   if (n == 0 && HasRoom(queue, run.bytes(begin, begin + 1))) n = 1;
   return n;
 }
@@ -317,12 +315,9 @@ void Broker::OnCancel(Peer& peer, const wire::Cancel& cancel) {
     for (const auto& part : waiting.intervals()) {
       stream.queue->jobs.Cancel(stream.number, part.begin, part.end);
       SplitBy(stream.discarded, part, [&](IntervalSet::Interval piece, bool discarded) {
-        wire::OutcomeRange outcome;
-        outcome.set_kind(wire::OutcomeRange::CANCELLED);
+        wire::OutcomeRange outcome = CancelledOutcome(0);
         outcome.set_first(piece.begin);
         outcome.set_count(piece.end - piece.begin);
-        *outcome.mutable_status() =
-            WireStatus(absl::StatusCode::kCancelled, "cancelled by its producer");
         EndJobs(stream, std::move(outcome), !discarded);
       });
     }
@@ -342,7 +337,7 @@ void Broker::FillUpdate(const Stream& stream, wire::StreamUpdate* update) const 
   update->set_next(stream.next);
   update->set_jobs_limit(stream.next - 1 + std::min(kStreamWindowJobs, policy.capacity_jobs));
   update->set_bytes_limit(stream.session_bytes +
-                          std::min(kStreamWindowBytes, policy.capacity_bytes));
+                          std::min(config_.window_bytes(), policy.capacity_bytes));
   update->set_stream(stream.number);
   update->set_unsettled(stream.open.size() - stream.discarded.size() + stream.unacknowledged_jobs);
   if (stream.full) {

@@ -117,6 +117,7 @@ void Broker::OnHello(const std::string& route, wire::Hello& hello) {
   welcome->set_complete_port(config_.complete_port);
   welcome->set_payload_bytes_max(config_.payload_bytes_max);
   welcome->set_result_bytes_max(config_.result_bytes_max);
+  welcome->set_window_bytes(static_cast<uint32_t>(config_.window_bytes()));
   welcome->set_heartbeat_interval_ms(
       static_cast<uint32_t>(ToMilliseconds(config_.heartbeat_interval())));
   welcome->set_lease_duration_ms(
@@ -171,7 +172,7 @@ void Broker::WelcomeProducer(Peer& peer, const wire::Hello& hello, Claimant clai
   }
   welcome->set_first_jobs_limit(std::min(kStreamWindowJobs, config_.default_policy.capacity_jobs));
   welcome->set_first_bytes_limit(
-      std::min(kStreamWindowBytes, config_.default_policy.capacity_bytes));
+      std::min(config_.window_bytes(), config_.default_policy.capacity_bytes));
 }
 
 void Broker::WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* welcome) {

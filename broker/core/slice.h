@@ -22,6 +22,8 @@ struct Slice {
   uint32_t count() const { return end - begin; }
   uint64_t bytes() const { return data->bytes(begin, end); }
 
+  // How many jobs from the first on have at most `most` payload bytes together.
+  uint32_t Fitting(uint64_t most) const { return data->Fitting(begin, end, most); }
   // Jobs [from, from + n) of this slice. REQUIRES: from + n <= count().
   Slice Part(uint32_t from, uint32_t n) const {
     Slice part = *this;

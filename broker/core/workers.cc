@@ -84,12 +84,7 @@ void Broker::OnReportItem(Peer& peer, wire::ReportItem& item) {
       case wire::ReportItem::HANDED_BACK:
         SplitBy(IntervalSet(lease->cancelled), part, [&](Interval piece, bool cancelled) {
           if (cancelled) {
-            wire::OutcomeRange outcome;
-            outcome.set_kind(wire::OutcomeRange::CANCELLED);
-            outcome.set_attempts(lease->slice.attempts);
-            *outcome.mutable_status() =
-                WireStatus(absl::StatusCode::kCancelled, "cancelled by its producer");
-            EndLeased(*lease, piece, std::move(outcome));
+            EndLeased(*lease, piece, CancelledOutcome(lease->slice.attempts));
           } else {
             Count("jobs_handed_back", piece.end - piece.begin);
             ReturnJobs(*lease, piece, lease->slice.attempts, lease->slice.suspect, Duration(0));
@@ -190,13 +185,10 @@ void Broker::FailJobs(Lease& lease, const Interval& part, const wire::Status& st
       return;
     }
     wire::OutcomeRange outcome;
-    outcome.set_attempts(attempts);
-    outcome.set_worker(worker);
     if (cancelled) {
-      outcome.set_kind(wire::OutcomeRange::CANCELLED);
-      *outcome.mutable_status() =
-          WireStatus(absl::StatusCode::kCancelled, "cancelled by its producer");
+      outcome = CancelledOutcome(attempts);
     } else {
+      outcome.set_attempts(attempts);
       outcome.set_kind(wire::OutcomeRange::DEAD);
       *outcome.mutable_status() = status.code() == 0
                                       ? WireStatus(absl::StatusCode::kUnknown, status.message())
@@ -210,6 +202,7 @@ void Broker::FailJobs(Lease& lease, const Interval& part, const wire::Status& st
            {"status", CodeName(status.code())},
            {"error", status.message()}});
     }
+    outcome.set_worker(worker);
     EndLeased(lease, piece, std::move(outcome));
   });
 }
@@ -299,12 +292,7 @@ void Broker::EndLease(uint64_t token, bool uncharged, std::string_view why) {
       }
       SplitBy(lease.cancelled, piece, [&](Interval bit, bool cancelled) {
         if (cancelled) {
-          wire::OutcomeRange outcome;
-          outcome.set_kind(wire::OutcomeRange::CANCELLED);
-          outcome.set_attempts(lease.slice.attempts);
-          *outcome.mutable_status() =
-              WireStatus(absl::StatusCode::kCancelled, "cancelled by its producer");
-          EndLeased(lease, bit, std::move(outcome));
+          EndLeased(lease, bit, CancelledOutcome(lease.slice.attempts));
         } else {
           ReturnJobs(lease, bit, lease.slice.attempts, lease.slice.suspect || !uncharged,
                      Duration(0));

@@ -27,6 +27,7 @@ wire::Envelope Welcome(uint64_t session) {
   welcome->set_broker_start(1);
   welcome->set_payload_bytes_max(1000);
   welcome->set_result_bytes_max(1000);
+  welcome->set_window_bytes(100'000);
   welcome->set_heartbeat_interval_ms(10'000);
   welcome->set_lease_duration_ms(50'000);
   welcome->set_first_jobs_limit(1000);

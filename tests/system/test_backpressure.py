@@ -55,6 +55,25 @@ class BackpressureTest(SystemTest):
         self.assert_ledger_balances(broker)
         self.assertEqual(broker.queue("big")["completed"], 2 * jobs)
 
+    def test_several_full_queues(self):
+        """The whole budget in use, then worked off by several workers at once."""
+        broker = self.broker("--memory-limit", "128MiB")
+        path = self.directory / "input"
+        jobs = 3 * QUEUE_BYTES // 1000
+        path.write_text("".join(f"{i:0999}\n" for i in range(jobs)))
+        queues = ["a", "b", "c", "d"]
+        producers = [self.producer(broker, "--queue", queue, "--ordered", str(path))
+                     for queue in queues]
+        for queue in queues:
+            wait_for(lambda queue=queue: broker.queue(queue)["full"], "full queues")
+        for queue in queues:
+            self.worker(broker, "w-" + queue, "--queue", queue, "--handler", "echo")
+        for producer in producers:
+            self.assertEqual(producer.wait(), 0)
+            self.assertEqual(producer.out.read_bytes(), path.read_bytes())
+        self.assert_memory_is_bounded(broker)
+        self.assert_ledger_balances(broker)
+
     def test_ten_times_the_jobs(self):
         """The same by number of jobs, which is never exceeded; --no-wait waits to be accepted."""
         broker = self.broker("--queue-capacity", "500")

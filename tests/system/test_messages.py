@@ -101,9 +101,9 @@ class MessagesTest(SystemTest):
         self.check("broker", f"status {timeout}", UNREACHABLE,
                    f"no broker answers at {nobody}; is it running? (whippletree-broker serve)")
         self.check("producer", f"submit --queue q {timeout}", UNREACHABLE,
-                   f"no broker answers at {nobody}", stdin=b"1\n")
+                   f"no broker answers at {nobody}; is it running? (whippletree-broker serve)", stdin=b"1\n")
         self.check("worker", f"--queue q --handler square {timeout}", UNREACHABLE,
-                   f"no broker answers at {nobody}")
+                   f"no broker answers at {nobody}; is it running? (whippletree-broker serve)")
 
     def test_input_that_is_no_job(self):
         """It is named with its line and the limit; every other job goes on. Empty lines are jobs."""

@@ -210,6 +210,8 @@ TEST_F(ParseCommandLineTest, ErrorsAreOneLineThatNamesTheFlag) {
               "program: --log-format: \"xml\" is not a log format: text or json (see program "
               "--help)");
   needs_command_ = true;
+  ExpectError({"--queue", "a", "statsu"},
+              "program: there is no command \"statsu\", only serve or status (see program --help)");
   ExpectError({"--queue", "a"},
               "program: a command is required: serve or status (see program --help)");
 }

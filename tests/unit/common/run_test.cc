@@ -42,6 +42,17 @@ TEST(RunTest, AppendedPayloadsStayTheSame) {
   EXPECT_EQ(PayloadsOf(other), (std::vector<std::string>{"x", "34", "5", ""}));
 }
 
+TEST(RunTest, KnowsHowManyFit) {
+  RunData data;
+  for (const char* payload : {"a", "bb", "ccc", "dddd"}) data.Append(payload);
+  EXPECT_EQ(data.Fitting(0, 4, 100), 4u);
+  EXPECT_EQ(data.Fitting(0, 4, 10), 4u);
+  EXPECT_EQ(data.Fitting(0, 4, 9), 3u);
+  EXPECT_EQ(data.Fitting(1, 3, 4), 1u);
+  EXPECT_EQ(data.Fitting(1, 4, 1), 0u);
+  EXPECT_EQ(data.Fitting(2, 2, 5), 0u);
+}
+
 TEST(RunTest, CopiesAPart) {
   wire::Run run = MakeRun({"a", "bb", "ccc", "dddd"});
   const RunData data(&run);

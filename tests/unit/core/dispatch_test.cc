@@ -27,7 +27,7 @@ Got TakeAll(BrokerHarness* h, WorkerPeer* worker) {
 }
 
 struct Scene {
-  Scene() : producer(&h, "p") { producer.Join(); }
+  explicit Scene(Config config = {}) : h(std::move(config)), producer(&h, "p") { producer.Join(); }
   BrokerHarness h;
   ProducerPeer producer;
 };
@@ -84,6 +84,27 @@ TEST(DispatchTest, NotMoreIsHeldThanAllowed) {
   const Got got = TakeAll(&s.h, &worker);
   EXPECT_EQ(got.started, 2u);
   EXPECT_EQ(got.held, 3u);
+}
+
+// The broker keeps a copy of what is under way to a worker, beside the jobs themselves.
+TEST(DispatchTest, NotMoreIsUnderWayToAWorkerThanTheWindow) {
+  Scene s;
+  const uint64_t window = Config().window_bytes();
+  WorkerPeer worker(&s.h, "w", {.slots = 10});
+  worker.Join();
+  s.producer.Submit("q", 1, std::vector<std::string>(10, std::string(window / 4, 'x')));
+  s.producer.TakeUpdate();
+  EXPECT_EQ(TakeAll(&s.h, &worker).started, 4u);
+  worker.Heartbeat();  // these arrived
+  EXPECT_EQ(TakeAll(&s.h, &worker).started, 4u);
+  // A job that is larger than the window goes alone.
+  s.producer.Submit("large", 1, std::vector<std::string>(3, std::string(window * 2, 'x')));
+  s.producer.TakeUpdate();
+  WorkerPeer other(&s.h, "other", {.slots = 10, .queues = {"large"}});
+  other.Join();
+  EXPECT_EQ(TakeAll(&s.h, &other).started, 1u);
+  other.Heartbeat();
+  EXPECT_EQ(TakeAll(&s.h, &other).started, 1u);
 }
 
 TEST(DispatchTest, CreditIsCumulative) {
@@ -156,7 +177,9 @@ TEST(DispatchTest, ADrainingWorkerGetsNothing) {
 }
 
 TEST(DispatchTest, AMessageAtTheDoorIsClosedWhenItIsLarge) {
-  Scene s;
+  Config config;
+  config.memory_limit_bytes = 4ull << 30;  // a window of several messages
+  Scene s(config);
   for (uint64_t i = 0; i < 6; ++i) {
     s.producer.Submit("q" + std::to_string(i), 1, {std::string(kDoorMessageBytes / 2, 'x')});
     s.producer.TakeUpdate();

@@ -7,6 +7,15 @@
 namespace whippletree::core {
 namespace {
 
+// A window of several outcome ranges.
+Config WideWindow() {
+  Config config;
+  config.memory_limit_bytes = 4ull << 30;
+  return config;
+}
+
+const uint64_t kWindowBytes = WideWindow().window_bytes();
+
 // A producer with `jobs` accepted jobs in queue "q", and a worker with a slot for each.
 struct Scene {
   explicit Scene(uint32_t jobs, Config config = {}, wire::JobOptions options = {})
@@ -101,8 +110,8 @@ TEST(OutcomeTest, AcknowledgementOfWhatWasNeverSentIsIgnored) {
 }
 
 TEST(OutcomeTest, LeavesWithinAWindowOfBytes) {
-  Scene s(20);
-  const uint64_t bytes = kOutcomeWindowBytes / 10;
+  Scene s(20, WideWindow());
+  const uint64_t bytes = kWindowBytes / 10;
   uint32_t sent = 0;
   for (uint32_t i = 0; i < 20; ++i) {
     s.CompleteWith(i, std::string(bytes, 'x'));
@@ -121,9 +130,9 @@ TEST(OutcomeTest, LeavesWithinAWindowOfBytes) {
 }
 
 TEST(OutcomeTest, OneThatIsLargerThanTheWindowIsSentAlone) {
-  Scene s(1);
-  s.CompleteWith(0, std::string(2 * kOutcomeWindowBytes, 'x'));
-  EXPECT_EQ(s.producer.TakeOutcome().results().block().size(), 2 * kOutcomeWindowBytes);
+  Scene s(1, WideWindow());
+  s.CompleteWith(0, std::string(2 * kWindowBytes, 'x'));
+  EXPECT_EQ(s.producer.TakeOutcome().results().block().size(), 2 * kWindowBytes);
 }
 
 // What was sent once must not grow: the producer may have it, and drops the same ordinal.

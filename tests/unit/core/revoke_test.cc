@@ -47,6 +47,14 @@ TEST(RevokeTest, HalfOfWhatIsHeldIsAskedBackAfterAWhile) {
   EXPECT_EQ(s.h.counter("jobs_revoked"), 4u);
 }
 
+TEST(RevokeTest, NotMoreIsAskedBackThanTheIdleOneTakes) {
+  Scene s;
+  s.idle.options.jobs_limit = 2;
+  s.h.Run(kRevokeAfter);
+  s.idle.Join();
+  EXPECT_EQ(s.TakeRevoke().count(), 2u);
+}
+
 TEST(RevokeTest, ARevokedJobMovesOnlyOnTheAnswer) {
   Scene s;
   s.h.Run(kRevokeAfter);

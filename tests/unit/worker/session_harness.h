@@ -59,6 +59,7 @@ class WorkerSessionTest : public ::testing::Test {
     welcome->set_broker_start(9);
     welcome->set_complete_port(7713);
     welcome->set_result_bytes_max(100);
+    welcome->set_window_bytes(window_bytes);
     welcome->set_heartbeat_interval_ms(2000);
     welcome->set_lease_duration_ms(1'000'000);
     welcome->mutable_leases_kept()->Add(kept.begin(), kept.end());
@@ -130,6 +131,7 @@ class WorkerSessionTest : public ::testing::Test {
   wire::Hello hello;
   wire::Report report;
   uint64_t session_number = 0;
+  uint32_t window_bytes = 1 << 20;  // of the welcome
 };
 
 }  // namespace whippletree

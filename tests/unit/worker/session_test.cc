@@ -109,6 +109,39 @@ TEST_F(WorkerReportTest, ReportsAreSentAgainUntilAcknowledged) {
   EXPECT_EQ(report.first_ordinal(), 2u);
 }
 
+TEST_F(WorkerReportTest, LeaveWithinTheWindow) {
+  window_bytes = 100;
+  Join();
+  for (uint64_t token = 1; token <= 3; ++token) Deliver(token, token, 1, 1);
+  TakeItems();
+  for (uint64_t token = 1; token <= 3; ++token) Finish(token, 0);  // 38 bytes each
+  Poll();
+  EXPECT_EQ(TakeItems().size(), 2u);
+  Run(milliseconds(900));
+  EXPECT_TRUE(TakeItems().empty());
+  AckReports(2);
+  EXPECT_EQ(TakeItems(), (Items{{Item::COMPLETED, 3, 0, 1}}));
+  // One that is larger than the window goes alone.
+  AckReports(4);
+  Deliver(4, 4, 1, 1);
+  Deliver(5, 5, 1, 1);
+  session.OnFinished(4, 0, absl::InternalError(std::string(200, 'x')), seconds(1));
+  Finish(5, 0);
+  Poll();
+  EXPECT_EQ(TakeItems(), (Items{{Item::FAILED, 4, 0, 1}}));
+}
+
+TEST_F(WorkerReportTest, ManyBytesThatArrivedAreToldAtOnce) {
+  window_bytes = 100;
+  Join();
+  TakeItems();
+  Deliver(1, 1, 2, 2);  // 14 bytes
+  EXPECT_TRUE(out.complete.empty());
+  Deliver(2, 2, 2, 2);
+  ASSERT_EQ(out.complete.size(), 1u);
+  EXPECT_EQ(out.complete[0].report().deliveries_next(), 3u);
+}
+
 TEST_F(WorkerReportTest, WhatWasSentDoesNotGrow) {
   Join();
   Deliver(1, 11, 2, 2);
