@@ -10,15 +10,52 @@
 
 namespace whippletree::core {
 
+// Jobs are given to a handler several at a time.
+struct BatchPolicy {
+  uint32_t max_jobs = 1;  // 1: no batches
+  uint64_t max_bytes = 1 << 20;
+  // How long the oldest job of an incomplete batch waits for others; zero: not at all.
+  Duration linger{0};
+};
+
+// `count` per `period`. A count of 0: no limit.
+struct RatePolicy {
+  uint64_t count = 0;
+  Duration period = seconds(1);
+  bool of_batches = false;  // else of jobs
+  uint64_t burst = 1;       // in the same unit
+};
+
+// Failures are those that may be retried, time-outs and lost workers.
+struct BreakerPolicy {
+  // Opens after so many in a row; 0: not by this.
+  uint32_t failures = 0;
+  // Opens when this share of the last `window` failed, of at least `min_jobs`; 0: not by this.
+  double ratio = 0;
+  Duration window = seconds(10);
+  uint32_t min_jobs = 20;
+  Duration open = seconds(10);
+  uint32_t probes = 1;
+
+  bool enabled() const { return failures > 0 || ratio > 0; }
+};
+
 // How one queue treats its jobs.
 struct QueuePolicy {
   uint64_t capacity_jobs = 1'000'000;
   uint64_t capacity_bytes = 128ull << 20;
+  BatchPolicy batch{};
+  RatePolicy rate{};
+  uint32_t concurrency = 0;  // handler calls at a time; 0: no limit
   Duration lease_duration = seconds(10);
+  Duration timeout{0};  // of an attempt, where the job says nothing; zero: no limit
   uint32_t max_attempts = 5;
   Duration backoff_min = seconds(1);
   Duration backoff_max = std::chrono::minutes(5);
+  BreakerPolicy breaker{};
   bool durable = false;
+
+  bool batches() const { return batch.max_jobs > 1; }
 };
 
 struct Config {
@@ -40,6 +77,8 @@ struct Config {
   bool insecure = false;
   QueuePolicy default_policy{};
   std::map<std::string, QueuePolicy> queues{};
+  // False: only the queues above exist.
+  bool unknown_queues = true;
 
   uint64_t first_number() const { return (uint64_t{epoch} << 32) + epoch_offset; }
   uint64_t budget_bytes() const { return memory_limit_bytes / 2; }
