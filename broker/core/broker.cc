@@ -13,6 +13,7 @@ namespace whippletree::core {
 
 Broker::Broker(Config config)
     : config_(std::move(config)),
+      policies_{config_.default_policy, config_.queues, config_.unknown_queues},
       prng_(config_.seed),
       last_session_(config_.first_number()),
       leases_(Planted("forget_epoch") ? 0 : config_.first_number()) {}
@@ -161,6 +162,15 @@ void Broker::Apply(Durable& in) {
 void Broker::Apply(Loaded&) {
   // Nothing is ever asked back while every queue is kept in memory.
   WT_CHECK(false && "a load that nobody asked for");
+}
+
+// They hold from the next dispatch on.
+void Broker::Apply(Policies& in) {
+  policies_ = std::move(in);
+  for (auto& [name, queue] : queues_) {
+    queue->policy = PolicyOf(name);
+    Wake(*queue);
+  }
 }
 
 void Broker::Apply(SendFailed& in) {

@@ -69,6 +69,7 @@ class Broker {
   void Apply(Durable& in);
   void Apply(SendFailed& in);
   void Apply(Loaded& in);
+  void Apply(Policies& in);
   void ApplyDoor(FrameIn& in);
   void ApplyData(FrameIn& in);
   void FireTimers();
@@ -113,6 +114,7 @@ class Broker {
   // nullptr: too many streams or queues, or a bad name; `error` says so.
   Stream* OpenStream(Peer& peer, const std::string& queue_name, absl::Status* error);
   Queue* OpenQueue(const std::string& name, absl::Status* error);
+  const QueuePolicy& PolicyOf(const std::string& queue) const;
   // The producer speaks of the stream: its outcomes may be sent.
   void MarkClaimed(Stream& stream);
   void ClaimStream(Peer& peer, const wire::StreamClaim& claim, Claimant claimant,
@@ -198,6 +200,7 @@ class Broker {
   std::string GateOf(const Queue& queue) const;
 
   const Config config_;
+  Policies policies_;
   Prng prng_;
   Instant now_{};
   bool started_ = false;

@@ -58,6 +58,13 @@ struct QueuePolicy {
   bool batches() const { return batch.max_jobs > 1; }
 };
 
+// What can change while the broker runs.
+struct Policies {
+  QueuePolicy defaults{};  // of queues not named
+  std::map<std::string, QueuePolicy> queues{};
+  bool unknown_queues = true;  // false: only the queues above exist
+};
+
 struct Config {
   // In the high bits of tokens and sessions; higher at each start of the broker.
   uint32_t epoch = 1;

@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "broker/core/config.h"
 #include "common/log_event.h"
 #include "record.pb.h"
 #include "wire.pb.h"
@@ -54,7 +55,7 @@ struct Loaded {
   record::Record record;
 };
 
-using Input = std::variant<FrameIn, BadFrame, Durable, SendFailed, Loaded>;
+using Input = std::variant<FrameIn, BadFrame, Durable, SendFailed, Loaded, Policies>;
 
 // A part of a queue that lies only in the store.
 struct Load {

@@ -24,10 +24,19 @@ absl::Status OptionsError(const wire::JobOptions& options) {
 
 }  // namespace
 
+const QueuePolicy& Broker::PolicyOf(const std::string& queue) const {
+  const auto it = policies_.queues.find(queue);
+  return it == policies_.queues.end() ? policies_.defaults : it->second;
+}
+
 Queue* Broker::OpenQueue(const std::string& name, absl::Status* error) {
   if (auto it = queues_.find(name); it != queues_.end()) return it->second.get();
   if (std::string text = QueueNameError(name); !text.empty()) {
     *error = absl::InvalidArgumentError(text);
+    return nullptr;
+  }
+  if (!policies_.unknown_queues && !policies_.queues.contains(name)) {
+    *error = absl::NotFoundError("there is no queue \"" + name + "\" in the broker's configuration");
     return nullptr;
   }
   if (queues_.size() >= kQueuesMax) {
@@ -38,8 +47,7 @@ Queue* Broker::OpenQueue(const std::string& name, absl::Status* error) {
   Queue* queue = owned.get();
   queue->number = queue_by_number_.size();
   queue->name = name;
-  auto policy = config_.queues.find(name);
-  queue->policy = policy == config_.queues.end() ? config_.default_policy : policy->second;
+  queue->policy = PolicyOf(name);
   queue_by_number_.push_back(queue);
   queues_.emplace(name, std::move(owned));
   return queue;
