@@ -289,8 +289,11 @@ void Broker::CheckPeer(Peer& peer) {
     for (uint64_t token : worker.leases) {
       Lease& lease = *leases_.Find(token);
       if (lease.asked_at == kNever) continue;
-      if (now_.mono >= lease.asked_at + kRepeatAfter) Ask(lease);
-      SetTimer(peer, lease.asked_at + kRepeatAfter);
+      if (now_.mono < lease.asked_at + kRepeatAfter) {
+        SetTimer(peer, lease.asked_at + kRepeatAfter);
+      } else {
+        Ask(lease);
+      }
     }
     return;
   }
