@@ -299,12 +299,12 @@ void Broker::Reject(Stream& stream, uint64_t first, uint64_t count, const absl::
   *outcome.mutable_status() = ToWire(status);
   const uint64_t number = stream.options->group();
   auto& groups = peers_.at(stream.producer)->producer->groups;
-  const auto group = groups.find(number);
-  const bool counts = group != groups.end() && !group->second.ended;
+  const bool room = groups.contains(number) || groups.size() < kGroupsPerProducerMax;
+  const bool counts = number != 0 && room && !groups[number].ended;
   if (counts) {
     outcome.set_group(number);
-    group->second.arrived[stream.queue->name] += count;
-    group->second.rejected += count;
+    groups[number].arrived[stream.queue->name] += count;
+    groups[number].rejected += count;
   }
   KeepOutcome(stream, std::move(outcome));
   if (counts) CheckGroup(stream.producer, number);
