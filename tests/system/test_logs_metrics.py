@@ -20,7 +20,7 @@ FIELDS = {
     "worker_left": {"worker", "session", "reason", "leased"},
     "worker_draining": {"worker", "leased"},
     "leases_expired": {"worker", "leases", "jobs", "reason"},
-    "jobs_retried": {"queue", "jobs", "first", "attempt", "delay_ms", "status", "error"},
+    "jobs_retried": {"queue", "jobs", "first", "attempts", "delay_ms", "status", "error"},
     "jobs_dead": {"queue", "jobs", "first", "attempts", "status", "error"},
     "queue": {"queue", "accepted", "waiting", "leased", "completed", "dead", "cancelled",
               "in_per_s", "out_per_s", "workers", "gate"},
@@ -69,7 +69,7 @@ class LogsMetricsTest(SystemTest):
         self.assertEqual(set(FIELDS) - {event["event"] for event in events}, set())
         self.assertTrue(broker.event("leases_expired")["worker"].startswith("lost-"))
         self.assertEqual(broker.event("jobs_dead")["error"], "fail: attempt 3 failed")
-        self.assertEqual(broker.event("jobs_retried", queue="bad")["attempt"], 1)
+        self.assertEqual(broker.event("jobs_retried", queue="bad")["attempts"], 1)
         self.assertEqual(broker.event("broker_stopped")["jobs_lost"], 1)
 
     def test_no_line_for_a_job(self):
