@@ -132,7 +132,7 @@ void AddQueues(const wire::StatusReply& status, Exposition* out) {
 
 // What has a second label.
 void AddQueueParts(const wire::StatusReply& status, Exposition* out) {
-  out->Begin(kCounter, "batches_completed_total", "Batches by what completed them.");
+  out->Begin(kCounter, "batches_ready_total", "Batches by what made them ready to go.");
   for (const Queue& queue : status.queues()) {
     const auto add = [&](const char* by, uint64_t value) {
       out->Add({{"queue", queue.name()}, {"by", by}}, static_cast<double>(value));
