@@ -13,7 +13,7 @@ LEDGER = ("waiting", "leased", "completed", "dead", "cancelled", "expired")
 FIELDS = {
     "broker_started": {"version", "door", "submit", "complete", "http", "persistence", "insecure",
                        "memory_limit", "queue_capacity", "queue_bytes", "payload_max", "lease",
-                       "max_attempts", "peers_max"},
+                       "max_attempts", "peers_max", "config", "queues_named"},
     "producer_joined": {"producer", "session", "again"},
     "producer_left": {"producer", "session", "reason"},
     "worker_joined": {"worker", "session", "slots", "queues", "leases_kept", "again"},
