@@ -126,7 +126,9 @@ absl::Status Decode(std::string_view frame, wire::Envelope* envelope) {
 
 bool SameOptions(const wire::JobOptions& a, const wire::JobOptions& b) {
   return a.timeout_ms() == b.timeout_ms() && a.max_attempts() == b.max_attempts() &&
-         a.key() == b.key() && a.discard_outcome() == b.discard_outcome();
+         a.key() == b.key() && a.discard_outcome() == b.discard_outcome() &&
+         a.not_before_ms() == b.not_before_ms() && a.expires_at_ms() == b.expires_at_ms() &&
+         a.group() == b.group();
 }
 
 std::string QueueNameError(std::string_view name) {

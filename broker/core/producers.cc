@@ -36,7 +36,8 @@ Queue* Broker::OpenQueue(const std::string& name, absl::Status* error) {
     return nullptr;
   }
   if (!policies_.unknown_queues && !policies_.queues.contains(name)) {
-    *error = absl::NotFoundError("there is no queue \"" + name + "\" in the broker's configuration");
+    *error =
+        absl::NotFoundError("there is no queue \"" + name + "\" in the broker's configuration");
     return nullptr;
   }
   if (queues_.size() >= kQueuesMax) {
