@@ -27,7 +27,8 @@ constexpr char kSubmitManual[] = R"(Input (--format):
   nul    payloads of any bytes, each ended by a NUL as by `find -print0`; text
          output is ended by NUL too then, with each result exactly as it is
   jsonl  one object a line; blank lines are skipped. Only "payload" is required:
-         {"payload": "text", "key": "k", "timeout": "5s", "max_attempts": 3}
+         {"payload": "text", "key": "k", "timeout": "5s", "max_attempts": 3,
+          "delay": "10s", "expires_in": "5m"}
 
 Output (--output):
   text   the result and a newline, which is not doubled if the result ends in
@@ -41,6 +42,16 @@ Output (--output):
 
 Bad input and payloads that are too large are named on stderr with their line;
 all other jobs go on, and the exit code is 1.
+
+With --delay a job is not started before that time has passed since it was read;
+with --expires-in it becomes expired if it still waits then. What runs goes on.
+
+With --group all jobs are one group, and so are the follow-on jobs that handlers
+ask for. The outcomes of these are printed too: as text only results, with
+--ordered after all others, in jsonl with "follow_on":true and "queue". The
+command waits for the group's end; the last line on stderr has its counts, and
+the exit code is 0 only if every job of the group completed. Follow-on jobs are
+not cancelled by Ctrl-C.
 
 Ctrl-C (SIGINT) and SIGTERM stop reading and cancel the jobs that have no outcome
 yet; what running ones became is still printed. A second one leaves at once. With
@@ -56,7 +67,9 @@ Examples:
   whippletree-producer submit --queue thumbnails --ordered paths.txt > done.txt
   find . -name '*.log' -print0 | whippletree-producer submit -q gzip --format nul
   whippletree-producer submit -q mail --no-wait --name nightly jobs.jsonl \
-      --format jsonl)";
+      --format jsonl
+  whippletree-producer submit -q remind --delay 10m --expires-in 1h notes.txt
+  whippletree-producer submit -q resize --group --ordered images.txt)";
 
 // The option `name`, which is one of the names in `choices`.
 template <typename T>
@@ -99,10 +112,14 @@ CLI::App* AddSubmit(CLI::App* app, SubmitOptions* options) {
   CLI::Option* ordered = command->add_flag("--ordered", options->ordered,
                                            "Print outcomes in the order of the input; those that "
                                            "come early are held in memory");
-  command
-      ->add_flag("--no-wait", options->no_wait,
-                 "End when the broker has accepted all jobs; their outcomes are not kept")
-      ->excludes(ordered);
+  CLI::Option* no_wait =
+      command
+          ->add_flag("--no-wait", options->no_wait,
+                     "End when the broker has accepted all jobs; their outcomes are not kept")
+          ->excludes(ordered);
+  AddDuration(command, "--delay", &options->delay, "A job is not started before this has passed");
+  AddDuration(command, "--expires-in", &options->expires_in,
+              "A job that still waits after this expires; 0: never");
   AddDuration(command, "--timeout", &options->defaults.timeout,
               "How long one attempt of a job may run; 0: no limit")
       ->check([](const std::string& text) -> std::string {
@@ -117,10 +134,16 @@ CLI::App* AddSubmit(CLI::App* app, SubmitOptions* options) {
       ->add_option("--key", options->defaults.key,
                    "The line inside the queue; lines of a queue take turns")
       ->type_name("KEY");
+  CLI::Option* name =
+      command
+          ->add_option("--name", options->name,
+                       "Makes the producer one that can be started again and goes on")
+          ->type_name("NAME");
   command
-      ->add_option("--name", options->name,
-                   "Makes the producer one that can be started again and goes on")
-      ->type_name("NAME");
+      ->add_flag("--group", options->group,
+                 "All jobs are one group: wait for its end, follow-on jobs included")
+      ->excludes(no_wait)
+      ->excludes(name);
   AddChoice<ShowProgress>(command, "--progress", &options->progress,
                           {{"auto", ShowProgress::kOnTerminals},
                            {"always", ShowProgress::kAlways},
