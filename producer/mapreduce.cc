@@ -133,7 +133,7 @@ class Work {
   absl::Status Run(const std::vector<MapInput>& inputs, const MapReduceSink& sink) {
     const auto merged = std::make_shared<Shuffle>(1, options_.memory_bytes / 4);
     absl::Status status = RunStages(inputs, merged);
-    report_.job_failed = results_->job_failed();
+    report_.job_failed = report_.job_failed || results_->job_failed();
     if (!status.ok()) return status;
     return merged->sorters()[0].Read([&](std::string_view line) {
       const std::string_view key = KeyOf(line);
@@ -247,6 +247,7 @@ absl::Status Work::Reduce(Shuffle& lines, const std::shared_ptr<Shuffle>& again,
       if (absl::Status status = send_part(); !status.ok()) return status;
       auto before = parts_before.find(*key);
       if (before != parts_before.end() && parts >= before->second) {
+        report_.job_failed = true;
         return absl::FailedPreconditionError(
             "the results for the key " + Quoted(*key, 60) +
             " are no fewer bytes than its values, which are too many for one payload: a reducer "

@@ -54,7 +54,7 @@ struct MapReduceReport {
   uint64_t map_jobs = 0;
   uint64_t reduce_jobs = 0;
   uint64_t reduce_rounds = 0;
-  // A job failed, or its result is none: what is wrong is the jobs, not the machine.
+  // A job failed, or its result is of no use: what is wrong is the jobs, not the machine.
   bool job_failed = false;
 };
 

@@ -22,7 +22,7 @@
 namespace whippletree {
 
 struct JobOptions {
-  // How long one attempt may run; zero: no limit. Milliseconds count.
+  // How long one attempt may run; zero: as the queue's policy says. Milliseconds count.
   Duration timeout{0};
   // The most starts of the job; 0: as the queue's policy says.
   uint32_t max_attempts = 0;

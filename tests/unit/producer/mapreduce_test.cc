@@ -195,6 +195,7 @@ TEST_F(MapReduceTest, AReducerThatMakesNothingLessIsRefused) {
   const absl::Status status = Run({Text("t", text)});
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
   EXPECT_NE(std::string(status.message()).find("\"t:often\""), std::string::npos) << status;
+  EXPECT_TRUE(report.job_failed);
   EXPECT_TRUE(results.empty());
 }
 
