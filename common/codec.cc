@@ -34,6 +34,12 @@ absl::Status CheckItem(const wire::ReportItem& item) {
        static_cast<uint32_t>(item.results().sizes_size()) != item.count())) {
     return Broken("results do not fit their range");
   }
+  for (const wire::FollowOn& follow_on : item.follow_ons()) {
+    if (!IsValidRun(follow_on.run())) return Broken("sizes and block of a run disagree");
+    if (follow_on.index() < item.first() || follow_on.index() - item.first() >= item.count()) {
+      return Broken("a follow-on job of a job that is not in the item");
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -58,6 +64,11 @@ absl::Status CheckDelivery(const wire::Delivery& delivery) {
   }
   if (delivery.started() > static_cast<uint32_t>(delivery.run().sizes_size())) {
     return Broken("more jobs started than delivered");
+  }
+  uint64_t jobs = 0;
+  for (const wire::DeliveryPart& part : delivery.parts()) jobs += part.count();
+  if (delivery.batch() && jobs != static_cast<uint64_t>(delivery.run().sizes_size())) {
+    return Broken("parts of a batch do not fit its run");
   }
   return absl::OkStatus();
 }
