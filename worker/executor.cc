@@ -196,7 +196,7 @@ void Executor::RunJob(const Lease& lease, uint32_t position, std::unique_lock<st
   const uint32_t index = IndexOf(delivery, position);
   const QueueHandlers& handlers = handlers_.at(delivery.queue());
   const std::string_view payload = lease.run.payload(position);
-  DeliveredJob job = JobAt(delivery, position);
+  DeliveredJob job = JobReader(delivery).At(position);
   const uint32_t timeout_ms = job.timeout_ms;
   Running running{token, {index}};
   running_.push_back(&running);
@@ -255,11 +255,12 @@ void Executor::RunBatch(const Lease& lease, std::unique_lock<std::mutex>& lock) 
 BatchResults Executor::RunWhole(const BatchHandler& handler, const Lease& lease, Running* running,
                                 std::vector<wire::FollowOn>* follow_ons,
                                 std::unique_lock<std::mutex>& lock) {
+  JobReader reader(lease.delivery);
   std::vector<std::string_view> payloads;
   std::vector<BatchContext::Job> jobs;
   uint32_t timeout_ms = 0;
   for (const uint32_t position : lease.waiting) {
-    DeliveredJob job = JobAt(lease.delivery, position);
+    DeliveredJob job = reader.At(position);
     payloads.push_back(lease.run.payload(position));
     jobs.push_back({std::move(job.id), job.attempt});
     if (job.timeout_ms > 0 && (timeout_ms == 0 || job.timeout_ms < timeout_ms)) {
@@ -278,6 +279,7 @@ BatchResults Executor::RunWhole(const BatchHandler& handler, const Lease& lease,
 BatchResults Executor::RunInTurn(const Handler& handler, const Lease& lease, Running* running,
                                  std::vector<wire::FollowOn>* follow_ons,
                                  std::unique_lock<std::mutex>& lock) {
+  JobReader reader(lease.delivery);
   std::vector<absl::StatusOr<std::string>> results;
   for (const uint32_t position : lease.waiting) {
     running->indexes = {IndexOf(lease.delivery, position)};
@@ -289,7 +291,7 @@ BatchResults Executor::RunInTurn(const Handler& handler, const Lease& lease, Run
       results.push_back(absl::CancelledError("the job was cancelled"));
       continue;
     }
-    DeliveredJob job = JobAt(lease.delivery, position);
+    DeliveredJob job = reader.At(position);
     const uint32_t timeout_ms = job.timeout_ms;
     JobContext context(ContextJob(lease.delivery, std::move(job), ReadClock().mono));
     results.push_back(InCall<absl::StatusOr<std::string>>(&context, timeout_ms, running, lock, [&] {

@@ -72,25 +72,23 @@ uint32_t IndexOf(const wire::Delivery& delivery, uint32_t position) {
   return delivery.indexes_size() > 0 ? delivery.indexes(static_cast<int>(position)) : position;
 }
 
-DeliveredJob JobAt(const wire::Delivery& delivery, uint32_t position) {
+DeliveredJob JobReader::At(uint32_t position) {
   const auto job = [](uint64_t stream, uint64_t number, uint32_t attempt,
                       const wire::JobOptions& options) {
     return DeliveredJob{std::to_string(stream) + "-" + std::to_string(number), attempt,
                         options.timeout_ms()};
   };
-  if (!delivery.batch()) {
-    return job(delivery.stream(), delivery.first() + IndexOf(delivery, position),
-               delivery.attempt(), delivery.options());
+  if (!delivery_.batch()) {
+    return job(delivery_.stream(), delivery_.first() + IndexOf(delivery_, position),
+               delivery_.attempt(), delivery_.options());
   }
-  uint64_t begin = 0;
-  for (const wire::DeliveryPart& part : delivery.parts()) {
-    if (position < begin + part.count()) {
-      return job(part.stream(), part.first() + (position - begin), part.attempt(), part.options());
-    }
-    begin += part.count();
+  while (position >= part_begin_ + delivery_.parts(part_).count()) {
+    part_begin_ += delivery_.parts(part_++).count();
+    WT_CHECK(part_ < delivery_.parts_size());
   }
-  WT_CHECK(false);
-  return {};
+  const wire::DeliveryPart& part = delivery_.parts(part_);
+  return job(part.stream(), part.first() + (position - part_begin_), part.attempt(),
+             part.options());
 }
 
 }  // namespace whippletree

@@ -42,9 +42,22 @@ struct DeliveredJob {
   uint32_t timeout_ms;
 };
 
-// The job at a position of the delivery's run: its index in the lease, and the rest.
-// REQUIRES: the position is in the run; the counts of a batch's parts add up to its size.
+// Index in the lease of the job at a position of the delivery's run.
+// REQUIRES: the position is in the run.
 uint32_t IndexOf(const wire::Delivery& delivery, uint32_t position);
-DeliveredJob JobAt(const wire::Delivery& delivery, uint32_t position);
+
+// Reads the jobs of a delivery, which it refers to, in their order.
+class JobReader {
+ public:
+  explicit JobReader(const wire::Delivery& delivery) : delivery_(delivery) {}
+  // REQUIRES: the position is in the run and above that of the last call; the counts of a batch's
+  // parts add up to the size of the run.
+  DeliveredJob At(uint32_t position);
+
+ private:
+  const wire::Delivery& delivery_;
+  int part_ = 0;
+  uint64_t part_begin_ = 0;  // position
+};
 
 }  // namespace whippletree
