@@ -17,8 +17,12 @@ JobGroup* Broker::GroupOf(const Stream& stream, uint64_t group) {
 
 absl::Status Broker::GroupError(const Stream& stream, uint64_t group) const {
   if (group == 0) return absl::OkStatus();
-  const auto& groups = peers_.at(stream.producer)->producer->groups;
+  const ProducerState& producer = *peers_.at(stream.producer)->producer;
+  const auto& groups = producer.groups;
   const auto it = groups.find(group);
+  if (producer.ended_groups.Contains(group)) {
+    return absl::FailedPreconditionError("the group has ended");
+  }
   if (it == groups.end()) {
     return groups.size() < kGroupsPerProducerMax
                ? absl::OkStatus()
@@ -114,7 +118,8 @@ void Broker::CheckGroup(uint64_t producer, uint64_t number) {
 
 void Broker::OnCloseGroup(Peer& peer, const wire::CloseGroup& close) {
   ProducerState& producer = *peer.producer;
-  if (close.group() == 0) return;
+  // Zero is no group, and one that ended may be closed again by a word that came late.
+  if (close.group() == 0 || producer.ended_groups.Contains(close.group())) return;
   if (!producer.groups.contains(close.group()) && producer.groups.size() >= kGroupsPerProducerMax) {
     Count("rejected_frames");
     return;
@@ -138,6 +143,7 @@ void Broker::OnGroupAck(Peer& peer, const wire::GroupAck& ack) {
     if (it == peer.producer->groups.end() || !it->second.ended) continue;
     if (it->second.unacknowledged > 0) continue;  // never told
     peer.producer->updated_groups.erase(number);
+    peer.producer->ended_groups.Add(number, number + 1);
     peer.producer->groups.erase(it);
   }
 }

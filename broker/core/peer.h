@@ -12,6 +12,7 @@
 #include "broker/core/effects.h"
 #include "broker/core/job_group.h"
 #include "broker/core/queue.h"
+#include "common/interval_set.h"
 #include "common/resend_queue.h"
 #include "common/time.h"
 #include "wire.pb.h"
@@ -23,6 +24,7 @@ struct ProducerState {
   std::map<std::string, uint64_t> streams;            // queue → number
   std::map<std::string, uint64_t> follow_on_streams;  // the same, of follow-on jobs
   std::map<uint64_t, JobGroup> groups;
+  IntervalSet ended_groups;           // numbers whose end the producer knows
   std::set<uint64_t> updated_groups;  // of which something is to be told
   MonoTime groups_told_at = kNever;   // when unacknowledged ends were told last
   std::set<std::string> gone;         // queues whose streams were forgotten before it came back

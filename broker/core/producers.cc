@@ -298,9 +298,11 @@ void Broker::Reject(Stream& stream, uint64_t first, uint64_t count, const absl::
   outcome.set_count(count);
   *outcome.mutable_status() = ToWire(status);
   const uint64_t number = stream.options->group();
-  auto& groups = peers_.at(stream.producer)->producer->groups;
+  ProducerState& producer = *peers_.at(stream.producer)->producer;
+  auto& groups = producer.groups;
   const bool room = groups.contains(number) || groups.size() < kGroupsPerProducerMax;
-  const bool counts = number != 0 && room && !groups[number].ended;
+  const bool counts = number != 0 && room && !producer.ended_groups.Contains(number) &&
+                      !groups[number].ended;
   if (counts) {
     outcome.set_group(number);
     groups[number].arrived[stream.queue->name] += count;

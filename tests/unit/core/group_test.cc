@@ -151,6 +151,16 @@ TEST(GroupTest, AnEndedOneTakesNoMore) {
   EXPECT_EQ(outcome.status().message(), "the group has ended");
 }
 
+TEST(GroupTest, ALateWordToCloseChangesNothing) {
+  Scene s;
+  s.Close(7, 0);
+  s.TakeUpdates();
+  s.AckGroup(7);
+  s.Close(7, 0);
+  s.h.Run(seconds(5));
+  s.h.ExpectNothingLeft();
+}
+
 TEST(GroupTest, OneThatIsNotClosedIsCancelledWhenItsProducerIsGone) {
   Scene s;
   s.worker.Goodbye();
