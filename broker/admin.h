@@ -9,7 +9,10 @@
 
 namespace whippletree {
 
-// UNAVAILABLE: no broker answers within `timeout`; FAILED_PRECONDITION: it speaks another version.
-absl::StatusOr<wire::StatusReply> AskStatus(const HostPort& broker, Duration timeout);
+// Sends `request`, whose id is set here, and returns what answers it.
+// UNAVAILABLE: no broker answers within `timeout`; FAILED_PRECONDITION: it speaks another version,
+// or does not know such a request; else the error that the broker answers with.
+absl::StatusOr<wire::AdminReply> Ask(const HostPort& broker, wire::AdminRequest request,
+                                     Duration timeout);
 
 }  // namespace whippletree

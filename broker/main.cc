@@ -1,23 +1,15 @@
-// whippletree-broker: serves, and tells what goes on in a broker that does.
-#include <malloc.h>
-#include <signal.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
+// whippletree-broker: serves, and tells and changes what goes on in a broker that does.
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdio>
 #include <string>
 
 #include "broker/admin.h"
-#include "broker/http.h"
-#include "broker/shell.h"
+#include "broker/config.h"
+#include "broker/serve.h"
 #include "broker/status_text.h"
 #include "common/cli.h"
-#include "common/clock.h"
-#include "common/identity.h"
-#include "common/log.h"
-#include "common/version.h"
+#include "common/codec.h"
+#include "common/printable.h"
 
 namespace whippletree {
 namespace {
@@ -28,7 +20,11 @@ constexpr char kAbout[] =
     R"(whippletree-broker - queues jobs, hands them to workers, brings outcomes back
 
   whippletree-broker serve  [OPTIONS]
-  whippletree-broker status [OPTIONS])";
+  whippletree-broker status [OPTIONS]
+  whippletree-broker pause  QUEUE [OPTIONS]
+  whippletree-broker resume QUEUE [OPTIONS]
+  whippletree-broker config check FILE
+  whippletree-broker config show [OPTIONS])";
 
 constexpr char kServeAbout[] = R"(whippletree-broker serve - runs the broker until SIGTERM or SIGINT
 
@@ -42,6 +38,25 @@ The log goes to stderr.)";
 constexpr char kServeManual[] = R"(Queues:
   A queue exists as soon as somebody submits to it or serves it. It takes --queue-capacity jobs and
   --queue-bytes bytes of payload; then its producers wait, and other queues go on.
+
+A policy for each queue:
+  --config names a YAML file. The flags that are given go before its defaults, not before what it
+  says of a single queue.
+    queues:
+      mail:
+        capacity: {jobs: 100000, bytes: 1GiB}
+        batch: {max_jobs: 50, max_bytes: 1MiB, linger: 2s}
+        rate: 10/s                # jobs per s, min or h; or "2 batches/s"
+        burst: 5
+        concurrency: 8
+        lease: 30s
+        timeout: 5m
+        retry: {max_attempts: 5, backoff: 1s..5m}
+        breaker: {failures: 3, open: 10s, probes: 1}
+    defaults: {concurrency: 100}  # the same settings, for all that say nothing else
+    unknown_queues: refuse        # or accept
+  SIGHUP loads the file again. `whippletree-broker config check FILE` looks for mistakes in it,
+  `config show` prints what would be in force.
 
 Memory:
   --memory-limit is what the whole process may take. Waiting payloads and results that nobody has
@@ -57,217 +72,123 @@ HTTP:
 
 constexpr char kStatusAbout[] =
     R"(whippletree-broker status - shows the queues and workers of a running broker)";
+constexpr char kPauseAbout[] =
+    R"(whippletree-broker pause - starts no more jobs of a queue until it is resumed
 
-struct ServeOptions {
-  std::string host = "127.0.0.1";
-  uint32_t port = kDoorPortDefault;
-  uint32_t http_port = 7780;
-  bool insecure = false;
-  uint64_t memory_limit = 1ull << 30;
-  uint64_t queue_capacity = 1'000'000;
-  uint64_t queue_bytes = 0;
-  uint64_t payload_max = 16u << 20;
-  uint32_t max_attempts = 5;
-  Duration lease = seconds(10);
-  Duration backoff_min = seconds(1);
-  Duration backoff_max = std::chrono::minutes(5);
-  LogOptions log;
+Jobs that run go on; what workers hold unstarted is taken back. Producers can still submit.)";
+constexpr char kResumeAbout[] = R"(whippletree-broker resume - starts the jobs of a paused queue)";
+constexpr char kConfigAbout[] = R"(whippletree-broker config - looks at the configuration file)";
+constexpr char kCheckAbout[] = R"(whippletree-broker config check - finds the mistakes in a file)";
+constexpr char kShowAbout[] =
+    R"(whippletree-broker config show - prints what would be in force, as a configuration file
+
+Every setting is there, those that are built in too. Takes the flags of `serve` that concern
+queues.)";
+
+struct ClientOptions {
+  std::string broker;
+  Duration timeout = seconds(5);
 };
 
-bool IsLoopback(const std::string& host) {
-  return host == "localhost" || host == "::1" || host.rfind("127.", 0) == 0;
+void AddClientOptions(CLI::App* command, ClientOptions* options) {
+  AddBroker(command, &options->broker);
+  AddDuration(command, "--connect-timeout", &options->timeout, "How long to wait for the broker");
 }
 
-// Each peer takes up to three descriptors, and libzmq must never meet the limit: it would spin.
-uint32_t PeersMax() {
-  rlimit limit{};
-  getrlimit(RLIMIT_NOFILE, &limit);
-  if (limit.rlim_cur < limit.rlim_max) {
-    limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 1 << 17);
-    setrlimit(RLIMIT_NOFILE, &limit);
-    getrlimit(RLIMIT_NOFILE, &limit);
-  }
-  const rlim_t spare = 100;
-  if (limit.rlim_cur <= spare + 3) return 1;
-  return static_cast<uint32_t>(std::min<rlim_t>(16'384, (limit.rlim_cur - spare) / 3));
+int Fail(const absl::Status& status) {
+  PrintErrors(kProgram, status);
+  return ExitCodeFor(status);
 }
 
-BrokerShell* running_shell = nullptr;
-
-void OnSignal(int) {
-  if (running_shell != nullptr) running_shell->Stop();
+absl::StatusOr<wire::AdminReply> Ask(const ClientOptions& options, wire::AdminRequest request) {
+  const absl::StatusOr<HostPort> broker = ParseHostPort(options.broker);
+  if (!broker.ok()) return broker.status();
+  return Ask(*broker, std::move(request), options.timeout);
 }
 
-std::string Port(const std::string& host, uint32_t port) {
-  return HostPort{host, static_cast<uint16_t>(port)}.ToString();
-}
-
-// The ports of a broker that cannot start, in words that say what to do.
-int CannotListen(const absl::Status& status, const std::string& what) {
-  std::string message = "cannot listen at " + std::string(status.message());
-  if (absl::IsAlreadyExists(status)) {
-    message += ": stop what uses it, or choose another port with --" + what +
-               " (0 lets the system choose)";
-  }
-  PrintError(kProgram, message);
-  return kExitMachine;
-}
-
-// "" or what is wrong with a value that parses.
-std::string ValueError(const ServeOptions& options) {
-  if (options.memory_limit < (64u << 20)) return "--memory-limit: expected at least 64MiB";
-  if (options.payload_max < 1 || options.payload_max > (512u << 20)) {
-    return "--payload-max: expected 1 to 512MiB";
-  }
-  if (options.lease < milliseconds(500) || options.lease > std::chrono::hours(24)) {
-    return "--lease: expected 500ms to 24h";
-  }
-  return "";
-}
-
-int Serve(const ServeOptions& options) {
-  if (const std::string error = ValueError(options); !error.empty()) {
-    PrintError(kProgram, error + " (see " + kProgram + " serve --help)");
-    return kExitUsage;
-  }
-  if (!IsLoopback(options.host) && !options.insecure) {
-    PrintError(kProgram,
-               "--host " + options.host +
-                   ": anybody who reaches this address could submit and take jobs; listen on "
-                   "127.0.0.1, or add --insecure on a private network");
-    return kExitUsage;
-  }
-  InitLog(options.log);
-  // Otherwise the allocator learns from the first large block to keep all that were freed:
-  // the bound of memory would hold for what is in use, not for what the process has.
-  mallopt(M_MMAP_THRESHOLD, 128 << 10);
-  const Instant now = ReadClock();
-  BrokerShell::Options shell_options;
-  shell_options.host = options.host;
-  shell_options.port = options.port;
-  core::Config& config = shell_options.core;
-  // Seconds since 2020: a later start has a higher number.
-  config.epoch = static_cast<uint32_t>(
-      std::chrono::duration_cast<seconds>(now.wall.time_since_epoch()).count() - 1'577'836'800);
-  // Half of the low bits count the second's parts; the rest is room for what a second can need.
-  config.epoch_offset = static_cast<uint32_t>((now.wall.time_since_epoch() % seconds(1)).count());
-  config.broker_start = RandomNumber();
-  config.seed = RandomNumber();
-  config.memory_limit_bytes = options.memory_limit;
-  config.payload_bytes_max = static_cast<uint32_t>(options.payload_max);
-  config.result_bytes_max = config.payload_bytes_max;
-  config.peers_max = PeersMax();
-  config.insecure = options.insecure;
-  core::QueuePolicy& policy = config.default_policy;
-  policy.capacity_jobs = options.queue_capacity;
-  policy.capacity_bytes = options.queue_bytes > 0 ? options.queue_bytes : config.budget_bytes() / 4;
-  policy.lease_duration = options.lease;
-  policy.max_attempts = options.max_attempts;
-  policy.backoff_min = options.backoff_min;
-  policy.backoff_max = std::max(options.backoff_min, options.backoff_max);
-
-  auto shell = BrokerShell::Start(shell_options);
-  if (!shell.ok()) return CannotListen(shell.status(), "port");
-  BrokerShell* broker = shell->get();
-  HttpServer http([broker](wire::StatusReply* status) { return broker->Snapshot(status); });
-  const auto http_port = http.Listen(options.host, static_cast<int>(options.http_port));
-  if (!http_port.ok()) {
-    PrintError(kProgram, std::string(http_port.status().message()) +
-                             ": stop what uses it, or choose another port with --http-port "
-                             "(0 lets the system choose)");
-    return kExitMachine;
-  }
-  running_shell = broker;
-  CatchSignal(SIGTERM, OnSignal);
-  CatchSignal(SIGINT, OnSignal);
-  signal(SIGPIPE, SIG_IGN);
-
-  Log(LogLevel::kInfo, "broker_started",
-      {{"version", std::string(kVersion)},
-       {"door", Port(options.host, broker->door_port())},
-       {"submit", uint64_t{broker->submit_port()}},
-       {"complete", uint64_t{broker->complete_port()}},
-       {"http", Port(options.host, static_cast<uint32_t>(*http_port))},
-       {"persistence", std::string("memory")},
-       {"insecure", options.insecure},
-       {"memory_limit", FormatByteSize(options.memory_limit)},
-       {"queue_capacity", options.queue_capacity},
-       {"queue_bytes", FormatByteSize(policy.capacity_bytes)},
-       {"payload_max", FormatByteSize(options.payload_max)},
-       {"lease", FormatDuration(options.lease)},
-       {"max_attempts", uint64_t{options.max_attempts}},
-       {"peers_max", uint64_t{config.peers_max}}});
-  std::printf("ready door=%s submit=%u complete=%u http=%s\n",
-              Port(options.host, broker->door_port()).c_str(), broker->submit_port(),
-              broker->complete_port(),
-              Port(options.host, static_cast<uint32_t>(*http_port)).c_str());
-  std::fflush(stdout);
-
-  broker->Run();
-  http.Stop();
-  uint64_t lost = 0;
-  const wire::StatusReply last = broker->FinalStatus();
-  for (const wire::QueueStatus& queue : last.queues()) lost += queue.waiting() + queue.leased();
-  Log(lost > 0 ? LogLevel::kWarning : LogLevel::kInfo, "broker_stopped",
-      {{"jobs_lost", lost}, {"uptime_ms", last.uptime_ms()}});
-  running_shell = nullptr;
+int ShowStatus(const ClientOptions& options, bool json) {
+  wire::AdminRequest request;
+  request.mutable_status();
+  const auto reply = Ask(options, std::move(request));
+  if (!reply.ok()) return Fail(reply.status());
+  std::fputs((json ? StatusJson(reply->status()) : StatusText(reply->status())).c_str(), stdout);
   return kExitOk;
 }
 
-CLI::App* AddServe(CLI::App* app, ServeOptions* options) {
-  CLI::App* command = app->add_subcommand("serve", kServeAbout);
-  command->footer(kServeManual);
-  command->add_option("--host", options->host, "Address to listen at")->capture_default_str();
-  AddNumber(command, "--port", &options->port,
-            "Port of the door; submit and complete get the next two; 0: the system chooses", 0,
-            65'533);
-  AddNumber(command, "--http-port", &options->http_port,
-            "Port of health, metrics and the status page; 0: the system chooses", 0, 65'535);
-  command->add_flag("--insecure", options->insecure,
-                    "Allow an address beyond loopback without any protection");
-  AddByteSize(command, "--memory-limit", &options->memory_limit, "What the process may take");
-  AddNumber(command, "--queue-capacity", &options->queue_capacity,
-            "Jobs that a queue takes; then its producers wait", 1, 1ull << 40);
-  AddByteSize(command, "--queue-bytes", &options->queue_bytes,
-              "Payload bytes that a queue takes; 0: an eighth of --memory-limit");
-  AddByteSize(command, "--payload-max", &options->payload_max,
-              "Largest payload, and largest result");
-  AddDuration(command, "--lease", &options->lease,
-              "How long a silent worker keeps its jobs; it sends a heartbeat five times as often");
-  AddNumber(command, "--max-attempts", &options->max_attempts, "The most starts of a job", 1, 1000);
-  AddDuration(command, "--backoff-min", &options->backoff_min,
-              "A failed job is tried again within this time; it doubles with each attempt");
-  AddDuration(command, "--backoff-max", &options->backoff_max, "... up to this");
-  AddLogOptions(command, &options->log);
-  return command;
+int SetPaused(const ClientOptions& options, const std::string& queue, bool paused) {
+  if (const std::string error = QueueNameError(queue); !error.empty()) {
+    PrintError(kProgram, "QUEUE: " + Quoted(queue) + ": " + error);
+    return kExitUsage;
+  }
+  wire::AdminRequest request;
+  request.mutable_pause()->set_queue(queue);
+  request.mutable_pause()->set_paused(paused);
+  const auto reply = Ask(options, std::move(request));
+  if (!reply.ok()) {
+    PrintErrors(kProgram, reply.status());
+    // The broker is there and says no.
+    return absl::IsNotFound(reply.status()) ? kExitRefused : ExitCodeFor(reply.status());
+  }
+  const bool changed = reply->pause().changed();
+  const char* done = paused ? (changed ? "is paused" : "was paused already")
+                            : (changed ? "is resumed" : "was not paused");
+  std::printf("queue %s %s\n", queue.c_str(), done);
+  return kExitOk;
+}
+
+int CheckConfig(const std::string& file) {
+  const absl::StatusOr<config::Config> config = ReadConfig(file);
+  if (!config.ok()) return Fail(config.status());
+  const int queues = config->queues_size();
+  std::printf("%s: ok, %d queue%s\n", Printable(file).c_str(), queues, queues == 1 ? "" : "s");
+  return kExitOk;
+}
+
+int ShowConfig(const PolicyOptions& options) {
+  const absl::StatusOr<core::Policies> policies = LoadPolicies(options);
+  if (!policies.ok()) return Fail(policies.status());
+  std::fputs(ConfigText(ConfigOf(*policies)).c_str(), stdout);
+  return kExitOk;
 }
 
 int Main(int argc, char** argv) {
   CLI::App app(kAbout, kProgram);
   app.require_subcommand(1);
   ServeOptions serve;
-  const CLI::App* serve_command = AddServe(&app, &serve);
+  CLI::App* serve_command = app.add_subcommand("serve", kServeAbout);
+  serve_command->footer(kServeManual);
+  AddServeOptions(serve_command, &serve);
+
+  ClientOptions client;
   CLI::App* status_command = app.add_subcommand("status", kStatusAbout);
-  std::string address;
+  AddClientOptions(status_command, &client);
   bool json = false;
-  Duration timeout = seconds(5);
-  AddBroker(status_command, &address);
-  AddDuration(status_command, "--connect-timeout", &timeout, "How long to wait for the broker");
   status_command->add_flag("--json", json, "One JSON object instead of tables");
+
+  std::string queue;
+  CLI::App* pause_command = app.add_subcommand("pause", kPauseAbout);
+  CLI::App* resume_command = app.add_subcommand("resume", kResumeAbout);
+  for (CLI::App* command : {pause_command, resume_command}) {
+    command->add_option("QUEUE", queue, "The queue")->required();
+    AddClientOptions(command, &client);
+  }
+
+  CLI::App* config_command = app.add_subcommand("config", kConfigAbout);
+  config_command->require_subcommand(1);
+  CLI::App* check_command = config_command->add_subcommand("check", kCheckAbout);
+  std::string file;
+  check_command->add_option("FILE", file, "The file")->required();
+  CLI::App* show_command = config_command->add_subcommand("show", kShowAbout);
+  PolicyOptions shown;
+  AddPolicyOptions(show_command, &shown);
+
   if (const auto code = ParseCommandLine(&app, argc, argv)) return *code;
   if (serve_command->parsed()) return Serve(serve);
-
-  const auto broker = ParseHostPort(address);
-  const auto reply = broker.ok() ? AskStatus(*broker, timeout)
-                                 : absl::StatusOr<wire::StatusReply>(broker.status());
-  if (!reply.ok()) {
-    PrintError(kProgram, std::string(reply.status().message()));
-    return ExitCodeFor(reply.status());
-  }
-  const std::string text = json ? StatusJson(*reply) : StatusText(*reply);
-  std::fputs(text.c_str(), stdout);
-  if (!text.empty() && text.back() != '\n') std::fputc('\n', stdout);
-  return kExitOk;
+  if (status_command->parsed()) return ShowStatus(client, json);
+  if (pause_command->parsed()) return SetPaused(client, queue, true);
+  if (resume_command->parsed()) return SetPaused(client, queue, false);
+  if (check_command->parsed()) return CheckConfig(file);
+  return ShowConfig(shown);
 }
 
 }  // namespace

@@ -95,6 +95,8 @@ constexpr QueueMetric kQueueMetrics[] = {
      [](const Queue& q) -> double { return q.waiting(); }},
     {kGauge, "jobs_delayed", "Of the waiting jobs: those that back off.",
      [](const Queue& q) -> double { return q.delayed(); }},
+    {kGauge, "jobs_scheduled", "Of the waiting jobs: those before their time.",
+     [](const Queue& q) -> double { return q.scheduled(); }},
     {kGauge, "jobs_leased", "Jobs that workers hold or run.",
      [](const Queue& q) -> double { return q.leased(); }},
     {kGauge, "waiting_bytes", "Payload bytes of the waiting jobs.",
@@ -105,6 +107,18 @@ constexpr QueueMetric kQueueMetrics[] = {
      [](const Queue& q) -> double { return q.workers(); }},
     {kGauge, "queue_full", "1 while the queue takes no more jobs.",
      [](const Queue& q) -> double { return q.full(); }},
+    {kGauge, "queue_paused", "1 while the queue is paused.",
+     [](const Queue& q) -> double { return q.paused(); }},
+    {kCounter, "follow_ons_total", "Of the accepted jobs: follow-on jobs.",
+     [](const Queue& q) -> double { return q.follow_ons(); }},
+    {kCounter, "batches_total", "Batches dispatched.",
+     [](const Queue& q) -> double { return q.batches(); }},
+    {kCounter, "batches_halved_total", "Batches that failed and were halved.",
+     [](const Queue& q) -> double { return q.batches_halved(); }},
+    {kCounter, "rate_pauses_total", "Times that jobs waited for the rate.",
+     [](const Queue& q) -> double { return q.rate_pauses(); }},
+    {kCounter, "breaker_opened_total", "Times that the breaker opened.",
+     [](const Queue& q) -> double { return q.breaker_opened(); }},
 };
 
 void AddQueues(const wire::StatusReply& status, Exposition* out) {
@@ -112,6 +126,26 @@ void AddQueues(const wire::StatusReply& status, Exposition* out) {
     out->Begin(metric.type, metric.name, metric.help);
     for (const Queue& queue : status.queues()) {
       out->Add({{"queue", queue.name()}}, metric.value(queue));
+    }
+  }
+}
+
+// What has a second label.
+void AddQueueParts(const wire::StatusReply& status, Exposition* out) {
+  out->Begin(kCounter, "batches_ready_total", "Batches by what made them ready to go.");
+  for (const Queue& queue : status.queues()) {
+    const auto add = [&](const char* by, uint64_t value) {
+      out->Add({{"queue", queue.name()}, {"by", by}}, static_cast<double>(value));
+    };
+    add("size", queue.batches_by_size());
+    add("bytes", queue.batches_by_bytes());
+    add("linger", queue.batches_by_linger());
+  }
+  out->Begin(kGauge, "breaker_state", "1 for the state of the queue's breaker, 0 for the others.");
+  for (const Queue& queue : status.queues()) {
+    if (queue.breaker().empty()) continue;
+    for (const char* state : {"closed", "open", "half-open"}) {
+      out->Add({{"queue", queue.name()}, {"state", state}}, queue.breaker() == state);
     }
   }
 }
@@ -167,6 +201,7 @@ std::string MetricsText(const wire::StatusReply& status) {
   Exposition out;
   AddBroker(status, &out);
   AddQueues(status, &out);
+  AddQueueParts(status, &out);
   AddWorkers(status, &out);
   return out.ToString();
 }

@@ -92,6 +92,10 @@ void BrokerShell::Run() {
         durable_told_ = durable_;
         inputs_.emplace_back(core::Durable{durable_});
       }
+      if (policies_wanted_) {
+        inputs_.emplace_back(std::move(*policies_wanted_));
+        policies_wanted_.reset();
+      }
     }
     // What says that jobs ended goes before what adds jobs.
     Receive(*door_, core::Channel::kDoor);
@@ -131,6 +135,12 @@ void BrokerShell::Carry() {
 
 void BrokerShell::Stop() {
   stopping_ = true;
+  wake_.Notify();
+}
+
+void BrokerShell::SetPolicies(core::Policies policies) {
+  const std::lock_guard lock(mutex_);
+  policies_wanted_ = std::move(policies);
   wake_.Notify();
 }
 

@@ -1,5 +1,6 @@
 // The broker's shell: moves frames between sockets and the core, writes between the core and the
-// store, and decides nothing. One thread runs it; Stop and Snapshot may come from others.
+// store, and decides nothing. One thread runs it; Stop, Snapshot and SetPolicies may come from
+// others.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -8,6 +9,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,6 +43,8 @@ class BrokerShell {
   // The status as the core has it now. False: the core did not answer within two seconds.
   // Thread-safe.
   bool Snapshot(wire::StatusReply* status);
+  // From now on queues are treated so. Thread-safe.
+  void SetPolicies(core::Policies policies);
   // For the last words. REQUIRES: Run() has returned.
   wire::StatusReply FinalStatus() const { return core_->Status(); }
 
@@ -73,10 +77,11 @@ class BrokerShell {
   std::condition_variable answered_;
   uint64_t durable_ = 0;  // of the store; guarded by mutex_
   uint64_t durable_told_ = 0;
-  uint64_t snapshots_wanted_ = 0;  // guarded by mutex_
-  uint64_t snapshots_made_ = 0;    // guarded by mutex_
-  wire::StatusReply snapshot_;     // guarded by mutex_
-  std::unique_ptr<Store> store_;   // goes first: its thread calls back
+  uint64_t snapshots_wanted_ = 0;                  // guarded by mutex_
+  uint64_t snapshots_made_ = 0;                    // guarded by mutex_
+  wire::StatusReply snapshot_;                     // guarded by mutex_
+  std::optional<core::Policies> policies_wanted_;  // guarded by mutex_
+  std::unique_ptr<Store> store_;                   // goes first: its thread calls back
 };
 
 }  // namespace whippletree

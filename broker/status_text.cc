@@ -2,6 +2,7 @@
 
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
+#include <absl/strings/str_join.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -9,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "broker/status_table.h"
 #include "common/printable.h"
 #include "common/utf8.h"
 
@@ -29,54 +31,6 @@ constexpr const char* kByteUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "E
 std::string Shown(std::string_view name, size_t columns_max) {
   return Shorten(Printable(name), columns_max);
 }
-
-enum class Align { kLeft, kRight };
-
-struct Column {
-  std::string_view title;
-  Align align = Align::kRight;
-};
-
-// Columns as wide as their widest cell, two spaces apart, no space at the end of a line.
-class Table {
- public:
-  explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {
-    for (const Column& column : columns_) widths_.push_back(column.title.size());
-  }
-
-  // REQUIRES: one cell for each column.
-  void Add(std::vector<std::string> cells) {
-    for (size_t i = 0; i < cells.size(); ++i) {
-      widths_[i] = std::max(widths_[i], CodePoints(cells[i]));
-    }
-    rows_.push_back(std::move(cells));
-  }
-
-  std::string ToString() const {
-    std::vector<std::string> titles;
-    for (const Column& column : columns_) titles.emplace_back(column.title);
-    std::string out;
-    AppendRow(titles, &out);
-    for (const auto& row : rows_) AppendRow(row, &out);
-    return out;
-  }
-
- private:
-  void AppendRow(const std::vector<std::string>& cells, std::string* out) const {
-    std::string line;
-    for (size_t i = 0; i < cells.size(); ++i) {
-      if (i > 0) line += "  ";
-      const std::string padding(widths_[i] - CodePoints(cells[i]), ' ');
-      line += columns_[i].align == Align::kLeft ? cells[i] + padding : padding + cells[i];
-    }
-    line.resize(line.find_last_not_of(' ') + 1);
-    absl::StrAppend(out, line, "\n");
-  }
-
-  std::vector<Column> columns_;
-  std::vector<size_t> widths_;
-  std::vector<std::vector<std::string>> rows_;
-};
 
 // Exact up to 9,999,999, then like "12.35M".
 std::string Count(uint64_t n) {
@@ -138,9 +92,12 @@ std::string Head(const wire::StatusReply& status) {
 }
 
 std::string Gate(const wire::QueueStatus& queue) {
-  std::string gate = queue.gate();
-  if (queue.full()) gate = gate.empty() ? "full" : absl::StrCat("full; ", gate);
-  return gate.empty() ? "-" : Shown(gate, kGateColumnsMax);
+  std::vector<std::string> reasons;
+  if (queue.full()) reasons.push_back("full");
+  // A queue without waiting jobs has no gate, but is paused for those to come.
+  if (queue.paused() && queue.gate() != "paused") reasons.push_back("paused");
+  if (!queue.gate().empty()) reasons.push_back(queue.gate());
+  return reasons.empty() ? "-" : Shown(absl::StrJoin(reasons, "; "), kGateColumnsMax);
 }
 
 std::string QueueTable(const wire::StatusReply& status) {
@@ -162,6 +119,37 @@ std::string QueueTable(const wire::StatusReply& status) {
                Count(queue.dead()), Count(queue.cancelled()), Count(queue.expired()),
                Count(queue.retries()), Rate(queue.accepted_per_second()),
                Rate(queue.ended_per_second()), Gate(queue)});
+  }
+  return table.ToString();
+}
+
+bool Shaped(const wire::QueueStatus& queue) {
+  return queue.scheduled() > 0 || queue.follow_ons() > 0 || queue.batches() > 0 ||
+         queue.rate_pauses() > 0 || !queue.breaker().empty();
+}
+
+// What shapes the work of a queue beside its workers; only queues that have some of it.
+std::string ShapeTable(const wire::StatusReply& status) {
+  Table table({{"QUEUE", Align::kLeft},
+               {"SCHEDULED"},
+               {"FOLLOW-ONS"},
+               {"BATCHES"},
+               {"SIZE"},
+               {"BYTES"},
+               {"LINGER"},
+               {"HALVED"},
+               {"RATE PAUSES"},
+               {"BREAKER", Align::kLeft},
+               {"OPENED"}});
+  for (const wire::QueueStatus& queue : status.queues()) {
+    if (!Shaped(queue)) continue;
+    const bool breaker = !queue.breaker().empty();
+    table.Add({Shown(queue.name(), kQueueColumnsMax), Count(queue.scheduled()),
+               Count(queue.follow_ons()), Count(queue.batches()), Count(queue.batches_by_size()),
+               Count(queue.batches_by_bytes()), Count(queue.batches_by_linger()),
+               Count(queue.batches_halved()), Count(queue.rate_pauses()),
+               breaker ? Shown(queue.breaker(), 10) : "-",
+               breaker ? Count(queue.breaker_opened()) : "-"});
   }
   return table.ToString();
 }
@@ -256,6 +244,9 @@ std::string StatusText(const wire::StatusReply& status) {
     out += QueueTable(status);
   }
   out += "\n";
+  if (std::any_of(status.queues().begin(), status.queues().end(), Shaped)) {
+    out += ShapeTable(status) + "\n";
+  }
   if (status.workers().empty()) {
     out +=
         "No workers: start one, for example\n"

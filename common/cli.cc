@@ -3,6 +3,7 @@
 #include <absl/strings/ascii.h>
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_split.h>
 #include <absl/time/time.h>
 #include <signal.h>
 
@@ -125,6 +126,12 @@ void CatchSignal(int number, void (*handler)(int)) {
 void PrintError(std::string_view program, std::string_view message) {
   const std::string line = std::string(program) + ": " + Printable(message) + "\n";
   std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+void PrintErrors(std::string_view program, const absl::Status& status) {
+  for (const auto& line : absl::StrSplit(status.message(), '\n')) {
+    PrintError(program, {line.data(), line.size()});
+  }
 }
 
 absl::StatusOr<Duration> ParseDuration(std::string_view text) {

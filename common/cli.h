@@ -54,6 +54,8 @@ ExitCode ExitCodeFor(const absl::Status& status);
 
 // Writes one line, `program: message`, to stderr; what is not printable is escaped.
 void PrintError(std::string_view program, std::string_view message);
+// The same for each line of the status' message.
+void PrintErrors(std::string_view program, const absl::Status& status);
 
 // Calls handler(number) at the signal, unless the program was started with it ignored (nohup, a
 // shell's background job) and it is not SIGTERM. What was interrupted goes on.
@@ -72,6 +74,9 @@ std::string FormatDuration(Duration duration);
 absl::StatusOr<uint64_t> ParseByteSize(std::string_view text);
 // "64KiB", "1000000"; ParseByteSize() reads it.
 std::string FormatByteSize(uint64_t bytes);
+
+// The one of `known` that `word` may be a misspelling of; "" if none is near.
+std::string Nearest(const std::string& word, const std::vector<std::string>& known);
 
 // ---- Options --------------------------------------------------------------------------------
 // `name` is as in CLI::App::add_option: "--slots" or "-n,--slots". What the value is before parsing

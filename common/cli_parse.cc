@@ -119,32 +119,14 @@ std::string FullName(const CLI::App* app) {
   return parent == nullptr ? app->get_name() : FullName(parent) + " " + app->get_name();
 }
 
-// Levenshtein's distance.
-size_t Distance(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 0; i < a.size(); ++i) {
-    size_t diagonal = row[0]++;
-    for (size_t j = 0; j < b.size(); ++j) {
-      const size_t substituted = diagonal + (a[i] == b[j] ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({substituted, row[j] + 1, row[j + 1] + 1});
-    }
-  }
-  return row.back();
-}
-
 std::string UnknownArgument(const CLI::App* app, const std::string& argument) {
   if (argument.size() < 2 || argument[0] != '-') return "unexpected argument " + Quoted(argument);
   const std::string flag = argument.substr(0, argument.find('='));
-  std::string near;
-  size_t distance_min = std::min<size_t>(4, flag.size() / 2);
+  std::vector<std::string> flags;
   for (const CLI::Option* option : app->get_options()) {
-    for (const std::string& name : option->get_lnames()) {
-      const size_t distance = Distance(flag, "--" + name);
-      if (distance < distance_min) distance_min = distance, near = "--" + name;
-    }
+    for (const std::string& name : option->get_lnames()) flags.push_back("--" + name);
   }
+  const std::string near = Nearest(flag, flags);
   return "unknown flag " + flag + (near.empty() ? "" : ", did you mean " + near + "?");
 }
 
@@ -174,9 +156,11 @@ std::string Reworded(const CLI::App* app, const CLI::ParseError& error) {
       names.push_back(command->get_name());
     }
     const std::vector<std::string> unknown = app->remaining(true);
+    const std::string last = names.back();
+    names.pop_back();
     return (unknown.empty() ? "a command is required: "
                             : "there is no command " + Quoted(unknown[0]) + ", only ") +
-           absl::StrJoin(names, " or ");
+           (names.empty() ? last : absl::StrJoin(names, ", ") + " or " + last);
   }
   if (name == "ArgumentMismatch" && colon != std::string::npos) {
     if (absl::EndsWith(message, "missing")) return subject + " needs a value";
@@ -199,7 +183,32 @@ std::string Reworded(const CLI::App* app, const CLI::ParseError& error) {
   return message;
 }
 
+// Levenshtein's distance.
+size_t Distance(const std::string& a, const std::string& b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 0; i < a.size(); ++i) {
+    size_t diagonal = row[0]++;
+    for (size_t j = 0; j < b.size(); ++j) {
+      const size_t substituted = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({substituted, row[j] + 1, row[j + 1] + 1});
+    }
+  }
+  return row.back();
+}
+
 }  // namespace
+
+std::string Nearest(const std::string& word, const std::vector<std::string>& known) {
+  std::string near;
+  size_t distance_min = std::min<size_t>(4, word.size() / 2);
+  for (const std::string& candidate : known) {
+    const size_t distance = Distance(word, candidate);
+    if (distance < distance_min) distance_min = distance, near = candidate;
+  }
+  return near;
+}
 
 std::optional<int> ParseCommandLine(CLI::App* app, std::vector<std::string> args) {
   if (app->get_version_ptr() == nullptr) {
@@ -226,7 +235,7 @@ std::optional<int> ParseCommandLine(CLI::App* app, std::vector<std::string> args
     if (!unknown.empty() && (is_extra || absl::StartsWith(unknown[0], "-"))) {
       message = UnknownArgument(innermost, unknown[0]);
     } else {
-      message = Reworded(app, error) + EnvironmentNote(innermost, error.what(), args);
+      message = Reworded(innermost, error) + EnvironmentNote(innermost, error.what(), args);
     }
     PrintError(app->get_name(), message + " (see " + FullName(innermost) + " --help)");
     return kExitUsage;

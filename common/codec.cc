@@ -34,6 +34,12 @@ absl::Status CheckItem(const wire::ReportItem& item) {
        static_cast<uint32_t>(item.results().sizes_size()) != item.count())) {
     return Broken("results do not fit their range");
   }
+  for (const wire::FollowOn& follow_on : item.follow_ons()) {
+    if (!IsValidRun(follow_on.run())) return Broken("sizes and block of a run disagree");
+    if (follow_on.index() < item.first() || follow_on.index() - item.first() >= item.count()) {
+      return Broken("a follow-on job of a job that is not in the item");
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -58,6 +64,11 @@ absl::Status CheckDelivery(const wire::Delivery& delivery) {
   }
   if (delivery.started() > static_cast<uint32_t>(delivery.run().sizes_size())) {
     return Broken("more jobs started than delivered");
+  }
+  uint64_t jobs = 0;
+  for (const wire::DeliveryPart& part : delivery.parts()) jobs += part.count();
+  if (delivery.batch() && jobs != static_cast<uint64_t>(delivery.run().sizes_size())) {
+    return Broken("parts of a batch do not fit its run");
   }
   return absl::OkStatus();
 }
@@ -126,7 +137,9 @@ absl::Status Decode(std::string_view frame, wire::Envelope* envelope) {
 
 bool SameOptions(const wire::JobOptions& a, const wire::JobOptions& b) {
   return a.timeout_ms() == b.timeout_ms() && a.max_attempts() == b.max_attempts() &&
-         a.key() == b.key() && a.discard_outcome() == b.discard_outcome();
+         a.key() == b.key() && a.discard_outcome() == b.discard_outcome() &&
+         a.not_before_ms() == b.not_before_ms() && a.expires_at_ms() == b.expires_at_ms() &&
+         a.group() == b.group();
 }
 
 std::string QueueNameError(std::string_view name) {

@@ -36,10 +36,13 @@ std::string TooLarge(uint64_t bytes, uint64_t bytes_max) {
 // into a job is refused where it begins, however much of it follows.
 class JobSax : public nlohmann::json_sax<Json> {
  public:
-  explicit JobSax(const JobOptions& defaults) : options(defaults) {}
+  explicit JobSax(const JobReader::Options& defaults)
+      : options(defaults.defaults), delay(defaults.delay), expires_in(defaults.expires_in) {}
 
   std::string payload;
   JobOptions options;
+  Duration delay;
+  Duration expires_in;
   std::string error;  // why the parser was stopped
 
   bool null() override { return Other("null"); }
@@ -65,8 +68,9 @@ class JobSax : public nlohmann::json_sax<Json> {
       field_ = &kFields[i];
       return true;
     }
-    return Stop(absl::StrCat("unknown field ", Quoted(name, 40),
-                             ": expected payload, key, timeout or max_attempts"));
+    return Stop(
+        absl::StrCat("unknown field ", Quoted(name, 40),
+                     ": expected payload, key, timeout, max_attempts, delay or expires_in"));
   }
 
   bool string(string_t& value) override {
@@ -80,13 +84,24 @@ class JobSax : public nlohmann::json_sax<Json> {
         return Other(Quoted(value, 40));
       }
       options.timeout = *timeout;
+    } else if (field_ == &kFields[kDelay] || field_ == &kFields[kExpiresIn]) {
+      const absl::StatusOr<Duration> time = ParseDuration(value);
+      const bool is_delay = field_ == &kFields[kDelay];
+      if (!time.ok() || (!is_delay && *time < milliseconds(1))) return Other(Quoted(value, 40));
+      (is_delay ? delay : expires_in) = *time;
     } else {
       return Other("a string");
     }
     return true;
   }
 
-  bool end_object() override { return seen_[kPayload] || Stop("the field \"payload\" is missing"); }
+  bool end_object() override {
+    if (!seen_[kPayload]) return Stop("the field \"payload\" is missing");
+    if (expires_in == Duration(0) || expires_in > delay) return true;
+    return Stop(absl::StrCat("the job expires before it may be started: \"expires_in\" (",
+                             FormatDuration(expires_in), ") must be longer than \"delay\" (",
+                             FormatDuration(delay), ")"));
+  }
 
   bool parse_error(size_t position, const std::string&, const Json::exception&) override {
     return Stop(absl::StrCat("not valid JSON at column ", position, ": ", kExpected));
@@ -97,12 +112,14 @@ class JobSax : public nlohmann::json_sax<Json> {
     std::string_view name;
     std::string_view expected;
   };
-  enum { kPayload, kKey, kTimeout, kMaxAttempts };
+  enum { kPayload, kKey, kTimeout, kMaxAttempts, kDelay, kExpiresIn };
   static constexpr Field kFields[] = {
       {"payload", "a string (quote it if it is JSON itself)"},
       {"key", "a string"},
       {"timeout", "a string such as \"5s\", from \"1ms\" to \"1000h\""},
       {"max_attempts", "a whole number, at least 1"},
+      {"delay", "a string such as \"5s\""},
+      {"expires_in", "a string such as \"5m\", at least \"1ms\""},
   };
 
   bool Number(uint64_t value) {
@@ -131,15 +148,26 @@ class JobSax : public nlohmann::json_sax<Json> {
 
 }  // namespace
 
+void SetTimes(WallTime now, Duration delay, Duration expires_in, JobOptions* options) {
+  options->not_before = delay > Duration(0) ? now + delay : WallTime{};
+  options->expires_at = expires_in > Duration(0) ? now + expires_in : WallTime{};
+}
+
 JobReader::JobReader(Options options, OnJobs on_jobs, OnBadInput on_bad_input)
     : options_(std::move(options)),
       terminator_(options_.format == InputFormat::kNul ? '\0' : '\n'),
       line_bytes_max_(LineBytesMax(options_)),
       on_jobs_(std::move(on_jobs)),
-      on_bad_input_(std::move(on_bad_input)),
-      gathered_options_(options_.defaults) {}
+      on_bad_input_(std::move(on_bad_input)) {}
 
-void JobReader::Add(std::string_view piece) {
+void JobReader::SetNow(WallTime now) {
+  now_ = now;
+  gathered_options_ = options_.defaults;
+  SetTimes(now, options_.delay, options_.expires_in, &gathered_options_);
+}
+
+void JobReader::Add(std::string_view piece, WallTime now) {
+  SetNow(now);
   bool begun = !begun_.empty() || skipped_ > 0;
   bool ended = false;
   size_t end;
@@ -156,7 +184,8 @@ void JobReader::Add(std::string_view piece) {
   Keep(piece);
 }
 
-void JobReader::End() {
+void JobReader::End(WallTime now) {
+  SetNow(now);
   if (begun_.empty() && skipped_ == 0) return;
   FinishLine(begun_);
   Flush();
@@ -192,11 +221,12 @@ void JobReader::FinishLine(std::string_view line) {
 
 void JobReader::FinishJson(std::string_view line) {
   if (line.find_first_not_of(" \t\r") == std::string_view::npos) return;
-  JobSax job(options_.defaults);
+  JobSax job(options_);
   if (!Json::sax_parse(line.begin(), line.end(), &job)) return Refuse(std::move(job.error));
   if (job.payload.size() > options_.payload_bytes_max) {
     return Refuse(TooLarge(job.payload.size(), options_.payload_bytes_max));
   }
+  SetTimes(now_, job.delay, job.expires_in, &job.options);
   if (job.options != gathered_options_) {
     Flush();
     gathered_options_ = std::move(job.options);

@@ -1,6 +1,7 @@
 // Cuts input into jobs: lines, NUL-terminated items, or JSON lines like
 //
-//   {"payload": "text", "key": "customer 7", "timeout": "5s", "max_attempts": 3}
+//   {"payload": "text", "key": "customer 7", "timeout": "5s", "max_attempts": 3,
+//    "delay": "10s", "expires_in": "5m"}
 //
 // Input comes in pieces of any size; what is held is one unfinished line. Bad input is told apart,
 // with its line and what was expected, and the rest goes on. Pure, not thread-safe.
@@ -25,6 +26,10 @@ enum class InputFormat { kLines, kNul, kJsonLines };
 inline constexpr Duration kTimeoutMin = milliseconds(1);
 inline constexpr Duration kTimeoutMax = std::chrono::hours(1000);
 
+// Sets when a job may be started and when it expires: `delay` and `expires_in` after `now`, where 0
+// means none.
+void SetTimes(WallTime now, Duration delay, Duration expires_in, JobOptions* options);
+
 struct BadInput {
   uint64_t line = 0;    // from 1; with kNul: the item
   std::string message;  // what is wrong and what was expected, without the line
@@ -35,7 +40,11 @@ class JobReader {
   struct Options {
     InputFormat format = InputFormat::kLines;
     uint64_t payload_bytes_max = 0;  // larger ones are bad input
-    JobOptions defaults;             // for what a job does not say itself
+    // For what a job does not say itself; not_before and expires_at come from `delay` and
+    // `expires_in`.
+    JobOptions defaults;
+    Duration delay{0};       // not started before that has passed
+    Duration expires_in{0};  // expires if it still waits then; 0: never
   };
 
   // Jobs in the order of the input, bad input between them in its place. Payloads are valid during
@@ -47,12 +56,13 @@ class JobReader {
   // REQUIRES: `on_jobs` and `on_bad_input` do not call this reader.
   JobReader(Options options, OnJobs on_jobs, OnBadInput on_bad_input);
 
-  // Takes the next piece of the input. Jobs that end in it are reported before the return, as many
-  // at a time as share their options.
-  void Add(std::string_view piece);
+  // Takes the next piece of the input, which was read at `now`: delays and expiries count from
+  // there. Jobs that end in it are reported before the return, as many at a time as share their
+  // options.
+  void Add(std::string_view piece, WallTime now);
 
   // The input has ended: what is left is a job too, even though nothing terminates it.
-  void End();
+  void End(WallTime now);
 
  private:
   void Keep(std::string_view part);
@@ -60,6 +70,7 @@ class JobReader {
   void FinishJson(std::string_view line);
   void Refuse(std::string message);
   void Flush();
+  void SetNow(WallTime now);
 
   const Options options_;
   const char terminator_;
@@ -70,6 +81,8 @@ class JobReader {
   uint64_t line_ = 1;   // the one that the next byte belongs to
   std::string begun_;   // of that line, from earlier pieces
   size_t skipped_ = 0;  // bytes of that line if it is too long; it is not kept then
+
+  WallTime now_{};
 
   // Jobs not reported yet, all with gathered_options_.
   std::vector<std::string_view> gathered_;

@@ -2,10 +2,12 @@
 #include <CLI/CLI.hpp>
 #include <map>
 #include <string>
+#include <utility>
 
 #include "common/cli.h"
 #include "common/codec.h"
 #include "common/printable.h"
+#include "producer/mapreduce_command.h"
 #include "producer/submit.h"
 
 namespace whippletree {
@@ -27,7 +29,8 @@ constexpr char kSubmitManual[] = R"(Input (--format):
   nul    payloads of any bytes, each ended by a NUL as by `find -print0`; text
          output is ended by NUL too then, with each result exactly as it is
   jsonl  one object a line; blank lines are skipped. Only "payload" is required:
-         {"payload": "text", "key": "k", "timeout": "5s", "max_attempts": 3}
+         {"payload": "text", "key": "k", "timeout": "5s", "max_attempts": 3,
+          "delay": "10s", "expires_in": "5m"}
 
 Output (--output):
   text   the result and a newline, which is not doubled if the result ends in
@@ -41,6 +44,16 @@ Output (--output):
 
 Bad input and payloads that are too large are named on stderr with their line;
 all other jobs go on, and the exit code is 1.
+
+With --delay a job is not started before that time has passed since it was read;
+with --expires-in it becomes expired if it still waits then. What runs goes on.
+
+With --group all jobs are one group, and so are the follow-on jobs that handlers
+ask for. The outcomes of these are printed too: as text only results, with
+--ordered after all others, in jsonl with "follow_on":true and "queue". The
+command waits for the group's end; the last line on stderr has its counts, and
+the exit code is 0 only if every job of the group completed. Follow-on jobs are
+not cancelled by Ctrl-C.
 
 Ctrl-C (SIGINT) and SIGTERM stop reading and cancel the jobs that have no outcome
 yet; what running ones became is still printed. A second one leaves at once. With
@@ -56,7 +69,43 @@ Examples:
   whippletree-producer submit --queue thumbnails --ordered paths.txt > done.txt
   find . -name '*.log' -print0 | whippletree-producer submit -q gzip --format nul
   whippletree-producer submit -q mail --no-wait --name nightly jobs.jsonl \
-      --format jsonl)";
+      --format jsonl
+  whippletree-producer submit -q remind --delay 10m --expires-in 1h notes.txt
+  whippletree-producer submit -q resize --group --ordered images.txt)";
+
+constexpr char kMapReduceAbout[] =
+    R"(Run map-reduce over files, with any programs as mapper and reducer.
+
+Each file is cut into pieces, each of which is a job of the map queue. What the
+mappers print is shuffled by key and reduced by jobs of the reduce queue. The
+results are printed as lines KEY<TAB>VALUE, sorted by key.)";
+
+constexpr char kMapReduceManual[] = R"(Jobs:
+  map     the payload is the file's name, without folder and without .txt, a
+          newline, and a piece of the text, cut at a newline or another white
+          space; the result is lines KEY<TAB>VALUE
+  reduce  the payload is lines KEY<TAB>VALUE, sorted, with all values of each of
+          its keys; the result is lines KEY<TAB>VALUE. Too many values for one
+          payload are reduced in parts, and then the results of the parts: the
+          reducer must stand that, as one that sums does
+Each stage is a group of jobs. Lines are kept in memory and, beyond 64 MiB, in
+files in $TMPDIR, which are gone when the command ends, however it ends.
+
+If a job fails, no more are submitted, the command ends when all others have
+ended, prints nothing on stdout, and the exit code is 1; 1 too if a word or a
+line is larger than a payload may be. A file that cannot be read: 5.
+
+Ctrl-C (SIGINT) and SIGTERM cancel the jobs; a second one leaves at once.
+
+Example: how often each word is in each file
+  whippletree-worker --queue words --exec awk '
+      NR == 1 { name = $0; next }
+      { for (i = 1; i <= NF; i++) n[name ":" tolower($i)]++ }
+      END { for (key in n) print key "\t" n[key] }' &
+  whippletree-worker --queue sum --exec awk -F '\t' '
+      { n[$1] += $2 }
+      END { for (key in n) print key "\t" n[key] }' &
+  whippletree-producer mapreduce --map-queue words --reduce-queue sum *.txt)";
 
 // The option `name`, which is one of the names in `choices`.
 template <typename T>
@@ -77,6 +126,25 @@ CLI::Option* AddChoice(CLI::App* app, const std::string& name, T* value,
       ->default_str(shown_default);
 }
 
+void AddConnection(CLI::App* command, std::string* broker, Duration* connect_timeout) {
+  AddBroker(command, broker);
+  AddDuration(command, "--connect-timeout", connect_timeout,
+              "How long to try to reach the broker; 0: for ever");
+}
+
+void AddAttempts(CLI::App* command, JobOptions* jobs) {
+  AddDuration(command, "--timeout", &jobs->timeout,
+              "How long one attempt of a job may run; 0: as the queue says")
+      ->check([](const std::string& text) -> std::string {
+        const auto timeout = ParseDuration(text);
+        const bool fits = !timeout.ok() || *timeout == Duration(0) ||
+                          (*timeout >= kTimeoutMin && *timeout <= kTimeoutMax);
+        return fits ? "" : "expected 0, or a time from 1ms to 1000h";
+      });
+  AddNumber(command, "--max-attempts", &jobs->max_attempts,
+            "The most starts of a job; 0: as the queue says");
+}
+
 CLI::App* AddSubmit(CLI::App* app, SubmitOptions* options) {
   CLI::App* command = app->add_subcommand("submit", kSubmitAbout);
   command->footer(kSubmitManual);
@@ -85,9 +153,7 @@ CLI::App* AddSubmit(CLI::App* app, SubmitOptions* options) {
   command->add_option("-q,--queue", options->queue, "The queue that gets the jobs")
       ->type_name("QUEUE")
       ->required();
-  AddBroker(command, &options->broker);
-  AddDuration(command, "--connect-timeout", &options->connect_timeout,
-              "How long to try to reach the broker; 0: for ever");
+  AddConnection(command, &options->broker, &options->connect_timeout);
   AddChoice<InputFormat>(command, "--format", &options->format,
                          {{"lines", InputFormat::kLines},
                           {"nul", InputFormat::kNul},
@@ -99,28 +165,29 @@ CLI::App* AddSubmit(CLI::App* app, SubmitOptions* options) {
   CLI::Option* ordered = command->add_flag("--ordered", options->ordered,
                                            "Print outcomes in the order of the input; those that "
                                            "come early are held in memory");
-  command
-      ->add_flag("--no-wait", options->no_wait,
-                 "End when the broker has accepted all jobs; their outcomes are not kept")
-      ->excludes(ordered);
-  AddDuration(command, "--timeout", &options->defaults.timeout,
-              "How long one attempt of a job may run; 0: no limit")
-      ->check([](const std::string& text) -> std::string {
-        const auto timeout = ParseDuration(text);
-        const bool fits = !timeout.ok() || *timeout == Duration(0) ||
-                          (*timeout >= kTimeoutMin && *timeout <= kTimeoutMax);
-        return fits ? "" : "expected 0, or a time from 1ms to 1000h";
-      });
-  AddNumber(command, "--max-attempts", &options->defaults.max_attempts,
-            "The most starts of a job; 0: as the queue says");
+  CLI::Option* no_wait =
+      command
+          ->add_flag("--no-wait", options->no_wait,
+                     "End when the broker has accepted all jobs; their outcomes are not kept")
+          ->excludes(ordered);
+  AddDuration(command, "--delay", &options->delay, "A job is not started before this has passed");
+  AddDuration(command, "--expires-in", &options->expires_in,
+              "A job that still waits after this expires; 0: never");
+  AddAttempts(command, &options->defaults);
   command
       ->add_option("--key", options->defaults.key,
                    "The line inside the queue; lines of a queue take turns")
       ->type_name("KEY");
+  CLI::Option* name =
+      command
+          ->add_option("--name", options->name,
+                       "Makes the producer one that can be started again and goes on")
+          ->type_name("NAME");
   command
-      ->add_option("--name", options->name,
-                   "Makes the producer one that can be started again and goes on")
-      ->type_name("NAME");
+      ->add_flag("--group", options->group,
+                 "All jobs are one group: wait for its end, follow-on jobs included")
+      ->excludes(no_wait)
+      ->excludes(name);
   AddChoice<ShowProgress>(command, "--progress", &options->progress,
                           {{"auto", ShowProgress::kOnTerminals},
                            {"always", ShowProgress::kAlways},
@@ -130,19 +197,77 @@ CLI::App* AddSubmit(CLI::App* app, SubmitOptions* options) {
   return command;
 }
 
+CLI::App* AddMapReduce(CLI::App* app, MapReduceCommandOptions* options) {
+  CLI::App* command = app->add_subcommand("mapreduce", kMapReduceAbout);
+  command->footer(kMapReduceManual);
+  command->add_option("FILE", options->files, "The texts")->required();
+  MapReduceOptions& mapreduce = options->mapreduce;
+  command
+      ->add_option("--map-queue", mapreduce.map_queue,
+                   "The queue that gets the pieces of the texts")
+      ->type_name("QUEUE")
+      ->required();
+  command
+      ->add_option("--reduce-queue", mapreduce.reduce_queue,
+                   "The queue that gets the lines, by key")
+      ->type_name("QUEUE")
+      ->required();
+  AddConnection(command, &options->broker, &options->connect_timeout);
+  AddByteSize(command, "--piece-size", &mapreduce.piece_bytes,
+              "Text of a map job, and lines of a reduce job with several keys, at most")
+      ->check([](const std::string& text) -> std::string {
+        const auto size = ParseByteSize(text);
+        return !size.ok() || *size > 0 ? "" : "expected at least 1 byte";
+      });
+  AddNumber(command, "--partitions", &mapreduce.partitions,
+            "Parts that the keys are divided into by hash; each makes a reduce job, or several", 1,
+            10'000);
+  AddAttempts(command, &mapreduce.jobs);
+  command->add_flag("--quiet", options->quiet, "Tell nothing on stderr but errors");
+  return command;
+}
+
+// Prints what is wrong with the options of a command, and returns the exit code.
+int UsageError(const std::string& message, const std::string& command) {
+  PrintError(kProgram, message + " (see " + kProgram + " " + command + " --help)");
+  return kExitUsage;
+}
+
+int Submit(const SubmitOptions& options) {
+  if (const std::string error = QueueNameError(options.queue); !error.empty()) {
+    return UsageError("--queue: " + Quoted(options.queue) + ": " + error, "submit");
+  }
+  if (options.expires_in > Duration(0) && options.expires_in <= options.delay) {
+    return UsageError("--expires-in: " + FormatDuration(options.expires_in) +
+                          " is not longer than --delay, so no job would be run",
+                      "submit");
+  }
+  return RunSubmit(options);
+}
+
+int MapReduce(const MapReduceCommandOptions& options) {
+  const std::pair<const char*, std::string> queues[] = {
+      {"--map-queue", options.mapreduce.map_queue},
+      {"--reduce-queue", options.mapreduce.reduce_queue}};
+  for (const auto& [option, queue] : queues) {
+    if (const std::string error = QueueNameError(queue); !error.empty()) {
+      return UsageError(std::string(option) + ": " + Quoted(queue) + ": " + error, "mapreduce");
+    }
+  }
+  return RunMapReduce(options);
+}
+
 int Main(int argc, char** argv) {
   CLI::App app(kAbout, kProgram);
   app.require_subcommand(1);
   SubmitOptions submit;
+  MapReduceCommandOptions mapreduce;
   const CLI::App* submit_command = AddSubmit(&app, &submit);
+  const CLI::App* mapreduce_command = AddMapReduce(&app, &mapreduce);
   if (const auto code = ParseCommandLine(&app, argc, argv)) return *code;
-  if (!submit_command->parsed()) return kExitUsage;
-  if (const std::string error = QueueNameError(submit.queue); !error.empty()) {
-    PrintError(kProgram, "--queue: " + Quoted(submit.queue) + ": " + error + " (see " + kProgram +
-                             " submit --help)");
-    return kExitUsage;
-  }
-  return RunSubmit(submit);
+  if (submit_command->parsed()) return Submit(submit);
+  if (mapreduce_command->parsed()) return MapReduce(mapreduce);
+  return kExitUsage;
 }
 
 }  // namespace

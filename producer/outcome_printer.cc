@@ -33,6 +33,7 @@ void AppendLine(const Json& json, std::string* out) {
 OutcomePrinter::OutcomePrinter(Options options) : options_(options), next_(options.first_number) {}
 
 void OutcomePrinter::Add(const Outcome& outcome, std::string* out) {
+  if (outcome.follow_on) return AddFollowOn(outcome, out);
   if (!options_.ordered || outcome.number < next_) {
     if (!HasNoEntry(outcome)) Append(outcome, out);
     return;
@@ -40,6 +41,11 @@ void OutcomePrinter::Add(const Outcome& outcome, std::string* out) {
   std::string& text = held_[{outcome.number, kJob}];
   if (!HasNoEntry(outcome)) Append(outcome, &text);
   AppendReady(out);
+}
+
+void OutcomePrinter::AddFollowOn(const Outcome& outcome, std::string* out) {
+  if (options_.format == OutputFormat::kText && outcome.kind != OutcomeKind::kCompleted) return;
+  Append(outcome, options_.ordered ? &follow_ons_ : out);
 }
 
 void OutcomePrinter::AddBadInput(const BadInput& bad, uint64_t before, std::string* out) {
@@ -69,6 +75,8 @@ void OutcomePrinter::End(std::string* out) {
     *out += text;
   }
   held_.clear();
+  if (!follow_ons_.empty()) PayEmptyEntries(out);
+  *out += std::exchange(follow_ons_, {});
 }
 
 void OutcomePrinter::PayEmptyEntries(std::string* out) {
@@ -90,6 +98,10 @@ void OutcomePrinter::Append(const Outcome& outcome, std::string* out) const {
   Json json = {{"number", outcome.number},
                {"id", outcome.id},
                {"outcome", std::string(ToString(outcome.kind))}};
+  if (outcome.follow_on) {
+    json["follow_on"] = true;
+    json["queue"] = outcome.queue;
+  }
   if (outcome.kind != OutcomeKind::kCompleted) {
     json["status"] = CodeName(static_cast<int>(outcome.status.code()));
     json["error"] = std::string(Message(outcome.status));
@@ -113,8 +125,13 @@ void OutcomePrinter::Append(const BadInput& bad, std::string* out) const {
 }
 
 std::string FailureLine(const Outcome& outcome) {
-  std::string line = absl::StrCat("job ", outcome.number);
-  if (!outcome.id.empty()) absl::StrAppend(&line, " (", outcome.id, ")");
+  std::string line;
+  if (outcome.follow_on) {
+    line = absl::StrCat("follow-on job ", outcome.id, " of queue ", outcome.queue);
+  } else {
+    line = absl::StrCat("job ", outcome.number);
+    if (!outcome.id.empty()) absl::StrAppend(&line, " (", outcome.id, ")");
+  }
   absl::StrAppend(&line, " ", std::string(ToString(outcome.kind)));
   if (outcome.attempts > 0) {
     absl::StrAppend(&line, " after ", outcome.attempts,

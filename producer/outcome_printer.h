@@ -3,7 +3,8 @@
 // Each input has one entry in the output, so that line n of the output belongs to line n of the
 // input with `ordered`: a job without a result, and input that was no job, leave an empty one. As
 // text, cancelled jobs have one only with `ordered` and another entry after it: who interrupts
-// 100,000 jobs does not want to see as many empty lines.
+// 100,000 jobs does not want to see as many empty lines. Follow-on jobs have no input: as text they
+// have an entry only if they completed, with `ordered` after all others.
 // Pure, not thread-safe.
 #pragma once
 
@@ -47,6 +48,7 @@ class OutcomePrinter {
   void AppendText(const std::string& result, std::string* out) const;
   void Append(const Outcome& outcome, std::string* out) const;
   void Append(const BadInput& bad, std::string* out) const;
+  void AddFollowOn(const Outcome& outcome, std::string* out);
   void AppendReady(std::string* out);
   void PayEmptyEntries(std::string* out);
 
@@ -55,11 +57,13 @@ class OutcomePrinter {
   // Formatted, by number and, for bad input before that number, place in the input; a job is last.
   // Empty for a job without an entry.
   std::map<std::pair<uint64_t, uint64_t>, std::string> held_;
+  std::string follow_ons_;  // what `ordered` prints last
   uint64_t bad_inputs_ = 0;
   uint64_t empty_entries_owed_ = 0;  // for cancelled jobs, due before the next entry
 };
 
-// One line without its end: "job 17 (3-17) dead after 3 attempts on w1: UNAVAILABLE: …".
+// One line without its end: "job 17 (3-17) dead after 3 attempts on w1: UNAVAILABLE: …"; of a
+// follow-on job "follow-on job 8-3 of queue mail dead after …".
 // REQUIRES: `outcome` is not completed.
 std::string FailureLine(const Outcome& outcome);
 // "line 7: …", with InputFormat::kNul "item 7: …".

@@ -48,7 +48,7 @@ void OutcomeWriter::Push(Item item, uint64_t bytes) {
   std::unique_lock lock(mutex_);
   taken_.wait(lock, [&] { return !started_ || items_.empty() || items_bytes_ < kWaitingBytesMax; });
   if (const Outcome* outcome = std::get_if<Outcome>(&item)) {
-    counts_.Add(outcome->kind);
+    if (!outcome->follow_on) counts_.Add(outcome->kind);
   } else {
     ++counts_.bad_inputs;
   }

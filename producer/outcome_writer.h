@@ -52,6 +52,7 @@ class OutcomeWriter {
   // `before`: see OutcomePrinter; nullopt: it is told and counted, without an entry in the output.
   void AddBadInput(BadInput bad, std::optional<uint64_t> before);
 
+  // Without follow-on jobs.
   OutcomeCounts counts() const;
 
   // Blocks until all that was added before is written, but for what `ordered` holds back. False: it

@@ -15,49 +15,13 @@
 #include "common/client_sockets.h"
 #include "common/clock.h"
 #include "common/identity.h"
-#include "common/status.h"
 #include "common/utf8.h"
 #include "common/version.h"
+#include "producer/callbacks.h"
+#include "producer/convert.h"
 #include "producer/session.h"
 
 namespace whippletree {
-namespace {
-
-wire::JobOptions ToWire(const JobOptions& options) {
-  wire::JobOptions out;
-  out.set_timeout_ms(
-      static_cast<uint32_t>(std::clamp<int64_t>(ToMilliseconds(options.timeout), 0, UINT32_MAX)));
-  out.set_max_attempts(options.max_attempts);
-  out.set_key(options.key);
-  out.set_discard_outcome(options.discard_outcome);
-  return out;
-}
-
-OutcomeKind KindOf(wire::OutcomeRange::Kind kind) {
-  switch (kind) {
-    case wire::OutcomeRange::COMPLETED:
-      return OutcomeKind::kCompleted;
-    case wire::OutcomeRange::DEAD:
-      return OutcomeKind::kDead;
-    case wire::OutcomeRange::CANCELLED:
-      return OutcomeKind::kCancelled;
-    case wire::OutcomeRange::EXPIRED:
-      return OutcomeKind::kExpired;
-    case wire::OutcomeRange::REJECTED:
-      return OutcomeKind::kRejected;
-    default:
-      return OutcomeKind::kUnknown;
-  }
-}
-
-}  // namespace
-
-std::string_view ToString(OutcomeKind kind) {
-  constexpr std::string_view kNames[] = {"completed", "dead",     "cancelled",
-                                         "expired",   "rejected", "unknown"};
-  return kNames[static_cast<int>(kind)];
-}
-
 class Producer::Impl {
  public:
   Impl(ProducerOptions options, HostPort address, ProducerSession::Config config)
@@ -71,25 +35,18 @@ class Producer::Impl {
   absl::StatusOr<uint64_t> OpenStream(const std::string& queue, OutcomeCallback callback,
                                       uint64_t* unsettled);
   void Cancel(const std::string& queue, uint64_t first, uint64_t count);
+  void OnFollowOn(OutcomeCallback callback);
+  absl::StatusOr<uint64_t> OpenGroup();
+  absl::StatusOr<std::future<GroupEnd>> CloseGroup(uint64_t group);
   absl::Status WaitUntil(bool outcomes);
   uint64_t payload_bytes_max();
   Counts counts();
 
  private:
-  // Jobs submitted together share a callback.
-  struct Batch {
-    uint64_t end;
-    uint64_t open;   // without outcome
-    bool discarded;  // only a rejection is told
-    std::shared_ptr<const OutcomeCallback> callback;
-  };
-  using Batches = std::map<uint64_t, Batch>;  // by first number
-  // Of batches without outcomes the last ones are kept: a rejection comes soon or never.
-  static constexpr size_t kDiscardedMax = 100'000;
-
   // What one poll of the session brought.
   struct Delivery {
     std::vector<ProducerOutput::Settled> settled;
+    std::vector<wire::GroupEnd> group_ends;  // after `settled`
     std::optional<wire::OutcomeAck> ack;
   };
 
@@ -97,6 +54,9 @@ class Producer::Impl {
   void DeliverLoop();
   void AddAcks(ProducerOutput* out);
   void Deliver(std::vector<ProducerOutput::Settled>& settled);
+  void DeliverFollowOns(ProducerOutput::Settled& settled);
+  void EndGroup(GroupEnd end);
+  void EndGroups(const absl::Status& status);
   void Wake();
   // Jobs of which somebody waits for the outcome.
   bool Settled() const { return settled_ >= wanted_; }
@@ -107,10 +67,10 @@ class Producer::Impl {
   std::mutex mutex_;  // guards what follows, up to sockets_
   std::condition_variable changed_;
   ProducerSession session_;
-  std::map<std::string, Batches> batches_;
-  std::map<std::string, std::shared_ptr<const OutcomeCallback>> earlier_;  // by queue
+  Callbacks callbacks_;
   std::map<std::string, uint64_t> received_;  // outcomes of a named producer, by queue
-  std::deque<std::pair<std::string, uint64_t>> discarded_;
+  std::shared_ptr<const OutcomeCallback> follow_on_;
+  std::map<uint64_t, std::promise<GroupEnd>> closed_groups_;  // without an end
   uint64_t settled_ = 0;
   uint64_t wanted_ = 0;
   bool welcomed_ = false;
@@ -162,6 +122,7 @@ Producer::Impl::~Impl() {
   }
   wake_.Notify();
   if (thread_.joinable()) thread_.join();
+  EndGroups(absl::UnavailableError("the producer was closed"));
 }
 
 // REQUIRES: mutex_ is held.
@@ -172,6 +133,7 @@ void Producer::Impl::Wake() {
 
 void Producer::Impl::Loop() {
   ProducerOutput out;
+  absl::Status refused;
   while (true) {
     Duration wait{};
     {
@@ -194,13 +156,18 @@ void Producer::Impl::Loop() {
       welcomed_ = welcomed_ || session_.connected();
       AddAcks(&out);
       if (!options_.name.empty()) {
-        for (const auto& settled : out.settled) received_[settled.queue] += settled.range.count();
+        for (const auto& settled : out.settled) {
+          if (!settled.follow_on) received_[settled.queue] += settled.range.count();
+        }
       }
-      if (!out.settled.empty() || out.ack) {
-        deliveries_.push_back({std::move(out.settled), std::move(out.ack)});
+      if (!out.settled.empty() || out.ack || !out.group_ends.empty()) {
+        deliveries_.push_back(
+            {std::move(out.settled), std::move(out.group_ends), std::move(out.ack)});
         delivery_.notify_one();
       }
+      refused = session_.fatal();
     }
+    if (!refused.ok()) EndGroups(refused);
     changed_.notify_all();
     const absl::Status status =
         sockets_.Carry(out.reopen_door, out.reopen_submit_port, out.door, out.submit);
@@ -232,6 +199,7 @@ void Producer::Impl::DeliverLoop() {
     deliveries_.pop_front();
     lock.unlock();
     Deliver(delivery.settled);
+    for (const wire::GroupEnd& end : delivery.group_ends) EndGroup(FromWire(end));
     const bool kept = !delivery.ack || !options_.delivered || options_.delivered();
     lock.lock();
     if (!delivery.ack || !kept) continue;
@@ -242,56 +210,64 @@ void Producer::Impl::DeliverLoop() {
 
 void Producer::Impl::Deliver(std::vector<ProducerOutput::Settled>& settled) {
   for (ProducerOutput::Settled& s : settled) {
-    const wire::OutcomeRange& range = s.range;
-    const bool has_results = range.kind() == wire::OutcomeRange::COMPLETED;
-    std::optional<RunData> results;
-    if (has_results) results.emplace(s.range.mutable_results());
-    uint64_t at = range.first();
-    const uint64_t end = range.first() + range.count();
+    if (s.follow_on) {
+      DeliverFollowOns(s);
+      continue;
+    }
+    const OutcomeMaker maker(&s);
+    uint64_t at = s.range.first();
+    const uint64_t end = s.range.first() + s.range.count();
     while (at < end) {
-      std::shared_ptr<const OutcomeCallback> callback;
-      uint64_t part_end = end;
-      bool counted = true;
+      Callbacks::Part part;
       {
         const std::lock_guard lock(mutex_);
-        Batches& batches = batches_[s.queue];
-        auto it = batches.upper_bound(at);
-        if (it != batches.begin() && std::prev(it)->second.end > at) {
-          --it;
-          part_end = std::min(end, it->second.end);
-          callback = it->second.callback;
-          counted = !it->second.discarded;
-          it->second.open -= part_end - at;
-          if (it->second.open == 0) batches.erase(it);
-        } else {  // of an earlier process
-          if (it != batches.end()) part_end = std::min(end, it->first);
-          if (auto earlier = earlier_.find(s.queue); earlier != earlier_.end()) {
-            callback = earlier->second;
-          }
-        }
+        part = callbacks_.Take(s.queue, at, end);
       }
-      for (uint64_t number = at; callback && *callback && number < part_end; ++number) {
-        Outcome outcome;
-        outcome.queue = s.queue;
-        outcome.number = number;
-        outcome.id = std::to_string(s.stream) + "-" + std::to_string(number);
-        outcome.kind = KindOf(range.kind());
-        if (!has_results) outcome.status = FromWire(range.status());
-        if (results) {
-          outcome.result = results->payload(static_cast<uint32_t>(number - range.first()));
-        }
-        outcome.attempts = range.attempts();
-        outcome.worker = range.worker();
-        (*callback)(std::move(outcome));
+      for (uint64_t n = at; part.callback && *part.callback && n < part.end; ++n) {
+        (*part.callback)(maker.Make(n));
       }
       {
         const std::lock_guard lock(mutex_);
-        settled_ += counted ? part_end - at : 0;
+        settled_ += part.discarded ? 0 : part.end - at;
       }
-      at = part_end;
+      at = part.end;
     }
   }
   if (!settled.empty()) changed_.notify_all();
+}
+
+void Producer::Impl::DeliverFollowOns(ProducerOutput::Settled& settled) {
+  std::shared_ptr<const OutcomeCallback> callback;
+  {
+    const std::lock_guard lock(mutex_);
+    callback = follow_on_;
+  }
+  if (!callback || !*callback) return;
+  const OutcomeMaker maker(&settled);
+  const uint64_t end = settled.range.first() + settled.range.count();
+  for (uint64_t number = settled.range.first(); number < end; ++number) {
+    (*callback)(maker.Make(number));
+  }
+}
+
+void Producer::Impl::EndGroup(GroupEnd end) {
+  std::unique_lock lock(mutex_);
+  auto promise = closed_groups_.extract(end.group);
+  lock.unlock();
+  if (promise) promise.mapped().set_value(std::move(end));
+}
+
+// There will be no end of any.
+void Producer::Impl::EndGroups(const absl::Status& status) {
+  std::unique_lock lock(mutex_);
+  auto groups = std::exchange(closed_groups_, {});
+  lock.unlock();
+  for (auto& [group, promise] : groups) {
+    GroupEnd end;
+    end.group = group;
+    end.status = status;
+    promise.set_value(std::move(end));
+  }
 }
 
 absl::StatusOr<uint64_t> Producer::Impl::Submit(const std::string& queue,
@@ -302,9 +278,7 @@ absl::StatusOr<uint64_t> Producer::Impl::Submit(const std::string& queue,
     return absl::InvalidArgumentError("'" + queue + "': " + error);
   }
   if (payloads.empty()) return absl::InvalidArgumentError("no job to submit");
-  if (ToUtf8(options.key, options.key.size()) != options.key || options.key.size() > 256) {
-    return absl::InvalidArgumentError("a job's key is UTF-8 text of at most 256 bytes");
-  }
+  if (absl::Status status = CheckOptions(options); !status.ok()) return status;
   const wire::JobOptions wire_options = ToWire(options);
   std::unique_lock lock(mutex_);
   const auto room = [this] {
@@ -328,7 +302,9 @@ absl::StatusOr<uint64_t> Producer::Impl::Submit(const std::string& queue,
   if (!options_.name.empty() && !state.open) {
     return absl::FailedPreconditionError("a named producer opens its stream first");
   }
-  auto shared = std::make_shared<const OutcomeCallback>(std::move(callback));
+  if (options.group != 0) {
+    if (absl::Status status = session_.CheckGroup(options.group); !status.ok()) return status;
+  }
   uint64_t first = 0;
   // A run has a bounded number of jobs.
   for (size_t at = 0; at < payloads.size();) {
@@ -343,17 +319,8 @@ absl::StatusOr<uint64_t> Producer::Impl::Submit(const std::string& queue,
     const uint64_t number = session_.Submit(queue, wire_options, run);
     if (begin == 0) first = number;
   }
-  batches_[queue].emplace(first, Batch{first + payloads.size(), payloads.size(),
-                                       options.discard_outcome, std::move(shared)});
-  if (options.discard_outcome) {
-    discarded_.emplace_back(queue, first);
-    if (discarded_.size() > kDiscardedMax) {
-      batches_[discarded_.front().first].erase(discarded_.front().second);
-      discarded_.pop_front();
-    }
-  } else {
-    wanted_ += payloads.size();
-  }
+  callbacks_.Add(queue, first, payloads.size(), options.discard_outcome, std::move(callback));
+  if (!options.discard_outcome) wanted_ += payloads.size();
   Wake();
   return first;
 }
@@ -364,7 +331,7 @@ absl::StatusOr<uint64_t> Producer::Impl::OpenStream(const std::string& queue,
     return absl::InvalidArgumentError("'" + queue + "': " + error);
   }
   std::unique_lock lock(mutex_);
-  earlier_[queue] = std::make_shared<const OutcomeCallback>(std::move(callback));
+  callbacks_.SetEarlier(queue, std::move(callback));
   session_.OpenStream(queue);
   Wake();
   ProducerSession::StreamState state;
@@ -385,6 +352,26 @@ void Producer::Impl::Cancel(const std::string& queue, uint64_t first, uint64_t c
   const std::lock_guard lock(mutex_);
   session_.Cancel(queue, first, count);
   Wake();
+}
+
+void Producer::Impl::OnFollowOn(OutcomeCallback callback) {
+  const std::lock_guard lock(mutex_);
+  follow_on_ = std::make_shared<const OutcomeCallback>(std::move(callback));
+}
+
+absl::StatusOr<uint64_t> Producer::Impl::OpenGroup() {
+  const std::lock_guard lock(mutex_);
+  if (!session_.fatal().ok()) return session_.fatal();
+  return session_.OpenGroup();
+}
+
+absl::StatusOr<std::future<GroupEnd>> Producer::Impl::CloseGroup(uint64_t group) {
+  const std::lock_guard lock(mutex_);
+  if (!session_.fatal().ok()) return session_.fatal();
+  if (absl::Status status = session_.CloseGroup(group); !status.ok()) return status;
+  std::future<GroupEnd> end = closed_groups_[group].get_future();
+  Wake();
+  return end;
 }
 
 absl::Status Producer::Impl::WaitUntil(bool outcomes) {
@@ -426,6 +413,8 @@ absl::StatusOr<std::unique_ptr<Producer>> Producer::Connect(ProducerOptions opti
   config.process = RandomNumber();
   config.seed = RandomNumber();
   config.software = kSoftware;
+  // Numbers that an earlier process of that name has not used, far from overflow.
+  if (config.named) config.first_group = (RandomNumber() >> 4) + 1;
   auto impl = std::make_unique<Impl>(std::move(options), *std::move(address), std::move(config));
   if (absl::Status status = impl->Start(); !status.ok()) return status;
   return std::unique_ptr<Producer>(new Producer(std::move(impl)));
@@ -469,6 +458,11 @@ absl::StatusOr<uint64_t> Producer::OpenStream(const std::string& queue, OutcomeC
 
 void Producer::Cancel(const std::string& queue, uint64_t first, uint64_t count) {
   impl_->Cancel(queue, first, count);
+}
+void Producer::OnFollowOn(OutcomeCallback callback) { impl_->OnFollowOn(std::move(callback)); }
+absl::StatusOr<uint64_t> Producer::OpenGroup() { return impl_->OpenGroup(); }
+absl::StatusOr<std::future<GroupEnd>> Producer::CloseGroup(uint64_t group) {
+  return impl_->CloseGroup(group);
 }
 absl::Status Producer::WaitAccepted() { return impl_->WaitUntil(false); }
 absl::Status Producer::WaitOutcomes() { return impl_->WaitUntil(true); }

@@ -22,7 +22,7 @@
 namespace whippletree {
 
 struct JobOptions {
-  // How long one attempt may run; zero: no limit. Milliseconds count.
+  // How long one attempt may run; zero: as the queue's policy says. Milliseconds count.
   Duration timeout{0};
   // The most starts of the job; 0: as the queue's policy says.
   uint32_t max_attempts = 0;
@@ -30,6 +30,12 @@ struct JobOptions {
   std::string key{};
   // Nobody waits for the outcome: it is counted by the broker and not kept.
   bool discard_outcome = false;
+  // On the broker's clock, to the millisecond; 1970 means unset. The job is not started before …
+  WallTime not_before{};
+  // … and not after: one that still waits then is expired, one that runs may finish.
+  WallTime expires_at{};
+  // The group that the job belongs to, as OpenGroup() returned it; 0: none.
+  uint64_t group = 0;
 
   friend bool operator==(const JobOptions&, const JobOptions&) = default;
 };
@@ -48,6 +54,24 @@ struct Outcome {
   std::string result;     // if completed
   uint32_t attempts = 0;  // charged starts
   std::string worker;     // that ended it; empty if none did
+  uint64_t group = 0;     // that the job belonged to; 0: none
+  // Of a job that a handler asked for: `queue` is where it ran, `number` the broker's.
+  bool follow_on = false;
+};
+
+// What became of a group: its members by outcome, follow-on jobs included.
+struct GroupEnd {
+  uint64_t group = 0;
+  uint64_t completed = 0;
+  uint64_t dead = 0;
+  uint64_t cancelled = 0;
+  uint64_t expired = 0;
+  uint64_t rejected = 0;
+  // OK: the counts are right. UNAVAILABLE: the broker restarted, or the producer was closed before
+  // the end; members are missing in the counts. Else why the broker refused the producer.
+  absl::Status status;
+
+  uint64_t jobs() const { return completed + dead + cancelled + expired + rejected; }
 };
 
 struct ProducerOptions {
@@ -92,8 +116,9 @@ class Producer {
                                       uint64_t* unsettled = nullptr);
 
   // Submits one job. Jobs submitted one after the other travel together by themselves.
-  // Errors: INVALID_ARGUMENT (payload larger than the broker takes, bad queue name),
-  // RESOURCE_EXHAUSTED (options.block is false and too much waits), FAILED_PRECONDITION (refused).
+  // Errors: INVALID_ARGUMENT (payload larger than the broker takes, bad queue name or options),
+  // RESOURCE_EXHAUSTED (options.block is false and too much waits), FAILED_PRECONDITION (refused,
+  // or the group is not open).
   absl::StatusOr<std::future<Outcome>> Submit(const std::string& queue, std::string_view payload,
                                               const JobOptions& options = {});
 
@@ -104,13 +129,27 @@ class Producer {
                                       std::span<const std::string_view> payloads,
                                       const JobOptions& options, OutcomeCallback callback);
 
+  // Outcomes of follow-on jobs go to `callback`; without one they are dropped. They come for
+  // follow-on jobs of jobs whose own outcome is wanted. REQUIRES: nothing was submitted yet.
+  void OnFollowOn(OutcomeCallback callback);
+
+  // Opens a group and returns its number, for JobOptions::group: a set of jobs, of any queues,
+  // whose common end is told. Follow-on jobs belong to the group of the job that asked for them.
+  // FAILED_PRECONDITION if the broker has refused the producer.
+  absl::StatusOr<uint64_t> OpenGroup();
+  // No more jobs are submitted to the group. Its end comes when all its jobs, follow-on jobs
+  // included, have their outcome, and after the callbacks of these have returned.
+  // FAILED_PRECONDITION if it is not open, as for a job that is submitted to it afterwards.
+  absl::StatusOr<std::future<GroupEnd>> CloseGroup(uint64_t group);
+
   // Asks for jobs [first, first + count) to be cancelled. Their outcomes still arrive: cancelled,
   // or what they became before.
   void Cancel(const std::string& queue, uint64_t first, uint64_t count = 1);
 
   // Blocks until every submitted job is accepted (or rejected). Returns why not, if it cannot be.
   absl::Status WaitAccepted();
-  // Blocks until every submitted job has its outcome, and its callback has returned.
+  // Blocks until every submitted job has its outcome, and its callback has returned. Follow-on jobs
+  // are not waited for: the end of a group is.
   absl::Status WaitOutcomes();
 
   // Largest payload that the broker takes.

@@ -60,6 +60,20 @@ void WriteAll(int fd, std::string_view bytes) {
   }
 }
 
+// ": 998 completed, 2 dead", or nothing.
+void AppendKinds(const OutcomeCounts& counts, std::string* out) {
+  std::vector<std::string> parts;
+  const std::pair<uint64_t, const char*> kinds[] = {
+      {counts.accepted, "accepted"}, {counts.completed, "completed"},
+      {counts.dead, "dead"},         {counts.cancelled, "cancelled"},
+      {counts.expired, "expired"},   {counts.rejected, "rejected"},
+      {counts.unknown, "unknown"}};
+  for (const auto& [count, kind] : kinds) {
+    if (count > 0) parts.push_back(absl::StrCat(WithCommas(count), " ", kind));
+  }
+  if (!parts.empty()) absl::StrAppend(out, ": ", absl::StrJoin(parts, ", "));
+}
+
 }  // namespace
 
 void OutcomeCounts::Add(OutcomeKind kind) {
@@ -98,20 +112,25 @@ std::string Summary(const OutcomeCounts& counts, Duration elapsed) {
   if (jobs > 0 && elapsed > Duration(0)) {
     absl::StrAppend(&out, " (", Rate(static_cast<double>(jobs) / Seconds(elapsed)), ")");
   }
-  std::vector<std::string> parts;
-  const std::pair<uint64_t, const char*> kinds[] = {
-      {counts.accepted, "accepted"}, {counts.completed, "completed"},
-      {counts.dead, "dead"},         {counts.cancelled, "cancelled"},
-      {counts.expired, "expired"},   {counts.rejected, "rejected"},
-      {counts.unknown, "unknown"}};
-  for (const auto& [count, kind] : kinds) {
-    if (count > 0) parts.push_back(absl::StrCat(WithCommas(count), " ", kind));
-  }
-  if (!parts.empty()) absl::StrAppend(&out, ": ", absl::StrJoin(parts, ", "));
+  AppendKinds(counts, &out);
   if (counts.bad_inputs > 0) {
     absl::StrAppend(&out, "; ", WithCommas(counts.bad_inputs),
                     counts.bad_inputs == 1 ? " bad input" : " bad inputs");
   }
+  return out;
+}
+
+std::string Summary(const GroupEnd& end) {
+  OutcomeCounts counts;
+  counts.completed = end.completed;
+  counts.dead = end.dead;
+  counts.cancelled = end.cancelled;
+  counts.expired = end.expired;
+  counts.rejected = end.rejected;
+  std::string out = absl::StrCat("the group has ended: ", WithCommas(end.jobs()),
+                                 end.jobs() == 1 ? " job" : " jobs");
+  AppendKinds(counts, &out);
+  if (!end.status.ok()) absl::StrAppend(&out, "; some are missing: ", end.status.message());
   return out;
 }
 

@@ -42,6 +42,9 @@ std::string WithCommas(uint64_t n);
 // "1,000 jobs in 3.2 s (312/s): 998 completed, 2 dead; 1 bad input".
 std::string Summary(const OutcomeCounts& counts, Duration elapsed);
 
+// "the group has ended: 12 jobs: 10 completed, 2 dead; some are missing: the broker restarted".
+std::string Summary(const GroupEnd& end);
+
 struct ProgressSample {
   uint64_t submitted = 0;
   uint64_t done = 0;

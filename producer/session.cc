@@ -33,6 +33,7 @@ uint64_t ProducerSession::Submit(const std::string& queue, const wire::JobOption
   const uint64_t bytes = run.bytes(0, run.count());
   stream.next_number += run.count();
   stream.open.Add(first, stream.next_number);
+  if (options.group() != 0) groups_.OnSubmitted(options.group(), queue, first, stream.next_number);
   submitted_ += run.count();
   open_jobs_ += run.count();
   pending_jobs_ += run.count();
@@ -68,16 +69,6 @@ ProducerSession::StreamState ProducerSession::GetStream(const std::string& queue
   return state;
 }
 
-void ProducerSession::Cancel(const std::string& queue, uint64_t first, uint64_t count) {
-  auto it = streams_.find(queue);
-  if (it == streams_.end()) return;
-  Stream& stream = it->second;
-  for (const auto& part : stream.open.Intersect(first, first + count)) {
-    stream.cancels.Add(part.begin, part.end);
-    stream.cancel_at = MonoTime{};  // at once
-  }
-}
-
 wire::StreamClaim ProducerSession::Claim(const Stream& stream) const {
   wire::StreamClaim claim;
   claim.set_queue(stream.queue);
@@ -106,6 +97,8 @@ void ProducerSession::SendHello(ProducerOutput* out) {
     *hello->add_streams() = Claim(stream);
     stream.open_asked = true;
   }
+  follow_ons_.AddClaims(hello);
+  groups_.AddTo(hello);
 }
 
 void ProducerSession::OnDoor(Instant now, wire::Envelope& message, ProducerOutput* out) {
@@ -129,6 +122,7 @@ void ProducerSession::OnDoor(Instant now, wire::Envelope& message, ProducerOutpu
   if (message.has_heartbeat()) session = message.heartbeat().session();
   if (message.has_stream_updates()) session = message.stream_updates().session();
   if (message.has_outcomes()) session = message.outcomes().session();
+  if (message.has_group_updates()) session = message.group_updates().session();
   if (!link_.connected() || session != link_.session()) return;  // of another session
   link_.OnHeard(now.mono);
   if (message.has_stream_updates()) {
@@ -137,6 +131,7 @@ void ProducerSession::OnDoor(Instant now, wire::Envelope& message, ProducerOutpu
     }
   }
   if (message.has_outcomes()) OnOutcomes(message.outcomes(), out);
+  if (message.has_group_updates()) groups_.OnUpdates(message.group_updates());
 }
 
 void ProducerSession::OnBadFrame(const absl::Status& error) {
@@ -144,7 +139,10 @@ void ProducerSession::OnBadFrame(const absl::Status& error) {
 }
 
 void ProducerSession::OnWelcome(Instant now, const wire::Welcome& welcome, ProducerOutput* out) {
+  const uint64_t broker_start = link_.broker_start();
   if (!link_.OnWelcome(now.mono, welcome)) return;
+  follow_ons_.OnWelcome(link_.broker_start() != broker_start);
+  groups_.OnWelcome();
   out->reopen_submit_port = welcome.submit_port();
   out->submit.clear();  // of the session before
   payload_bytes_max_ = welcome.payload_bytes_max();
@@ -177,6 +175,7 @@ void ProducerSession::OnUpdate(Instant now, const wire::StreamUpdate& update, bo
     stream.gone = FromWire(update.status());
     stream.cancel_at = kNever;
     stream.opened = true;
+    groups_.OnGone(stream.queue);
     // What was sent may have been accepted, without our knowing.
     SettleAll(stream, 1, std::max(stream.next, stream.sent_max), wire::OutcomeRange::UNSPECIFIED,
               update.status(), out);
@@ -192,6 +191,7 @@ void ProducerSession::OnUpdate(Instant now, const wire::StreamUpdate& update, bo
     stream.unsettled = update.unsettled();
   }
   if (update.state() == wire::StreamUpdate::LOST) {
+    groups_.OnLost(stream.queue);
     SettleAll(stream, 1, stream.next, wire::OutcomeRange::UNSPECIFIED, update.status(), out);
     stream.earlier = IntervalSet();
     stream.unsettled = 0;
@@ -229,10 +229,14 @@ void ProducerSession::Accepted(Stream& stream, uint64_t next, Instant now) {
     const uint64_t bytes = front.run->bytes(front.begin, front.begin + n);
     if (stream.next < stream.sent_next) stream.in_flight_bytes -= bytes;
     stream.accepted_bytes += bytes;
+    if (front.options->group() != 0) {
+      groups_.OnAccepted(front.options->group(), stream.queue, n);
+    }
     if (front.options->discard_outcome()) {
       // Not those whose rejection came first.
       for (const auto& part : stream.open.Intersect(stream.next, stream.next + n)) {
         stream.discarded.Add(part.begin, part.end);
+        groups_.OnSettled(stream.queue, part.begin, part.end);
       }
       open_jobs_ -= stream.open.Remove(stream.next, stream.next + n);
     }
@@ -251,68 +255,6 @@ void ProducerSession::Rewind(Stream& stream) {
   stream.sent_next = stream.next;
   stream.in_flight_bytes = 0;
   stream.resend_at = kNever;
-}
-
-void ProducerSession::OnOutcomes(const wire::Outcomes& outcomes, ProducerOutput* out) {
-  auto it = streams_.find(outcomes.queue());
-  if (it == streams_.end()) return;
-  Stream& stream = it->second;
-  // Before its numbers are known nobody can tell which of these are wanted: they come again.
-  if (!stream.opened) return;
-  stream.ack_due = true;
-  uint64_t ordinal = outcomes.first_ordinal();
-  if (ordinal > stream.outcome_next) return;  // some before it are missing: they come again
-  for (const wire::OutcomeRange& range : outcomes.ranges()) {
-    if (ordinal++ < stream.outcome_next) continue;
-    ++stream.outcome_next;
-    Settle(stream, range, out);
-  }
-}
-
-// Whatever of `range` was reported before is left out.
-void ProducerSession::Settle(Stream& stream, wire::OutcomeRange range, ProducerOutput* out) {
-  const uint64_t begin = range.first();
-  const uint64_t end = begin + range.count();
-  std::vector<IntervalSet::Interval> fresh = stream.open.Intersect(begin, end);
-  open_jobs_ -= stream.open.Remove(begin, end);
-  stream.cancels.Remove(begin, end);
-  for (const auto& part : stream.earlier.Intersect(begin, end)) {
-    fresh.push_back(part);
-    stream.unsettled -= std::min(stream.unsettled, part.end - part.begin);
-  }
-  stream.earlier.Remove(begin, end);
-  for (const auto& part : stream.discarded.Intersect(begin, end)) fresh.push_back(part);
-  stream.discarded.Remove(begin, end);
-  if (fresh.size() == 1 && fresh[0] == IntervalSet::Interval{begin, end}) {
-    out->settled.push_back({stream.queue, stream.number, std::move(range)});
-    return;
-  }
-  std::optional<RunData> results;
-  if (range.has_results()) results.emplace(range.mutable_results());
-  range.clear_results();
-  for (const auto& part : fresh) {
-    wire::OutcomeRange piece = range;
-    piece.set_first(part.begin);
-    piece.set_count(part.end - part.begin);
-    if (results) {
-      results->CopyTo(static_cast<uint32_t>(part.begin - begin),
-                      static_cast<uint32_t>(part.end - begin), piece.mutable_results());
-    }
-    out->settled.push_back({stream.queue, stream.number, std::move(piece)});
-  }
-}
-
-void ProducerSession::SettleAll(Stream& stream, uint64_t begin, uint64_t end,
-                                wire::OutcomeRange::Kind kind, const wire::Status& status,
-                                ProducerOutput* out) {
-  for (const auto& part : stream.open.Intersect(begin, end)) {
-    wire::OutcomeRange range;
-    range.set_kind(kind);
-    range.set_first(part.begin);
-    range.set_count(part.end - part.begin);
-    *range.mutable_status() = status;
-    Settle(stream, std::move(range), out);
-  }
 }
 
 void ProducerSession::SendRuns(Stream& stream, Instant now, bool probe, ProducerOutput* out) {
@@ -360,23 +302,6 @@ void ProducerSession::SendRuns(Stream& stream, Instant now, bool probe, Producer
   }
 }
 
-void ProducerSession::SendCancels(Stream& stream, Instant now, ProducerOutput* out) {
-  if (stream.cancels.empty()) {
-    stream.cancel_at = kNever;
-    return;
-  }
-  wire::Cancel* cancel = out->submit.emplace_back().mutable_cancel();
-  cancel->set_session(link_.session());
-  cancel->set_queue(stream.queue);
-  for (const auto& part : stream.cancels.intervals()) {
-    cancel->add_firsts(part.begin);
-    cancel->add_counts(part.end - part.begin);
-  }
-  // No outcome will tell that these have ended, so they are asked for once.
-  for (const auto& part : stream.discarded.intervals()) stream.cancels.Remove(part.begin, part.end);
-  stream.cancel_at = now.mono + kResendMin;
-}
-
 void ProducerSession::Poll(Instant now, ProducerOutput* out) {
   if (!fatal_.ok()) return;
   for (SessionLink::Action action; (action = link_.Poll(now.mono)) != SessionLink::Action::kNone;) {
@@ -421,10 +346,12 @@ void ProducerSession::Poll(Instant now, ProducerOutput* out) {
       stream_ack->set_next(stream.outcome_next);
     }
   }
+  follow_ons_.TakeAcks(&ack);
   if (ack.streams_size() > 0) {
     ack.set_session(link_.session());
     out->ack = std::move(ack);
   }
+  groups_.Poll(now.mono, link_.session(), &out->door, &out->submit, &out->group_ends);
 }
 
 MonoTime ProducerSession::NextDeadline() const {
@@ -434,7 +361,7 @@ MonoTime ProducerSession::NextDeadline() const {
     if (!stream.gone.ok()) continue;
     next = std::min({next, stream.resend_at, stream.cancel_at});
   }
-  return next;
+  return std::min(next, groups_.NextDeadline());
 }
 
 void ProducerSession::Close(ProducerOutput* out) {

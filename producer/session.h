@@ -18,6 +18,9 @@
 #include "common/run.h"
 #include "common/session_link.h"
 #include "common/time.h"
+#include "producer/follow_ons.h"
+#include "producer/groups.h"
+#include "producer/settled.h"
 #include "wire.pb.h"
 
 namespace whippletree {
@@ -31,17 +34,14 @@ struct ProducerOutput {
   std::vector<wire::Envelope> door;
   std::vector<wire::Envelope> submit;
 
-  // The outcome of consecutive jobs, each reported once. Kind UNSPECIFIED: it is unknown, as
-  // `status` says.
-  struct Settled {
-    std::string queue;
-    uint64_t stream;
-    wire::OutcomeRange range;
-  };
+  using Settled = SettledJobs;
   std::vector<Settled> settled;
   // For the door too, but only once the application has `settled`: the broker keeps outcomes, and
   // sends no more than a window of them, until they are acknowledged. Void in another session.
   std::optional<wire::OutcomeAck> ack;
+  // Groups that have ended, each once, after the outcomes of its members. `lost`: the broker
+  // restarted meanwhile, and the counts are those of the members that it had not accepted before.
+  std::vector<wire::GroupEnd> group_ends;
   std::vector<std::string> log;
 
   void Clear() { *this = ProducerOutput(); }
@@ -55,12 +55,17 @@ class ProducerSession {
     uint64_t process = 1;  // fresh for each process start
     uint64_t seed = 1;
     std::string software;
+    // Number of the first group. A named producer must not use one again that an earlier process
+    // has used.
+    uint64_t first_group = 1;
   };
 
-  explicit ProducerSession(Config config) : config_(std::move(config)), link_(config_.seed) {}
+  explicit ProducerSession(Config config)
+      : config_(std::move(config)), link_(config_.seed), groups_(config_.first_group) {}
 
   // Adds jobs and returns the number of the first. They are sent by the next Poll.
-  // REQUIRES: run.count() > 0; for a named producer the stream is open (see OpenStream).
+  // REQUIRES: run.count() > 0; for a named producer the stream is open (see OpenStream); the group
+  // in the options is open.
   uint64_t Submit(const std::string& queue, const wire::JobOptions& options, const RunData& run);
 
   // Asks the broker for the stream's state. It is open once StreamState says so.
@@ -74,6 +79,11 @@ class ProducerSession {
   StreamState GetStream(const std::string& queue) const;
 
   void Cancel(const std::string& queue, uint64_t first, uint64_t count);
+
+  // See ProducerGroups. The end of a closed group is in ProducerOutput::group_ends.
+  uint64_t OpenGroup() { return groups_.Open(); }
+  absl::Status CheckGroup(uint64_t group) const { return groups_.CheckOpen(group); }
+  absl::Status CloseGroup(uint64_t group) { return groups_.Close(group); }
 
   void OnDoor(Instant now, wire::Envelope& message, ProducerOutput* out);
   // What came was no message.
@@ -156,6 +166,8 @@ class ProducerSession {
   SessionLink link_;
   absl::Status fatal_;
   std::map<std::string, Stream> streams_;
+  FollowOnStreams follow_ons_;
+  ProducerGroups groups_;
   uint32_t payload_bytes_max_ = 0;
   uint64_t first_jobs_limit_ = 0;
   uint64_t first_bytes_limit_ = 0;

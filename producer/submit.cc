@@ -148,6 +148,12 @@ class Submission {
       first_ = *first;
       skip_ = first_ - 1;
     }
+    if (options_.group) {
+      producer_->OnFollowOn([this](Outcome outcome) { writer_.Add(std::move(outcome)); });
+      const absl::StatusOr<uint64_t> group = producer_->OpenGroup();
+      if (!group.ok()) return group.status();
+      group_ = *group;
+    }
     next_ = first_;
     if (skip_ > 0) {
       Note(absl::StrCat(
@@ -160,7 +166,8 @@ class Submission {
 
   void ReadInput() {
     JobReader reader(
-        {options_.format, producer_->payload_bytes_max(), options_.defaults},
+        {options_.format, producer_->payload_bytes_max(), options_.defaults, options_.delay,
+         options_.expires_in},
         [this](std::span<const std::string_view> payloads, const JobOptions& options) {
           SubmitJobs(payloads, options);
         },
@@ -174,9 +181,9 @@ class Submission {
       const ssize_t n = read(input_, piece.data(), piece.size());
       if (n > 0) {
         input_bytes_read_ += static_cast<uint64_t>(n);
-        reader.Add({piece.data(), static_cast<size_t>(n)});
+        reader.Add({piece.data(), static_cast<size_t>(n)}, ReadClock().wall);
       } else if (n == 0) {
-        reader.End();
+        reader.End(ReadClock().wall);
         break;
       } else if (errno != EINTR && errno != EAGAIN) {
         InputFailed();
@@ -198,6 +205,7 @@ class Submission {
     payloads = payloads.subspan(skipped);
     if (payloads.empty()) return;
     options.discard_outcome = options_.no_wait;
+    options.group = group_;
     while (!Ended()) {
       const absl::StatusOr<uint64_t> first =
           producer_->SubmitMany(options_.queue, payloads, options,
@@ -220,6 +228,7 @@ class Submission {
     absl::Status status;
     std::thread waiter([&] {
       status = options_.no_wait ? producer_->WaitAccepted() : producer_->WaitOutcomes();
+      if (options_.group && status.ok()) status = WaitForGroup();
       done = true;
       RaiseEvent();
     });
@@ -233,6 +242,13 @@ class Submission {
     }
     waiter.join();
     if (failure_.ok()) failure_ = status;
+  }
+
+  absl::Status WaitForGroup() {
+    auto end = producer_->CloseGroup(group_);
+    if (!end.ok()) return end.status();
+    group_end_ = end->get();
+    return absl::OkStatus();
   }
 
   // Tells it once, if there is one.
@@ -289,6 +305,7 @@ class Submission {
     if (isatty(STDERR_FILENO) || code != kExitOk) {
       Note(Summary(counts, ReadClock().mono - start_));
     }
+    if (group_end_) Note(Summary(*group_end_));
     return code;
   }
 
@@ -296,7 +313,9 @@ class Submission {
     if (Signals() > 0) return kExitInterrupted;
     if (output_error_ != 0 || input_failed_) return kExitMachine;
     if (!failure_.ok()) return ExitCodeFor(failure_);
-    return counts.failed() > 0 ? kExitIncomplete : kExitOk;
+    const bool group_incomplete =
+        group_end_ && (!group_end_->status.ok() || group_end_->completed != group_end_->jobs());
+    return counts.failed() > 0 || group_incomplete ? kExitIncomplete : kExitOk;
   }
 
   const SubmitOptions options_;
@@ -314,6 +333,8 @@ class Submission {
   uint64_t next_ = 1;       // … and of the one after its last
   uint64_t skip_ = 0;       // jobs at the front of the input that were submitted before
   uint64_t unsettled_ = 0;  // of these, those whose outcome is still to come
+  uint64_t group_ = 0;      // of the jobs; 0: none
+  std::optional<GroupEnd> group_end_;
 
   // Read by the ticker.
   std::atomic<bool> input_ended_{false};

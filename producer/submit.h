@@ -20,7 +20,10 @@ struct SubmitOptions {
   OutputFormat output = OutputFormat::kText;
   bool ordered = false;
   bool no_wait = false;
+  bool group = false;  // all jobs are one group, whose end is waited for; not with name or no_wait
   JobOptions defaults;
+  Duration delay{0};
+  Duration expires_in{0};
   std::string name;  // of the producer; empty: nameless
   Duration connect_timeout = seconds(10);
   bool quiet = false;

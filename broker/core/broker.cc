@@ -51,6 +51,11 @@ MonoTime Broker::NextDeadline() const {
   MonoTime next = next_tick_;
   if (!peer_timers_.empty()) next = std::min(next, peer_timers_.begin()->first);
   if (!queue_timers_.empty()) next = std::min(next, queue_timers_.begin()->first);
+  // The calendar may jump; a tick is never far.
+  if (!wall_timers_.empty() && wall_timers_.begin()->first < now_.wall + kTick) {
+    next =
+        std::min(next, now_.mono + std::max(Duration(0), wall_timers_.begin()->first - now_.wall));
+  }
   return next;
 }
 
@@ -91,6 +96,11 @@ void Broker::ApplyDoor(FrameIn& in) {
         OnOutcomeAck(*peer, message.outcome_ack());
       }
       return;
+    case wire::Envelope::kGroupAck:
+      if (Peer* peer = FindSession(message.group_ack().session(), wire::PRODUCER, in)) {
+        OnGroupAck(*peer, message.group_ack());
+      }
+      return;
     case wire::Envelope::kGoodbye:
       if (Peer* peer = FindSession(message.goodbye().session(), wire::ROLE_UNSPECIFIED, in)) {
         LoseSession(*peer, "said goodbye");
@@ -107,6 +117,9 @@ void Broker::ApplyDoor(FrameIn& in) {
       admin->set_id(message.admin_request().id());
       if (message.admin_request().has_status()) {
         *admin->mutable_status() = Status();
+      } else if (message.admin_request().has_pause()) {
+        *admin = OnPause(message.admin_request().pause());
+        admin->set_id(message.admin_request().id());
       } else {
         *admin->mutable_error() =
             WireStatus(absl::StatusCode::kUnimplemented, "this broker does not know the request");
@@ -130,6 +143,10 @@ void Broker::ApplyData(FrameIn& in) {
   } else if (in.channel == Channel::kSubmit && message.has_cancel()) {
     if (Peer* peer = FindSession(message.cancel().session(), wire::PRODUCER, in)) {
       OnCancel(*peer, message.cancel());
+    }
+  } else if (in.channel == Channel::kSubmit && message.has_close_group()) {
+    if (Peer* peer = FindSession(message.close_group().session(), wire::PRODUCER, in)) {
+      OnCloseGroup(*peer, message.close_group());
     }
   } else if (in.channel == Channel::kComplete && message.has_report()) {
     if (Peer* peer = FindSession(message.report().session(), wire::WORKER, in)) {
@@ -168,8 +185,7 @@ void Broker::Apply(Loaded&) {
 void Broker::Apply(Policies& in) {
   policies_ = std::move(in);
   for (auto& [name, queue] : queues_) {
-    queue->policy = PolicyOf(name);
-    Wake(*queue);
+    Configure(*queue, PolicyOf(name));
   }
 }
 
@@ -208,7 +224,7 @@ void Broker::FireTimers() {
     Queue& queue = *queue_by_number_[queue_timers_.begin()->second];
     queue_timers_.erase(queue_timers_.begin());
     queue.timer = kNever;
-    queue.jobs.ReleaseDue(now_.mono);
+    queue.jobs.ReleaseDue(now_);
     if (queue.jobs.next_due() != kNever) SetTimer(queue, queue.jobs.next_due());
     Wake(queue);
   }
@@ -226,6 +242,7 @@ void Broker::FireTimers() {
     peer.timer = kNever;
     CheckPeer(peer);
   }
+  FireWallTimers();  // after what may return jobs
   if (now_.mono >= next_tick_) {
     Tick();
     next_tick_ = now_.mono + kTick;
@@ -248,7 +265,7 @@ void Broker::SetTimer(Queue& queue, MonoTime at) {
 
 // Whatever is due for one peer, and the time of the next look.
 void Broker::CheckPeer(Peer& peer) {
-  const Duration silence_max = config_.default_policy.lease_duration;
+  const Duration silence_max = peer.silence_max;
   if (!peer.connected()) {
     if (peer.worker) {
       if (now_.mono >= peer.last_heard + silence_max && !Planted("forget_expiry")) {
@@ -289,21 +306,30 @@ void Broker::CheckPeer(Peer& peer) {
     for (uint64_t token : worker.leases) {
       Lease& lease = *leases_.Find(token);
       if (lease.asked_at == kNever) continue;
-      if (now_.mono >= lease.asked_at + kRepeatAfter) Ask(lease);
-      SetTimer(peer, lease.asked_at + kRepeatAfter);
+      if (now_.mono < lease.asked_at + kRepeatAfter) {
+        SetTimer(peer, lease.asked_at + kRepeatAfter);
+      } else {
+        Ask(lease);
+      }
     }
     return;
   }
-  for (const auto& [queue, number] : peer.producer->streams) {
-    Stream& stream = *streams_.at(number);
+  ForEachStream(*peer.producer, [&](Stream& stream) {
     if (now_.mono >= stream.outcomes.resend_at()) {
       Count("outcomes_sent_again");
       peer.producer->outcome_bytes_in_flight -= stream.outcomes.bytes_in_flight();
       stream.outcomes.Rewind();
-      peer.producer->unsent.insert(number);
+      peer.producer->unsent.insert(stream.number);
       outcome_peers_.insert(peer.number);
     }
     SetTimer(peer, stream.outcomes.resend_at());
+  });
+  const MonoTime told_at = peer.producer->groups_told_at;
+  if (told_at == kNever) return;
+  if (now_.mono < told_at + kRepeatAfter) {
+    SetTimer(peer, told_at + kRepeatAfter);
+  } else {
+    group_peers_.insert(peer.number);
   }
 }
 
@@ -366,6 +392,9 @@ void Broker::FinishStep() {
   SendUpdates();
   for (uint64_t number : std::exchange(outcome_peers_, {})) {
     if (auto it = peers_.find(number); it != peers_.end()) SendOutcomes(*it->second);
+  }
+  for (uint64_t number : std::exchange(group_peers_, {})) {
+    if (auto it = peers_.find(number); it != peers_.end()) SendGroupUpdates(*it->second);
   }
   for (uint64_t number : std::exchange(delivery_peers_, {})) {
     if (auto it = peers_.find(number); it != peers_.end()) SendDeliveries(*it->second);

@@ -5,8 +5,9 @@
 // logged. Broken internal state ends the process.
 //
 // The members are grouped by file: broker.cc (steps, timers, sends), sessions.cc (hello to loss),
-// producers.cc (streams), outcomes.cc, workers.cc (reports, leases), dispatch.cc (who gets what),
-// report.cc (status, log, invariants).
+// producers.cc (streams), schedule.cc (times of the calendar), groups.cc, follow_on.cc,
+// outcomes.cc, workers.cc (reports, leases), gates.cc (what keeps jobs from dispatch), batches.cc,
+// dispatch.cc (who gets what), report.cc (status, log), invariants.cc.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
@@ -28,6 +29,7 @@
 #include "broker/core/peer.h"
 #include "broker/core/queue.h"
 #include "broker/core/stream.h"
+#include "common/interval_set.h"
 #include "common/prng.h"
 #include "common/time.h"
 #include "wire.pb.h"
@@ -100,16 +102,26 @@ class Broker {
   void WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* welcome);
   // The last commit that what a welcome says of the peer depends on.
   uint64_t CommitOf(const Peer& peer) const;
+  uint64_t CommitOf(const Lease& lease) const;
+  Duration SilenceMax(const Peer& peer) const;
   // The peer of this session; else null, and who can be told is told to say hello.
   Peer* FindSession(uint64_t session, wire::Role role, const FrameIn& in);
   void LoseSession(Peer& peer, std::string_view reason);
   void ForgetProducer(Peer& peer);
+  // Calls each(stream) for all streams of the producer.
+  template <typename Each>
+  void ForEachStream(const ProducerState& producer, Each&& each) {
+    for (const auto& [queue, number] : producer.streams) each(*streams_.at(number));
+    for (const auto& [queue, number] : producer.follow_on_streams) each(*streams_.at(number));
+  }
   void ForgetWorker(Peer& peer, std::string_view reason);
   void ErasePeer(Peer& peer);
 
   // producers.cc
   void OnSubmit(Peer& peer, wire::Submit& submit);
+  static absl::Status OptionsError(const wire::JobOptions& options);
   void OnCancel(Peer& peer, const wire::Cancel& cancel);
+  void CancelJobs(Stream& stream, uint64_t begin, uint64_t end);
   void OnOpenStream(Peer& peer, const wire::StreamClaim& claim);
   // nullptr: too many streams or queues, or a bad name; `error` says so.
   Stream* OpenStream(Peer& peer, const std::string& queue_name, absl::Status* error);
@@ -124,6 +136,8 @@ class Broker {
   // Of jobs [begin, end) of `run`, how many the queue takes now.
   uint32_t RoomFor(const Queue& queue, const RunData& run, uint32_t begin, uint32_t end) const;
   void Accept(Stream& stream, const std::shared_ptr<RunData>& run, uint32_t begin, uint32_t end);
+  // REQUIRES: slice.first == stream.next.
+  void AddJobs(Stream& stream, Slice slice);
   // Reads what cancelled jobs and records take into the sums.
   void CountMemory(Queue& queue);
   // Results that nobody fetches must not fill the memory: neither those of one queue, which leave
@@ -142,6 +156,68 @@ class Broker {
   // Its producer is gone for good.
   void DropStream(Stream& stream);
 
+  // schedule.cc
+  // Jobs wait from now on: at once, or when their time has come.
+  void Enqueue(Stream& stream, Slice slice);
+  void WatchExpiry(Queue& queue, const Slice& slice);
+  bool IsExpired(const Slice& slice) const;
+  void SetWallTimer(Queue& queue);
+  void FireWallTimers();
+  void ExpireWaiting(Queue& queue, const Expiry& expiry);
+  static wire::OutcomeRange ExpiredOutcome(uint32_t attempts);
+  IntervalSet WaitingOf(const Stream& stream, uint64_t begin, uint64_t end) const;
+  // Waiting jobs end with `outcome`.
+  void EndWaiting(Stream& stream, const IntervalSet& waiting, const wire::OutcomeRange& outcome);
+
+  // groups.cc
+  // nullptr: no group, or nobody waits for it.
+  JobGroup* GroupOf(const Stream& stream, uint64_t group);
+  absl::Status GroupError(const Stream& stream, uint64_t group) const;
+  void JoinGroup(Stream& stream, uint64_t group, uint64_t begin, uint64_t end);
+  void LeaveGroup(Stream& stream, wire::OutcomeRange::Kind kind, uint64_t begin, uint64_t end);
+  // Group of job `number` of the stream; 0: none.
+  static uint64_t GroupAt(const Stream& stream, uint64_t number);
+  // Jobs from `number` to before this one are of the same group, or of none.
+  static uint64_t GroupEndOf(const Stream& stream, uint64_t number);
+  void CheckGroup(uint64_t producer, uint64_t group);
+  void OnCloseGroup(Peer& peer, const wire::CloseGroup& close);
+  void OnGroupAck(Peer& peer, const wire::GroupAck& ack);
+  void SendGroupUpdates(Peer& peer);
+  void ResumeGroups(Peer& peer, const wire::Hello& hello, bool known);
+  void CancelUnclosedGroups(Peer& peer);
+
+  // follow_on.cc
+  // Of the follow-on jobs of completed jobs `current`. Returns the indexes of jobs whose follow-on
+  // jobs cannot be taken; `error` says why.
+  IntervalSet AcceptFollowOns(Lease& lease, const IntervalSet& current, wire::ReportItem& item,
+                              wire::Status* error);
+  absl::Status FollowOnError(const wire::FollowOn& follow_on);
+  void AcceptFollowOn(const Slice& parent, wire::FollowOn& follow_on);
+  Stream& FollowOnStream(uint64_t producer, Queue& queue);
+
+  // gates.cc
+  // How many starts the queue's gates let pass now; sets the timer for when it may be more.
+  uint64_t AllowedStarts(Queue& queue);
+  void WaitForTokens(Queue& queue, uint64_t tokens);
+  void OnStarts(Queue& queue, uint64_t starts, uint64_t jobs);
+  // What keeps its waiting jobs, in words; empty: nothing.
+  std::string_view ClosedGate(const Queue& queue) const;
+  void FeedBreaker(Lease& lease, uint64_t jobs, Verdict verdict);
+  void LogBreaker(const Queue& queue);
+  // No job of the queue starts before `delay` has passed.
+  void HoldQueue(Queue& queue, Duration delay);
+  void TakeBackHeld(Queue& queue);
+  wire::AdminReply OnPause(const wire::PauseRequest& request);
+  void Configure(Queue& queue, const QueuePolicy& policy);
+
+  // batches.cc
+  uint64_t BatchJobsMax(const Queue& queue) const;
+  // The jobs of the next batch; empty: none is complete yet, or the rate does not allow it.
+  std::vector<Slice> NextBatch(Queue& queue, BatchReason* reason);
+  bool MayHalve(const Slice& slice, const QueuePolicy& policy) const;
+  // All jobs of a batch are tried again in two halves, uncharged; those that cannot be are failed.
+  void HalveBatch(Lease& lease, const wire::Status& status, const std::string& worker);
+
   // outcomes.cc
   static wire::OutcomeRange CancelledOutcome(uint32_t attempts);
   void OnOutcomeAck(Peer& peer, const wire::OutcomeAck& ack);
@@ -157,20 +233,24 @@ class Broker {
   void OnReport(Peer& peer, wire::Report& report);
   void OnReportItem(Peer& peer, wire::ReportItem& item);
   void OnStarted(Lease& lease, const IntervalSet::Interval& part);
+  void OnFailed(Peer& peer, Lease& lease, const IntervalSet::Interval& part,
+                wire::ReportItem& item);
   // `results` are those of the jobs from index `first` on; `part` of these is still open.
   void OnCompleted(Peer& peer, Lease& lease, const IntervalSet::Interval& part,
                    const RunData& results, uint32_t first);
   void OnWorkerState(Peer& peer, const google::protobuf::RepeatedPtrField<wire::Credit>& credits,
                      uint64_t deliveries_next, bool draining);
-  // Jobs `part` of `lease` end. Closes them.
-  void EndLeased(Lease& lease, const IntervalSet::Interval& part, wire::OutcomeRange outcome);
-  // Jobs `part` of `lease` were started and failed: retried, or dead, or cancelled.
+  // The jobs of `slice`, from index `index` of the lease on, end.
+  void EndSlice(Lease& lease, const Slice& slice, uint64_t index, wire::OutcomeRange outcome,
+                Verdict verdict);
+  // Jobs `part` of `lease` were started and failed: retried, or dead, cancelled, expired.
   void FailJobs(Lease& lease, const IntervalSet::Interval& part, const wire::Status& status,
                 const std::string& worker);
-  // Jobs of `lease` wait again, with `attempts` charged.
-  void ReturnJobs(Lease& lease, const IntervalSet::Interval& part, uint32_t attempts, bool suspect,
-                  Duration delay);
-  void CloseJobs(Lease& lease, const IntervalSet::Interval& part);
+  void GiveBack(Lease& lease, const IntervalSet::Interval& part, bool cancelled, bool suspect);
+  void WriteReturned(const Lease& lease, const Slice& slice, Duration delay);
+  // The jobs of `slice`, from index `index` of the lease on, wait again, as `slice` says.
+  void ReturnJobs(Lease& lease, Slice slice, uint64_t index, Duration delay, Verdict verdict);
+  void CloseJobs(Lease& lease, const IntervalSet::Interval& part, Verdict verdict);
   void EraseIfDone(Lease& lease);
   // The lease ends without a word from its worker. `uncharged`: it never got the jobs, or did not
   // list them.
@@ -178,7 +258,7 @@ class Broker {
   void Ask(Lease& lease);
   void UpdateReady(Peer& worker);
   Queue& QueueOf(const Lease& lease);
-  Stream& StreamOf(const Lease& lease);
+  const Queue& QueueOf(const Lease& lease) const;
   // The worker's entry for the lease's queue; nullptr if it does not serve it any more.
   WorkerQueue* WorkerQueueOf(const Lease& lease);
 
@@ -187,7 +267,11 @@ class Broker {
   bool DispatchPass(bool to_hold);
   bool Serve(Peer& peer, bool to_hold);
   uint32_t Room(const WorkerState& worker, const WorkerQueue& wq, bool to_hold) const;
+  // These return how many jobs, or batches, were leased to the worker.
   uint32_t Grant(Peer& worker, WorkerQueue& wq, uint32_t jobs, bool to_hold);
+  uint32_t GrantBatches(Peer& worker, WorkerQueue& wq, uint64_t batches);
+  void GrantLease(Peer& worker, WorkerQueue& wq, std::vector<Slice> slices, bool to_hold,
+                  bool batch);
   void SendDeliveries(Peer& worker);
   void FillDelivery(const Lease& lease, wire::Delivery* delivery) const;
   void Wake(Queue& queue) { woken_queues_.insert(queue.number); }
@@ -227,12 +311,15 @@ class Broker {
 
   std::set<std::pair<MonoTime, uint64_t>> peer_timers_;
   std::set<std::pair<MonoTime, uint64_t>> queue_timers_;
+  std::set<std::pair<WallTime, uint64_t>> wall_timers_;
+  std::map<uint64_t, uint64_t> orphan_streams_;  // of follow-on jobs without producer, by queue
   MonoTime next_tick_{};
 
   // Work for the end of the step.
   std::vector<uint64_t> touched_streams_;
   std::set<uint64_t> outcome_peers_;
   std::set<uint64_t> report_peers_;
+  std::set<uint64_t> group_peers_;
   std::set<uint64_t> woken_queues_;
   std::set<uint64_t> woken_workers_;
   std::set<uint64_t> delivery_peers_;

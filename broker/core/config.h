@@ -24,6 +24,8 @@ struct RatePolicy {
   Duration period = seconds(1);
   bool of_batches = false;  // else of jobs
   uint64_t burst = 1;       // in the same unit
+
+  friend bool operator==(const RatePolicy&, const RatePolicy&) = default;
 };
 
 // Failures are those that may be retried, time-outs and lost workers.
@@ -38,6 +40,7 @@ struct BreakerPolicy {
   uint32_t probes = 1;
 
   bool enabled() const { return failures > 0 || ratio > 0; }
+  friend bool operator==(const BreakerPolicy&, const BreakerPolicy&) = default;
 };
 
 // How one queue treats its jobs.
@@ -95,8 +98,6 @@ struct Config {
   uint64_t window_bytes() const {
     return std::clamp<uint64_t>(memory_limit_bytes / 4096, 64 << 10, 1 << 20);
   }
-  // Peers are told to send a heartbeat this often.
-  Duration heartbeat_interval() const { return default_policy.lease_duration / 5; }
 };
 
 }  // namespace whippletree::core

@@ -68,7 +68,11 @@ bool Broker::DispatchPass(bool to_hold) {
     if (it == peers_.end()) continue;
     for (const WorkerQueue& wq : it->second->worker->queues) {
       const uint64_t takers = std::max<uint64_t>(1, wq.queue->ready.size());
-      wq.queue->share = (wq.queue->jobs.ready() + takers - 1) / takers;
+      const Queue& queue = *wq.queue;
+      uint64_t starts = queue.jobs.ready();
+      if (queue.policy.batches()) starts /= std::max<uint64_t>(1, queue.policy.batch.max_jobs);
+      starts += queue.jobs.sealed() + (queue.policy.batches() ? 1 : 0);
+      wq.queue->share = (starts + takers - 1) / takers;
     }
   }
   bool any = false;
@@ -86,10 +90,16 @@ bool Broker::Serve(Peer& peer, bool to_hold) {
   for (size_t i = 0; i < n; ++i) {
     const size_t at = (worker.turn + i) % n;
     WorkerQueue& wq = worker.queues[at];
-    if (!wq.queue->jobs.has_ready() || HeldByOutcomes(*wq.queue)) continue;
-    const uint64_t room = std::min<uint64_t>(Room(worker, wq, to_hold), wq.queue->share);
+    Queue& queue = *wq.queue;
+    if (!queue.jobs.has_ready() || HeldByOutcomes(queue)) continue;
+    if (to_hold && (!queue.may_hold() || queue.paused || now_.mono < queue.held_until)) continue;
+    uint64_t room = std::min<uint64_t>(Room(worker, wq, to_hold), queue.share);
+    if (room > 0 && !to_hold) room = std::min(room, AllowedStarts(queue));
     if (room == 0) continue;
-    if (Grant(peer, wq, static_cast<uint32_t>(room), to_hold) > 0) {
+    const bool batches = queue.policy.batches() || queue.jobs.sealed() > 0;
+    const uint64_t granted = batches ? GrantBatches(peer, wq, room)
+                                     : Grant(peer, wq, static_cast<uint32_t>(room), to_hold);
+    if (granted > 0) {
       worker.turn = (at + 1) % n;
       return true;
     }
@@ -98,44 +108,19 @@ bool Broker::Serve(Peer& peer, bool to_hold) {
 }
 
 uint32_t Broker::Grant(Peer& peer, WorkerQueue& wq, uint32_t jobs, bool to_hold) {
-  WorkerState& worker = *peer.worker;
   Queue& queue = *wq.queue;
   uint32_t granted = 0;
   while (granted < jobs) {
-    const uint64_t under_way = worker.deliveries.bytes();
+    const uint64_t under_way = peer.worker->deliveries.bytes();
     if (under_way >= config_.window_bytes()) break;
     std::optional<Slice> slice =
         queue.jobs.Take({.jobs = jobs - granted, .bytes = config_.window_bytes() - under_way},
                         to_hold, queue.policy.max_attempts);
     if (!slice) break;
-    const uint32_t n = slice->count();
-    const uint64_t bytes = slice->bytes();
-    Stream& stream = *streams_.at(slice->stream);
-    Lease* lease = leases_.Grant(peer.number, std::move(*slice), to_hold ? 0 : n, now_.mono);
-    stream.leases.emplace(lease->slice.first, lease->token);
-    worker.leases.insert(lease->token);
-    worker.leased += n;
-    wq.leased += n;
-    wq.delivered += n;
-    queue.ledger.leased += n;
-    if (to_hold) {
-      wq.held += n;
-      queue.held += n;
-      Count("jobs_prefetched", n);
-    }
-    if (queue.policy.durable) {
-      record::Leased* leased = Write()->mutable_leased();
-      leased->set_token(lease->token);
-      leased->set_worker(peer.name);
-      leased->set_stream(stream.number);
-      leased->set_first(lease->slice.first);
-      leased->set_count(n);
-      leased->set_attempts(lease->slice.attempts);
-      leased->set_charged(to_hold ? 0 : n);
-      stream.commit = ThisCommit();
-    }
-    worker.deliveries.Push(lease->token, bytes);
-    granted += n;
+    granted += slice->count();
+    std::vector<Slice> slices;
+    slices.push_back(*std::move(slice));
+    GrantLease(peer, wq, std::move(slices), to_hold, false);
   }
   CountMemory(queue);
   if (granted > 0) {
@@ -143,6 +128,63 @@ uint32_t Broker::Grant(Peer& peer, WorkerQueue& wq, uint32_t jobs, bool to_hold)
     UpdateReady(peer);
   }
   return granted;
+}
+
+uint32_t Broker::GrantBatches(Peer& peer, WorkerQueue& wq, uint64_t batches) {
+  Queue& queue = *wq.queue;
+  uint32_t granted = 0;
+  while (granted < batches && peer.worker->deliveries.bytes() < config_.window_bytes()) {
+    BatchReason reason = BatchReason::kSize;
+    std::vector<Slice> batch = NextBatch(queue, &reason);
+    if (batch.empty()) break;
+    ++granted;
+    ++queue.batches_by[static_cast<int>(reason)];
+    GrantLease(peer, wq, std::move(batch), false, true);
+  }
+  CountMemory(queue);
+  if (granted > 0) {
+    delivery_peers_.insert(peer.number);
+    UpdateReady(peer);
+  }
+  return granted;
+}
+
+void Broker::GrantLease(Peer& peer, WorkerQueue& wq, std::vector<Slice> slices, bool to_hold,
+                        bool batch) {
+  WorkerState& worker = *peer.worker;
+  Queue& queue = *wq.queue;
+  Lease& lease = *leases_.Grant(peer.number, std::move(slices), !to_hold, now_.mono);
+  lease.batch = batch;
+  lease.breaker_generation = queue.breaker.generation();
+  const uint64_t starts = lease.starts();
+  uint64_t bytes = 0;
+  for (const Slice& slice : lease.slices) {
+    Stream& stream = *streams_.at(slice.stream);
+    stream.leases.emplace(slice.first, lease.token);
+    bytes += slice.bytes();
+    if (!queue.policy.durable) continue;
+    record::Leased* leased = Write()->mutable_leased();
+    leased->set_token(lease.token);
+    leased->set_worker(peer.name);
+    leased->set_stream(stream.number);
+    leased->set_first(slice.first);
+    leased->set_count(slice.count());
+    leased->set_attempts(slice.attempts);
+    leased->set_charged(to_hold ? 0 : slice.count());
+    stream.commit = ThisCommit();
+  }
+  worker.leases.insert(lease.token);
+  worker.leased += starts;
+  wq.leased += starts;
+  wq.delivered += starts;
+  queue.ledger.leased += lease.count();
+  OnStarts(queue, starts, lease.count());
+  if (to_hold) {
+    wq.held += lease.count();
+    queue.held += lease.count();
+    Count("jobs_prefetched", lease.count());
+  }
+  worker.deliveries.Push(lease.token, bytes);
 }
 
 void Broker::SendDeliveries(Peer& peer) {
@@ -158,7 +200,7 @@ void Broker::SendDeliveries(Peer& peer) {
     while (worker.deliveries.has_unsent()) {
       const auto& item = worker.deliveries.PeekUnsent();
       const Lease* lease = leases_.Find(item.value);
-      const uint64_t needs = lease == nullptr ? 0 : StreamOf(*lease).commit;
+      const uint64_t needs = lease == nullptr ? 0 : CommitOf(*lease);
       if (deliveries->deliveries_size() == 0) commit = needs;
       // What waits for a disk must not hold up what does not.
       if (needs != commit) break;
@@ -174,18 +216,36 @@ void Broker::SendDeliveries(Peer& peer) {
 }
 
 void Broker::FillDelivery(const Lease& lease, wire::Delivery* delivery) const {
-  const Slice& slice = lease.slice;
+  const QueuePolicy& policy = QueueOf(lease).policy;
+  const auto fill_options = [&](const Slice& slice, wire::JobOptions* options) {
+    *options = *slice.options;
+    if (options->timeout_ms() == 0 && policy.timeout > Duration(0)) {
+      options->set_timeout_ms(static_cast<uint32_t>(ToMilliseconds(policy.timeout)));
+    }
+  };
+  const Slice& front = lease.slices.front();
   delivery->set_token(lease.token);
-  delivery->set_queue(streams_.at(slice.stream)->queue->name);
-  delivery->set_stream(slice.stream);
-  delivery->set_first(slice.first);
-  delivery->set_attempt(slice.attempts + 1);
+  delivery->set_queue(streams_.at(front.stream)->queue->name);
   delivery->set_started(static_cast<uint32_t>(lease.charged.size()));
-  *delivery->mutable_options() = *slice.options;
-  const bool whole = lease.open.size() == slice.count();
+  delivery->set_batch(lease.batch);
+  if (!lease.batch) {
+    delivery->set_stream(front.stream);
+    delivery->set_first(front.first);
+    delivery->set_attempt(front.attempts + 1);
+    fill_options(front, delivery->mutable_options());
+  }
+  const bool whole = lease.open.size() == lease.count();
   for (const auto& part : lease.open.intervals()) {
-    slice.data->CopyTo(slice.begin + static_cast<uint32_t>(part.begin),
-                       slice.begin + static_cast<uint32_t>(part.end), delivery->mutable_run());
+    lease.ForEach(part, [&](const Slice& slice, uint64_t) {
+      slice.data->CopyTo(slice.begin, slice.end, delivery->mutable_run());
+      if (!lease.batch) return;
+      wire::DeliveryPart* jobs = delivery->add_parts();
+      jobs->set_stream(slice.stream);
+      jobs->set_first(slice.first);
+      jobs->set_count(slice.count());
+      jobs->set_attempt(slice.attempts + 1);
+      fill_options(slice, jobs->mutable_options());
+    });
     for (uint64_t i = part.begin; !whole && i < part.end; ++i) {
       delivery->add_indexes(static_cast<uint32_t>(i));
     }
@@ -238,7 +298,7 @@ void Broker::RevokeForIdle(Queue& queue) {
       wanted -= n;
       Count("jobs_revoked", n);
       if (Planted("move_at_revoke")) {
-        ReturnJobs(lease, {part->end - n, part->end}, lease.slice.attempts, false, Duration(0));
+        GiveBack(lease, {part->end - n, part->end}, false, false);
       }
     }
     if (Planted("move_at_revoke")) {

@@ -20,11 +20,12 @@ JobQueue::Line& JobQueue::LineOf(const Slice& slice) {
 void JobQueue::Push(Slice slice) {
   Line& line = LineOf(slice);
   ready_ += slice.count();
+  ready_bytes_ += slice.bytes();
   if (!line.empty()) {
     Slice& last = line.back();
     const bool belongs = last.stream == slice.stream && last.first + last.count() == slice.first &&
                          last.options == slice.options && last.attempts == slice.attempts &&
-                         last.suspect == slice.suspect;
+                         last.suspect == slice.suspect && last.arrived == slice.arrived;
     // Nobody else may see the run grow.
     const bool may_grow = last.data.use_count() == 1 && last.end == last.data->count() &&
                           last.data->bytes(0, last.end) + slice.bytes() <= kMergedRunBytesMax &&
@@ -35,14 +36,27 @@ void JobQueue::Push(Slice slice) {
       return;
     }
   }
+  arrivals_.insert(slice.arrived);
   line.push_back(std::move(slice));
   ++records_;
 }
 
 void JobQueue::Return(Slice slice) {
+  if (slice.halvings > 0) {
+    Seal({std::move(slice)});
+    return;
+  }
   ready_ += slice.count();
+  ready_bytes_ += slice.bytes();
   ++records_;
+  arrivals_.insert(slice.arrived);
   LineOf(slice).push_front(std::move(slice));
+}
+
+void JobQueue::Seal(std::vector<Slice> batch) {
+  for (const Slice& slice : batch) sealed_jobs_ += slice.count();
+  records_ += batch.size();
+  sealed_.push_back(std::move(batch));
 }
 
 void JobQueue::Delay(Slice slice, MonoTime until) {
@@ -51,18 +65,36 @@ void JobQueue::Delay(Slice slice, MonoTime until) {
   backing_off_.emplace(std::pair(until, ++delay_count_), std::move(slice));
 }
 
-void JobQueue::ReleaseDue(MonoTime now) {
-  while (!backing_off_.empty() && backing_off_.begin()->first.first <= now) {
+void JobQueue::Schedule(Slice slice, WallTime until) {
+  scheduled_ += slice.count();
+  ++records_;
+  by_wall_time_.emplace(std::pair(until, ++delay_count_), std::move(slice));
+}
+
+void JobQueue::ReleaseDue(Instant now) {
+  while (!backing_off_.empty() && backing_off_.begin()->first.first <= now.mono) {
     Slice slice = std::move(backing_off_.begin()->second);
     backing_off_.erase(backing_off_.begin());
     delayed_ -= slice.count();
     --records_;
     Return(std::move(slice));
   }
+  while (!by_wall_time_.empty() && by_wall_time_.begin()->first.first <= now.wall) {
+    Slice slice = std::move(by_wall_time_.begin()->second);
+    by_wall_time_.erase(by_wall_time_.begin());
+    scheduled_ -= slice.count();
+    --records_;
+    if (slice.arrived != MonoTime{}) slice.arrived = now.mono;
+    Push(std::move(slice));
+  }
 }
 
 MonoTime JobQueue::next_due() const {
   return backing_off_.empty() ? kNever : backing_off_.begin()->first.first;
+}
+
+WallTime JobQueue::next_scheduled() const {
+  return by_wall_time_.empty() ? WallTime::max() : by_wall_time_.begin()->first.first;
 }
 
 uint32_t JobQueue::SkipCancelled(const Slice& slice, uint32_t* clean) {
@@ -86,6 +118,12 @@ uint32_t JobQueue::SkipCancelled(const Slice& slice, uint32_t* clean) {
   return skipped;
 }
 
+void JobQueue::PopFront(Line* line) {
+  arrivals_.erase(arrivals_.find(line->front().arrived));
+  line->pop_front();
+  --records_;
+}
+
 std::optional<Slice> JobQueue::Take(Portion most, bool to_hold, uint32_t default_max_attempts) {
   while (!turns_.empty()) {
     auto line_it = turns_.front();
@@ -94,24 +132,28 @@ std::optional<Slice> JobQueue::Take(Portion most, bool to_hold, uint32_t default
     uint32_t clean = 0;
     const uint32_t skipped = SkipCancelled(front, &clean);
     ready_ -= skipped;
+    ready_bytes_ -= front.data->bytes(front.begin, front.begin + skipped);
     front.begin += skipped;
     front.first += skipped;
     std::optional<Slice> taken;
     if (clean > 0) {
       const bool never_held = front.suspect || !front.options->key().empty() ||
+                              front.options->expires_at_ms() > 0 ||
                               front.attempts + 1 >= MaxAttempts(front, default_max_attempts);
       if (to_hold && never_held) return std::nullopt;
       uint32_t n = std::min(most.jobs, clean);
-      if (front.Part(0, n).bytes() > most.bytes) n = std::max(1u, front.Fitting(most.bytes));
+      if (front.Part(0, n).bytes() > most.bytes) {
+        n = front.Fitting(most.bytes);
+        if (n == 0 && most.exactly) return std::nullopt;
+        n = std::max(1u, n);
+      }
       taken = front.Part(0, n);
       front.begin += n;
       front.first += n;
       ready_ -= n;
+      ready_bytes_ -= taken->bytes();
     }
-    if (front.count() == 0) {
-      line.pop_front();
-      --records_;
-    }
+    if (front.count() == 0) PopFront(&line);
     if (line.empty()) {
       turns_.pop_front();
       lines_.erase(line_it);
@@ -124,11 +166,26 @@ std::optional<Slice> JobQueue::Take(Portion most, bool to_hold, uint32_t default
   return std::nullopt;
 }
 
+std::vector<Slice> JobQueue::TakeSealed() {
+  while (!sealed_.empty()) {
+    std::vector<Slice> batch = std::move(sealed_.front());
+    sealed_.pop_front();
+    records_ -= batch.size();
+    std::vector<Slice> kept;
+    for (Slice& slice : batch) {
+      sealed_jobs_ -= slice.count();
+      for (Slice& part : Cleaned(std::move(slice))) kept.push_back(std::move(part));
+    }
+    if (!kept.empty()) return kept;
+  }
+  return {};
+}
+
 void JobQueue::Cancel(uint64_t stream, uint64_t begin, uint64_t end) {
   cancelled_[stream].Add(begin, end);
   cancelled_count_ += end - begin;
   // Each sweep is paid for by at least half of the jobs it looks at.
-  if (cancelled_count_ * 2 > ready_ + delayed_) Sweep();
+  if (cancelled_count_ * 2 > ready_ + sealed_jobs_ + delayed_ + scheduled_) Sweep();
 }
 
 std::deque<Slice> JobQueue::Cleaned(Slice slice) {
@@ -143,13 +200,16 @@ std::deque<Slice> JobQueue::Cleaned(Slice slice) {
 }
 
 void JobQueue::Sweep() {
-  ready_ = delayed_ = records_ = 0;
+  ready_ = ready_bytes_ = sealed_jobs_ = delayed_ = scheduled_ = records_ = 0;
+  arrivals_.clear();
   for (auto it = turns_.begin(); it != turns_.end();) {
     Line& line = (*it)->second;
     Line kept;
     for (Slice& slice : line) {
       for (Slice& part : Cleaned(std::move(slice))) {
         ready_ += part.count();
+        ready_bytes_ += part.bytes();
+        arrivals_.insert(part.arrived);
         kept.push_back(std::move(part));
       }
     }
@@ -162,15 +222,19 @@ void JobQueue::Sweep() {
       ++it;
     }
   }
-  std::map<std::pair<MonoTime, uint64_t>, Slice> backing_off;
-  for (auto& [key, slice] : backing_off_) {
-    for (Slice& part : Cleaned(std::move(slice))) {
-      delayed_ += part.count();
-      backing_off.emplace(std::pair(key.first, ++delay_count_), std::move(part));
+  for (std::vector<Slice>& batch : std::exchange(sealed_, {})) {
+    std::vector<Slice> kept;
+    for (Slice& slice : batch) {
+      for (Slice& part : Cleaned(std::move(slice))) kept.push_back(std::move(part));
     }
+    if (!kept.empty()) Seal(std::move(kept));
   }
-  records_ += backing_off.size();
-  backing_off_ = std::move(backing_off);
+  for (auto& [key, slice] : std::exchange(backing_off_, {})) {
+    for (Slice& part : Cleaned(std::move(slice))) Delay(std::move(part), key.first);
+  }
+  for (auto& [key, slice] : std::exchange(by_wall_time_, {})) {
+    for (Slice& part : Cleaned(std::move(slice))) Schedule(std::move(part), key.first);
+  }
 }
 
 }  // namespace whippletree::core

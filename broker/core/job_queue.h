@@ -1,4 +1,5 @@
-// The waiting jobs of one queue: lines of runs by key, and jobs that back off.
+// The waiting jobs of one queue: lines of runs by key, jobs whose time has not come (not before a
+// time of the calendar, or after a back-off), and sealed batches, the halves of failed ones.
 //
 // A record is a run, not a job, so a million like jobs are a handful of records. Lines take turns;
 // a key without jobs costs nothing. Cancelled jobs are dropped when they are met.
@@ -9,8 +10,10 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "broker/core/slice.h"
 #include "common/interval_set.h"
@@ -24,16 +27,22 @@ class JobQueue {
   void Push(Slice slice);
   // Puts jobs back at the front of their line.
   void Return(Slice slice);
+  // Keeps jobs together as one batch, to be taken as a whole. REQUIRES: not empty.
+  void Seal(std::vector<Slice> batch);
   // Holds jobs back until `until`; then they go to the front.
   void Delay(Slice slice, MonoTime until);
-  // Moves the jobs whose time has come to the front of their lines.
-  void ReleaseDue(MonoTime now);
-  MonoTime next_due() const;  // kNever: nobody backs off
+  // Holds jobs back until `until`; then they go to the end of their line.
+  void Schedule(Slice slice, WallTime until);
+  // Moves the jobs whose time has come into their lines.
+  void ReleaseDue(Instant now);
+  MonoTime next_due() const;        // kNever: nobody backs off
+  WallTime next_scheduled() const;  // WallTime::max(): none
 
   // How much to take at once. One job is always taken, whatever its size.
   struct Portion {
     uint32_t jobs = 1;
     uint64_t bytes = std::numeric_limits<uint64_t>::max();  // of payload
+    bool exactly = false;                                   // not even one job that has more bytes
   };
   // Takes up to `most` of one run from the line whose turn it is.
   // `to_hold`: they would wait in a worker; jobs that must not (suspects, keyed ones, last
@@ -41,22 +50,37 @@ class JobQueue {
   // REQUIRES: most.jobs > 0.
   std::optional<Slice> Take(Portion most, bool to_hold, uint32_t default_max_attempts);
 
+  // The next sealed batch, without what was cancelled; empty if there is none.
+  std::vector<Slice> TakeSealed();
+
   // Drops waiting jobs [begin, end) of a stream. REQUIRES: all of them wait here.
   void Cancel(uint64_t stream, uint64_t begin, uint64_t end);
   // Payload bytes that cancelled jobs have given up since the last call.
   uint64_t TakeDroppedBytes() { return std::exchange(dropped_bytes_, 0); }
 
-  uint64_t waiting() const { return ready_ + delayed_ - cancelled_count_; }
-  // These two may count cancelled jobs that were not met yet.
-  uint64_t ready() const { return ready_; }
+  uint64_t waiting() const {
+    return ready_ + sealed_jobs_ + delayed_ + scheduled_ - cancelled_count_;
+  }
+  // These may count cancelled jobs that were not met yet; see ForgetCancelled().
+  uint64_t ready() const { return ready_; }  // in lines
+  uint64_t ready_bytes() const { return ready_bytes_; }
   uint64_t delayed() const { return delayed_; }
-  bool has_ready() const { return ready_ > 0; }
+  uint64_t scheduled() const { return scheduled_; }
+  size_t sealed() const { return sealed_.size(); }  // batches
+  bool has_ready() const { return ready_ > 0 || !sealed_.empty(); }
+  // Slice::arrived of the oldest job in a line. REQUIRES: ready() > 0.
+  MonoTime oldest() const { return *arrivals_.begin(); }
   size_t records() const { return records_; }
+  // Drops all cancelled jobs now, so that all numbers are exact.
+  void ForgetCancelled() {
+    if (cancelled_count_ > 0) Sweep();
+  }
 
  private:
   using Line = std::deque<Slice>;
 
   Line& LineOf(const Slice& slice);
+  void PopFront(Line* line);
   // How many jobs at the front of `slice` are cancelled; these are forgotten. `*clean` is how many
   // after them are not.
   uint32_t SkipCancelled(const Slice& slice, uint32_t* clean);
@@ -67,13 +91,19 @@ class JobQueue {
 
   std::map<std::string, Line> lines_;  // none is empty
   std::deque<std::map<std::string, Line>::iterator> turns_;
+  std::multiset<MonoTime> arrivals_;  // of the lines' records
+  std::deque<std::vector<Slice>> sealed_;
   std::map<std::pair<MonoTime, uint64_t>, Slice> backing_off_;
+  std::map<std::pair<WallTime, uint64_t>, Slice> by_wall_time_;
   std::map<uint64_t, IntervalSet> cancelled_;  // by stream
   uint64_t cancelled_count_ = 0;
   uint64_t dropped_bytes_ = 0;
   uint64_t delay_count_ = 0;
   uint64_t ready_ = 0;
+  uint64_t ready_bytes_ = 0;
+  uint64_t sealed_jobs_ = 0;
   uint64_t delayed_ = 0;
+  uint64_t scheduled_ = 0;
   size_t records_ = 0;
 };
 

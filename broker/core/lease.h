@@ -1,12 +1,14 @@
 // A worker's right to run jobs, for as long as it is heard from.
 //
-// Indexes are those of the delivery: 0 is the first job of `slice`. Every open job is in one of
-// two states: charged (it was started, or dispatched to a free slot, which means start) or held
-// (it waits in the worker; if the worker dies it becomes a suspect).
+// Indexes are those of the delivery: 0 is the first job of the first slice. Every open job is in
+// one of two states: charged (it was started, or dispatched to a free slot, which means start) or
+// held (it waits in the worker; if the worker dies it becomes a suspect).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
+#include <vector>
 
 #include "broker/core/slice.h"
 #include "common/check.h"
@@ -15,10 +17,18 @@
 
 namespace whippletree::core {
 
+// How a start ended, for the breaker.
+enum class Verdict { kNone, kSucceeded, kFailed };
+
 struct Lease {
   uint64_t token = 0;
   uint64_t worker = 0;  // number of the peer
-  Slice slice;
+  // Of one queue. Several only in a batch.
+  std::vector<Slice> slices;
+  // One start of all its jobs together; else each job is a start.
+  bool batch = false;
+  uint64_t breaker_generation = 0;   // of its queue's breaker when it was granted
+  Verdict verdict = Verdict::kNone;  // of a batch so far
   MonoTime granted;
   IntervalSet open;            // without outcome, not returned
   IntervalSet charged;         // of open
@@ -29,7 +39,43 @@ struct Lease {
   bool delivered = false;      // the worker said that it has the delivery
 
   uint64_t held() const { return open.size() - charged.size(); }
-  uint64_t number_of(uint64_t index) const { return slice.first + index; }
+  // Slots that it takes, or will take.
+  uint64_t starts() const { return batch ? (open.empty() ? 0 : 1) : open.size(); }
+  uint32_t count() const {
+    uint32_t n = 0;
+    for (const Slice& slice : slices) n += slice.count();
+    return n;
+  }
+
+  // Calls piece(slice, at) for what jobs `part` are of each slice, in order: a Slice of just these
+  // jobs, and the index of the first.
+  template <typename Piece>
+  void ForEach(IntervalSet::Interval part, Piece&& piece) const {
+    uint64_t base = 0;
+    for (const Slice& slice : slices) {
+      const uint64_t begin = std::max(base, part.begin);
+      const uint64_t end = std::min(base + slice.count(), part.end);
+      if (begin < end) {
+        piece(slice.Part(static_cast<uint32_t>(begin - base), static_cast<uint32_t>(end - begin)),
+              begin);
+      }
+      base += slice.count();
+    }
+  }
+  // Indexes of jobs [begin, end) of a stream.
+  IntervalSet IndexesOf(uint64_t stream, uint64_t begin, uint64_t end) const {
+    IntervalSet indexes;
+    uint64_t base = 0;
+    for (const Slice& slice : slices) {
+      const uint64_t from = std::max(begin, slice.first);
+      const uint64_t to = std::min(end, slice.first + slice.count());
+      if (slice.stream == stream && from < to) {
+        indexes.Add(base + from - slice.first, base + to - slice.first);
+      }
+      base += slice.count();
+    }
+    return indexes;
+  }
   // The job left the lease.
   void Close(uint64_t begin, uint64_t end) {
     open.Remove(begin, end);
@@ -45,14 +91,15 @@ class LeaseTable {
   // Tokens are above `first_number`, which is above all of any earlier start of the broker.
   explicit LeaseTable(uint64_t first_number) : last_token_(first_number) {}
 
-  // A new lease on all of `slice`, its first `started` jobs charged.
-  Lease* Grant(uint64_t worker, Slice slice, uint32_t started, MonoTime now) {
+  // A new lease on all of `slices`. `charged`: they go to free slots.
+  // REQUIRES: one slice, or several for a batch, all of one queue.
+  Lease* Grant(uint64_t worker, std::vector<Slice> slices, bool charged, MonoTime now) {
     Lease& lease = leases_[++last_token_];
     lease.token = last_token_;
     lease.worker = worker;
-    lease.open.Add(0, slice.count());
-    lease.charged.Add(0, started);
-    lease.slice = std::move(slice);
+    lease.slices = std::move(slices);
+    lease.open.Add(0, lease.count());
+    if (charged) lease.charged = lease.open;
     lease.granted = now;
     return &lease;
   }

@@ -25,12 +25,15 @@ inline constexpr uint32_t kHeldMax = 65'536;
 inline constexpr int kQueuesPerWorkerMax = 1024;
 inline constexpr size_t kStreamsPerProducerMax = 10'000;
 inline constexpr size_t kQueuesMax = 100'000;
+inline constexpr size_t kGroupsPerProducerMax = 100'000;
 inline constexpr size_t kPeerNameBytesMax = 128;
 inline constexpr uint32_t kAttemptsMax = 1000;
 
 // Counted per record beside its payload: queue entry, run, map nodes.
 inline constexpr uint64_t kRunOverheadBytes = 256;
 inline constexpr uint64_t kPeerOverheadBytes = 16 << 10;
+
+inline constexpr int kHeartbeatsPerLease = 5;
 
 // An unstarted job that has been in a worker for this long while another worker is idle is taken
 // back.

@@ -35,6 +35,7 @@ void Broker::EndJobs(Stream& stream, wire::OutcomeRange outcome, bool keep) {
   const uint64_t removed = stream.open.Remove(outcome.first(), outcome.first() + count);
   WT_CHECK(removed == count);  // one outcome a job
   stream.discarded.Remove(outcome.first(), outcome.first() + count);
+  if (!stream.groups.empty()) outcome.set_group(GroupAt(stream, outcome.first()));
   switch (outcome.kind()) {
     case wire::OutcomeRange::COMPLETED:
       queue.ledger.completed += count;
@@ -57,7 +58,11 @@ void Broker::EndJobs(Stream& stream, wire::OutcomeRange outcome, bool keep) {
     *ended->mutable_outcome() = outcome;
     stream.commit = ThisCommit();
   }
+  const wire::OutcomeRange::Kind kind = outcome.kind();
+  const uint64_t group = outcome.group();
+  const uint64_t first = outcome.first();
   if (keep) KeepOutcome(stream, std::move(outcome));
+  if (group != 0) LeaveGroup(stream, kind, first, first + count);
   if (stream.producer == 0) dying_streams_.push_back(stream.number);
 }
 
@@ -73,12 +78,17 @@ void Broker::KeepOutcome(Stream& stream, wire::OutcomeRange outcome) {
   Queue& queue = *stream.queue;
   queue.outcome_jobs += outcome.count();
   stream.unacknowledged_jobs += outcome.count();
+  if (JobGroup* group = GroupOf(stream, outcome.group())) {
+    group->unacknowledged += outcome.count();
+  }
+  if (stream.follow_on) outcome.set_stream(stream.number);
   if (stream.claimed) SendOutcomesOf(stream);
   if (auto* back = stream.outcomes.UnsentBack(); back != nullptr) {
     wire::OutcomeRange& last = back->value;
     if (last.kind() == wire::OutcomeRange::COMPLETED && outcome.kind() == last.kind() &&
         last.first() + last.count() == outcome.first() && last.attempts() == outcome.attempts() &&
-        last.worker() == outcome.worker() && last.count() + outcome.count() <= kJobsPerRunMax &&
+        last.worker() == outcome.worker() && last.group() == outcome.group() &&
+        last.count() + outcome.count() <= kJobsPerRunMax &&
         back->bytes + outcome.results().block().size() <= kMergedOutcomeBytesMax) {
       const uint64_t more = OutcomeBytes(outcome) - kOutcomeOverheadBytes;
       last.set_count(last.count() + outcome.count());
@@ -112,6 +122,11 @@ void Broker::ReleaseOutcome(Stream& stream, const wire::OutcomeRange& outcome, u
   }
   queue.outcome_jobs -= outcome.count();
   stream.unacknowledged_jobs -= outcome.count();
+  if (JobGroup* group = GroupOf(stream, outcome.group())) {
+    WT_CHECK(group->unacknowledged >= outcome.count());
+    group->unacknowledged -= outcome.count();
+    if (group->ended) CheckGroup(stream.producer, outcome.group());
+  }
   if (queue.policy.durable) {
     record::OutcomesDropped* dropped = Write()->mutable_outcomes_dropped();
     dropped->set_stream(stream.number);
@@ -123,8 +138,9 @@ void Broker::ReleaseOutcome(Stream& stream, const wire::OutcomeRange& outcome, u
 void Broker::OnOutcomeAck(Peer& peer, const wire::OutcomeAck& ack) {
   ProducerState& producer = *peer.producer;
   for (const wire::StreamAck& stream_ack : ack.streams()) {
-    auto it = producer.streams.find(stream_ack.queue());
-    if (it == producer.streams.end()) continue;
+    const auto& streams = stream_ack.follow_on() ? producer.follow_on_streams : producer.streams;
+    auto it = streams.find(stream_ack.queue());
+    if (it == streams.end()) continue;
     Stream& stream = *streams_.at(it->second);
     producer.outcome_bytes_in_flight -= stream.outcomes.bytes_in_flight();
     const bool progress = stream.outcomes.Acknowledge(
@@ -152,6 +168,7 @@ void Broker::SendOutcomes(Peer& peer) {
       wire::Outcomes* outcomes = message.mutable_outcomes();
       outcomes->set_session(peer.session);
       outcomes->set_queue(stream.queue->name);
+      outcomes->set_follow_on(stream.follow_on);
       outcomes->set_first_ordinal(stream.outcomes.next_to_send());
       uint64_t bytes = 0;
       while (stream.outcomes.has_unsent()) {

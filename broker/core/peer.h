@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "broker/core/effects.h"
+#include "broker/core/job_group.h"
 #include "broker/core/queue.h"
 #include "common/resend_queue.h"
 #include "common/time.h"
@@ -19,8 +20,12 @@ namespace whippletree::core {
 
 struct ProducerState {
   bool named = false;
-  std::map<std::string, uint64_t> streams;  // queue → number
-  std::set<std::string> gone;  // queues whose streams were forgotten before it came back
+  std::map<std::string, uint64_t> streams;            // queue → number
+  std::map<std::string, uint64_t> follow_on_streams;  // the same, of follow-on jobs
+  std::map<uint64_t, JobGroup> groups;
+  std::set<uint64_t> updated_groups;  // of which something is to be told
+  MonoTime groups_told_at = kNever;   // when unacknowledged ends were told last
+  std::set<std::string> gone;         // queues whose streams were forgotten before it came back
   uint64_t outcome_bytes_in_flight = 0;
   std::set<uint64_t> unsent;  // streams with outcomes to send
 };
@@ -32,6 +37,7 @@ struct WorkerQueue {
   uint64_t delivered = 0;   // the same
   uint32_t held_max = 0;
   uint64_t service_time_ns = 0;
+  // Starts: a batch counts as one.
   uint64_t leased = 0;
   uint64_t held = 0;  // of leased: not started
 };
@@ -41,7 +47,7 @@ struct WorkerState {
   std::vector<WorkerQueue> queues;
   size_t turn = 0;  // queue to be served first
   std::set<uint64_t> leases;
-  uint64_t leased = 0;               // jobs
+  uint64_t leased = 0;               // starts: a batch counts as one
   ResendQueue<uint64_t> deliveries;  // tokens
   uint64_t report_next = 1;          // ordinal
   bool report_due = false;           // an acknowledgement is to be sent
@@ -63,6 +69,7 @@ struct Peer {
   // The commit that the session's welcome depends on: nothing else overtakes it.
   uint64_t welcome_commit = 0;
   MonoTime last_heard;
+  Duration silence_max{};  // then it is lost
   MonoTime lost_at = kNever;
   MonoTime timer = kNever;  // in Broker::peer_timers_
 

@@ -10,19 +10,6 @@
 #include "common/status.h"
 
 namespace whippletree::core {
-namespace {
-
-absl::Status OptionsError(const wire::JobOptions& options) {
-  if (options.key().size() > 256) {
-    return absl::InvalidArgumentError("a job's key has at most 256 bytes");
-  }
-  if (options.max_attempts() > kAttemptsMax) {
-    return absl::InvalidArgumentError("a job has at most 1000 attempts");
-  }
-  return absl::OkStatus();
-}
-
-}  // namespace
 
 const QueuePolicy& Broker::PolicyOf(const std::string& queue) const {
   const auto it = policies_.queues.find(queue);
@@ -36,7 +23,8 @@ Queue* Broker::OpenQueue(const std::string& name, absl::Status* error) {
     return nullptr;
   }
   if (!policies_.unknown_queues && !policies_.queues.contains(name)) {
-    *error = absl::NotFoundError("there is no queue \"" + name + "\" in the broker's configuration");
+    *error =
+        absl::NotFoundError("there is no queue \"" + name + "\" in the broker's configuration");
     return nullptr;
   }
   if (queues_.size() >= kQueuesMax) {
@@ -47,8 +35,8 @@ Queue* Broker::OpenQueue(const std::string& name, absl::Status* error) {
   Queue* queue = owned.get();
   queue->number = queue_by_number_.size();
   queue->name = name;
-  queue->policy = PolicyOf(name);
   queue_by_number_.push_back(queue);
+  Configure(*queue, PolicyOf(name));
   queues_.emplace(name, std::move(owned));
   return queue;
 }
@@ -161,6 +149,16 @@ uint32_t Broker::RoomFor(const Queue& queue, const RunData& run, uint32_t begin,
   return n;
 }
 
+absl::Status Broker::OptionsError(const wire::JobOptions& options) {
+  if (options.key().size() > 256) {
+    return absl::InvalidArgumentError("a job's key has at most 256 bytes");
+  }
+  if (options.max_attempts() > kAttemptsMax) {
+    return absl::InvalidArgumentError("a job has at most 1000 attempts");
+  }
+  return absl::OkStatus();
+}
+
 void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
   absl::Status error;
   Stream* stream = OpenStream(peer, submit.queue(), &error);
@@ -190,7 +188,8 @@ void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
     return;
   }
   stream->gap_told = stream->gap_due = false;
-  const absl::Status options_error = OptionsError(submit.options());
+  absl::Status options_error = OptionsError(submit.options());
+  if (options_error.ok()) options_error = GroupError(*stream, submit.options().group());
   if (!stream->options || !SameOptions(*stream->options, submit.options())) {
     stream->options = std::make_shared<wire::JobOptions>(std::move(*submit.mutable_options()));
   }
@@ -232,7 +231,6 @@ void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
 
 void Broker::Accept(Stream& stream, const std::shared_ptr<RunData>& run, uint32_t begin,
                     uint32_t end) {
-  Queue& queue = *stream.queue;
   Slice slice;
   if (begin == 0 && end == run->count()) {
     slice.data = run;
@@ -245,30 +243,34 @@ void Broker::Accept(Stream& stream, const std::shared_ptr<RunData>& run, uint32_
   slice.stream = stream.number;
   slice.first = stream.next;
   slice.options = stream.options;
+  stream.session_bytes += slice.bytes();
+  AddJobs(stream, std::move(slice));
+}
+
+void Broker::AddJobs(Stream& stream, Slice slice) {
+  Queue& queue = *stream.queue;
   const uint64_t bytes = slice.bytes();
-  const uint32_t count = end - begin;
+  const uint32_t count = slice.count();
+  stream.next += count;
   if (queue.policy.durable) {
     record::Accepted* accepted = Write()->mutable_accepted();
     accepted->set_stream(stream.number);
-    accepted->set_producer(peers_.at(stream.producer)->name);
+    if (stream.producer != 0) accepted->set_producer(peers_.at(stream.producer)->name);
     accepted->set_queue(queue.name);
     accepted->set_first(slice.first);
-    *accepted->mutable_options() = *stream.options;
+    *accepted->mutable_options() = *slice.options;
     slice.data->CopyTo(slice.begin, slice.end, accepted->mutable_run());
     stream.commit = ThisCommit();
   }
-  stream.open.Add(stream.next, stream.next + count);
-  if (stream.options->discard_outcome()) {
-    stream.discarded.Add(stream.next, stream.next + count);
-  }
-  stream.next += count;
-  stream.session_bytes += bytes;
+  stream.open.Add(slice.first, stream.next);
+  if (slice.options->discard_outcome()) stream.discarded.Add(slice.first, stream.next);
+  if (slice.options->group() != 0)
+    JoinGroup(stream, slice.options->group(), slice.first, stream.next);
   queue.ledger.accepted += count;
   queue.bytes += bytes;
   used_bytes_ += bytes;
-  queue.jobs.Push(std::move(slice));
+  Enqueue(stream, std::move(slice));
   CountMemory(queue);
-  Wake(queue);
 }
 
 void Broker::CountMemory(Queue& queue) {
@@ -295,7 +297,17 @@ void Broker::Reject(Stream& stream, uint64_t first, uint64_t count, const absl::
   outcome.set_first(first);
   outcome.set_count(count);
   *outcome.mutable_status() = ToWire(status);
+  const uint64_t number = stream.options->group();
+  auto& groups = peers_.at(stream.producer)->producer->groups;
+  const bool room = groups.contains(number) || groups.size() < kGroupsPerProducerMax;
+  const bool counts = number != 0 && room && !groups[number].ended;
+  if (counts) {
+    outcome.set_group(number);
+    groups[number].arrived[stream.queue->name] += count;
+    groups[number].rejected += count;
+  }
   KeepOutcome(stream, std::move(outcome));
+  if (counts) CheckGroup(stream.producer, number);
 }
 
 void Broker::OnCancel(Peer& peer, const wire::Cancel& cancel) {
@@ -303,34 +315,31 @@ void Broker::OnCancel(Peer& peer, const wire::Cancel& cancel) {
   if (it == peer.producer->streams.end()) return;
   Stream& stream = *streams_.at(it->second);
   for (int i = 0; i < cancel.firsts_size(); ++i) {
-    const uint64_t begin = cancel.firsts(i);
-    const uint64_t end = begin + cancel.counts(i);
-    IntervalSet waiting;
-    for (const auto& part : stream.open.Intersect(begin, end)) waiting.Add(part.begin, part.end);
-    for (auto lease_it = stream.leases.begin(); lease_it != stream.leases.lower_bound(end);
-         ++lease_it) {
-      Lease& lease = *leases_.Find(lease_it->second);
-      const uint64_t base = lease.slice.first;
-      bool ask = false;
-      for (const auto& part : lease.open.Intersect(begin > base ? begin - base : 0, end - base)) {
-        waiting.Remove(base + part.begin, base + part.end);
+    CancelJobs(stream, cancel.firsts(i), cancel.firsts(i) + cancel.counts(i));
+  }
+}
+
+// What waits ends now; what is leased when its worker has answered.
+void Broker::CancelJobs(Stream& stream, uint64_t begin, uint64_t end) {
+  const IntervalSet waiting = WaitingOf(stream, begin, end);
+  std::set<uint64_t> tokens;
+  for (auto it = stream.leases.begin(); it != stream.leases.lower_bound(end); ++it) {
+    tokens.insert(it->second);
+  }
+  for (uint64_t token : tokens) {
+    Lease& lease = *leases_.Find(token);
+    bool ask = false;
+    const IntervalSet indexes = lease.IndexesOf(stream.number, begin, end);
+    for (const auto& piece : indexes.intervals()) {
+      for (const auto& part : lease.open.Intersect(piece.begin, piece.end)) {
         if (lease.cancelled.ContainsAll(part.begin, part.end)) continue;
         lease.cancelled.Add(part.begin, part.end);
         ask = true;
       }
-      if (ask) Ask(lease);
     }
-    for (const auto& part : waiting.intervals()) {
-      stream.queue->jobs.Cancel(stream.number, part.begin, part.end);
-      SplitBy(stream.discarded, part, [&](IntervalSet::Interval piece, bool discarded) {
-        wire::OutcomeRange outcome = CancelledOutcome(0);
-        outcome.set_first(piece.begin);
-        outcome.set_count(piece.end - piece.begin);
-        EndJobs(stream, std::move(outcome), !discarded);
-      });
-    }
-    CountMemory(*stream.queue);
+    if (ask) Ask(lease);
   }
+  EndWaiting(stream, waiting, CancelledOutcome(0));
 }
 
 void Broker::Touch(Stream& stream) {
@@ -407,6 +416,7 @@ void Broker::DropStream(Stream& stream) {
     ReleaseOutcome(stream, item.value, item.bytes);
   }
   stream.outcomes.Clear();
+  stream.groups.clear();
   stream.producer = 0;
   if (stream.full) {
     std::erase(queue.full_streams, stream.number);

@@ -3,11 +3,15 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <set>
 #include <string>
+#include <vector>
 
+#include "broker/core/circuit_breaker.h"
 #include "broker/core/config.h"
 #include "broker/core/job_queue.h"
+#include "broker/core/token_bucket.h"
 
 namespace whippletree::core {
 
@@ -24,6 +28,16 @@ struct Ledger {
   uint64_t waiting() const { return accepted - leased - ended(); }
 };
 
+// Jobs of one stream that expire at the same time.
+struct Expiry {
+  uint64_t stream;
+  uint64_t begin;
+  uint64_t end;
+};
+
+// What completed a batch.
+enum class BatchReason { kSize, kBytes, kLinger, kHalved };
+
 struct Queue {
   uint64_t number = 0;
   std::string name;
@@ -31,9 +45,22 @@ struct Queue {
   JobQueue jobs;
   Ledger ledger;
   uint64_t retries = 0;
-  uint64_t bytes = 0;          // payloads in memory
-  uint64_t record_bytes = 0;   // of JobQueue's records, as counted last
-  uint64_t outcome_bytes = 0;  // not acknowledged
+  uint64_t follow_ons = 0;  // of accepted
+
+  // Gates.
+  TokenBucket bucket;
+  CircuitBreaker breaker;
+  bool paused = false;
+  MonoTime held_until{};      // a worker asked for it: RESOURCE_EXHAUSTED with a time
+  uint64_t starts = 0;        // leased: jobs, a batch counts as one
+  bool rate_waiting = false;  // since the last start
+  uint64_t rate_pauses = 0;
+  uint64_t batches_by[4] = {};                       // dispatched, by BatchReason
+  std::map<WallTime, std::vector<Expiry>> expiries;  // of jobs that wait or did so
+  WallTime wall_timer = WallTime::max();             // in Broker::wall_timers_
+  uint64_t bytes = 0;                                // payloads in memory
+  uint64_t record_bytes = 0;                         // of JobQueue's records, as counted last
+  uint64_t outcome_bytes = 0;                        // not acknowledged
   uint64_t outcome_jobs = 0;
   uint64_t held = 0;                  // leased, waiting in workers
   std::set<uint64_t> workers;         // that serve it
@@ -41,6 +68,7 @@ struct Queue {
   uint64_t share = 0;                 // of one worker in this pass of dispatch
   std::deque<uint64_t> full_streams;  // whose next job found no room, in order
   MonoTime timer = kNever;            // in Broker::queue_timers_
+  bool serve_again = false;           // a gate may open by what happened in this step
 
   // For rates and the summary in the log.
   Ledger last_tick;
@@ -49,6 +77,11 @@ struct Queue {
   double ended_per_second = 0;
 
   uint64_t open_jobs() const { return ledger.accepted - ledger.ended(); }
+  // Jobs may wait in workers: nothing but their number bounds their starts.
+  bool may_hold() const {
+    return !policy.batches() && policy.rate.count == 0 && policy.concurrency == 0 &&
+           !policy.breaker.enabled();
+  }
 };
 
 }  // namespace whippletree::core

@@ -1,4 +1,4 @@
-// What the broker tells people: status, rates, log lines; and what it checks of itself.
+// What the broker tells people: status, rates, log lines.
 #include <algorithm>
 
 #include "broker/core/broker.h"
@@ -27,7 +27,8 @@ std::string Broker::GateOf(const Queue& queue) const {
   if (queue.jobs.waiting() == 0) return "";
   if (HeldByOutcomes(queue)) return "outcomes not fetched";
   if (queue.workers.empty()) return "no worker";
-  if (!queue.jobs.has_ready()) return "backing off";
+  const std::string_view closed = ClosedGate(queue);
+  if (!closed.empty()) return std::string(closed);
   bool active = false;
   for (uint64_t number : queue.workers) {
     const Peer& peer = *peers_.at(number);
@@ -104,6 +105,19 @@ wire::StatusReply Broker::Status() const {
     q->set_full(!queue->full_streams.empty());
     q->set_durable(queue->policy.durable);
     q->set_gate(GateOf(*queue));
+    q->set_scheduled(queue->jobs.scheduled());
+    q->set_paused(queue->paused);
+    if (queue->breaker.enabled()) q->set_breaker(std::string(queue->breaker.name()));
+    q->set_breaker_opened(queue->breaker.times_opened());
+    q->set_batches_by_size(queue->batches_by[static_cast<int>(BatchReason::kSize)]);
+    q->set_batches_by_bytes(queue->batches_by[static_cast<int>(BatchReason::kBytes)]);
+    q->set_batches_by_linger(queue->batches_by[static_cast<int>(BatchReason::kLinger)]);
+    q->set_batches_halved(queue->batches_by[static_cast<int>(BatchReason::kHalved)]);
+    uint64_t batches = 0;
+    for (const uint64_t count : queue->batches_by) batches += count;
+    q->set_batches(batches);
+    q->set_rate_pauses(queue->rate_pauses);
+    q->set_follow_ons(queue->follow_ons);
   }
   uint32_t producers = 0;
   for (const auto& [number, peer] : peers_) {
@@ -138,101 +152,6 @@ wire::StatusReply Broker::Status() const {
     counter->set_value(value);
   }
   return reply;
-}
-
-void Broker::CheckInvariants() const {
-  std::map<const Queue*, uint64_t> leased;
-  std::map<const Queue*, uint64_t> held;
-  std::map<uint64_t, uint64_t> leased_by_worker;
-  std::map<std::pair<uint64_t, const Queue*>, std::pair<uint64_t, uint64_t>> by_worker_queue;
-  std::map<uint64_t, IntervalSet> leased_numbers;  // by stream
-  for (const auto& [token, lease] : leases_.all()) {
-    WT_CHECK(token == lease.token && !lease.open.empty());
-    const Stream& stream = *streams_.at(lease.slice.stream);
-    leased[stream.queue] += lease.open.size();
-    held[stream.queue] += lease.held();
-    leased_by_worker[lease.worker] += lease.open.size();
-    by_worker_queue[{lease.worker, stream.queue}].first += lease.open.size();
-    by_worker_queue[{lease.worker, stream.queue}].second += lease.held();
-    WT_CHECK(peers_.at(lease.worker)->worker->leases.contains(token));
-    for (const IntervalSet* set : {&lease.charged, &lease.cancelled, &lease.revoked}) {
-      for (const auto& part : set->intervals()) {
-        WT_CHECK(lease.open.ContainsAll(part.begin, part.end));
-      }
-    }
-    for (const auto& part : lease.open.intervals()) {
-      const uint64_t begin = lease.slice.first + part.begin;
-      const uint64_t end = lease.slice.first + part.end;
-      IntervalSet& numbers = leased_numbers[stream.number];
-      WT_CHECK(numbers.Count(begin, end) == 0);  // one live lease a job
-      numbers.Add(begin, end);
-      WT_CHECK(stream.open.ContainsAll(begin, end));
-    }
-  }
-  std::map<const Queue*, uint64_t> open;
-  std::map<const Queue*, uint64_t> outcome_bytes;
-  std::map<const Queue*, uint64_t> outcome_jobs;
-  for (const auto& [number, stream] : streams_) {
-    open[stream->queue] += stream->open.size();
-    for (const auto& part : stream->discarded.intervals()) {
-      WT_CHECK(stream->open.ContainsAll(part.begin, part.end));
-    }
-    outcome_bytes[stream->queue] += stream->outcomes.bytes();
-    uint64_t jobs = 0;
-    for (const auto& item : stream->outcomes.items()) jobs += item.value.count();
-    WT_CHECK(jobs == stream->unacknowledged_jobs);
-    outcome_jobs[stream->queue] += jobs;
-    WT_CHECK(stream->producer == 0 ||
-             peers_.at(stream->producer)->producer->streams.at(stream->queue->name) == number);
-    for (const auto& [first, token] : stream->leases) {
-      WT_CHECK(leases_.all().at(token).slice.first == first);
-    }
-  }
-  uint64_t used = 0;
-  for (const auto& [name, queue] : queues_) {
-    const Ledger& ledger = queue->ledger;
-    WT_CHECK(ledger.leased == leased[queue.get()]);
-    WT_CHECK(queue->held == held[queue.get()]);
-    WT_CHECK(queue->jobs.waiting() == ledger.waiting());
-    WT_CHECK(queue->open_jobs() == open[queue.get()]);
-    WT_CHECK(queue->outcome_bytes == outcome_bytes[queue.get()]);
-    WT_CHECK(queue->outcome_jobs == outcome_jobs[queue.get()]);
-    WT_CHECK(ledger.accepted == ledger.waiting() + ledger.leased + ledger.completed + ledger.dead +
-                                    ledger.cancelled + ledger.expired);
-    used += queue->bytes + queue->outcome_bytes + queue->record_bytes;
-    for (uint64_t number : queue->ready) WT_CHECK(queue->workers.contains(number));
-  }
-  for (const auto& [number, peer] : peers_) {
-    used += kPeerOverheadBytes;
-    WT_CHECK(peer_by_name_.at(peer->name) == number);
-    if (peer->connected()) WT_CHECK(peer_by_session_.at(peer->session) == number);
-    WT_CHECK(peer->timer == kNever || peer_timers_.contains({peer->timer, number}));
-    if (peer->worker) {
-      WT_CHECK(peer->worker->leased == leased_by_worker[number]);
-      for (const WorkerQueue& wq : peer->worker->queues) {
-        uint64_t leased_here = 0;
-        uint64_t held_here = 0;
-        for (uint64_t token : peer->worker->leases) {
-          const Lease& lease = leases_.all().at(token);
-          if (streams_.at(lease.slice.stream)->queue != wq.queue) continue;
-          leased_here += lease.open.size();
-          held_here += lease.held();
-        }
-        WT_CHECK(wq.leased == leased_here && wq.held == held_here);
-      }
-    }
-    if (peer->producer) {
-      uint64_t in_flight = 0;
-      for (const auto& [queue, stream] : peer->producer->streams) {
-        in_flight += streams_.at(stream)->outcomes.bytes_in_flight();
-      }
-      WT_CHECK(!peer->connected() || in_flight == peer->producer->outcome_bytes_in_flight);
-    }
-  }
-  WT_CHECK(used == used_bytes_);
-  uint64_t outcomes = 0;
-  for (const auto& [name, queue] : queues_) outcomes += queue->outcome_bytes;
-  WT_CHECK(outcomes == outcome_bytes_);
 }
 
 }  // namespace whippletree::core

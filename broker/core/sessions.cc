@@ -118,10 +118,6 @@ void Broker::OnHello(const std::string& route, wire::Hello& hello) {
   welcome->set_payload_bytes_max(config_.payload_bytes_max);
   welcome->set_result_bytes_max(config_.result_bytes_max);
   welcome->set_window_bytes(static_cast<uint32_t>(config_.window_bytes()));
-  welcome->set_heartbeat_interval_ms(
-      static_cast<uint32_t>(ToMilliseconds(config_.heartbeat_interval())));
-  welcome->set_lease_duration_ms(
-      static_cast<uint32_t>(ToMilliseconds(config_.default_policy.lease_duration)));
   welcome->set_software(kSoftware);
   const bool same_start = hello.broker_start() == config_.broker_start;
   if (hello.role() == wire::PRODUCER) {
@@ -147,9 +143,25 @@ void Broker::OnHello(const std::string& route, wire::Hello& hello) {
          {"leases_kept", static_cast<uint64_t>(welcome->leases_kept_size())},
          {"again", !is_new}});
   }
-  SetTimer(*peer, now_.mono + config_.default_policy.lease_duration);
+  peer->silence_max = SilenceMax(*peer);
+  welcome->set_lease_duration_ms(static_cast<uint32_t>(ToMilliseconds(peer->silence_max)));
+  welcome->set_heartbeat_interval_ms(
+      static_cast<uint32_t>(ToMilliseconds(peer->silence_max / kHeartbeatsPerLease)));
+  SetTimer(*peer, now_.mono + peer->silence_max);
   peer->welcome_commit = CommitOf(*peer);
   SendTo(*peer, std::move(message));
+  if (peer->producer) ResumeGroups(*peer, hello, same_start && !is_new);
+}
+
+// How long a peer may be silent: the longest lease of a worker's queues.
+Duration Broker::SilenceMax(const Peer& peer) const {
+  Duration longest{0};
+  if (peer.worker) {
+    for (const WorkerQueue& wq : peer.worker->queues) {
+      longest = std::max(longest, wq.queue->policy.lease_duration);
+    }
+  }
+  return longest > Duration(0) ? longest : policies_.defaults.lease_duration;
 }
 
 void Broker::WelcomeProducer(Peer& peer, const wire::Hello& hello, Claimant claimant,
@@ -160,16 +172,26 @@ void Broker::WelcomeProducer(Peer& peer, const wire::Hello& hello, Claimant clai
   producer.outcome_bytes_in_flight = 0;
   producer.unsent.clear();
   // What is not acknowledged is sent again, with new ordinals.
-  for (const auto& [queue, number] : producer.streams) {
-    Stream& stream = *streams_.at(number);
+  ForEachStream(producer, [](Stream& stream) {
     stream.outcomes.Restart();
     stream.session_bytes = 0;
     stream.gap_told = false;
     stream.claimed = false;
-  }
+  });
   for (const wire::StreamClaim& claim : hello.streams()) {
+    if (claim.follow_on()) {
+      const auto it = producer.follow_on_streams.find(claim.queue());
+      if (it != producer.follow_on_streams.end() && claimant == Claimant::kKnown) {
+        DropSettled(*streams_.at(it->second), claim.wanted());
+      }
+      continue;
+    }
     ClaimStream(peer, claim, claimant, welcome->add_streams());
   }
+  // The producer listens to follow-on outcomes from the start.
+  ForEachStream(producer, [this](Stream& stream) {
+    if (stream.follow_on) MarkClaimed(stream);
+  });
   welcome->set_first_jobs_limit(std::min(kStreamWindowJobs, config_.default_policy.capacity_jobs));
   welcome->set_first_bytes_limit(
       std::min(config_.window_bytes(), config_.default_policy.capacity_bytes));
@@ -286,7 +308,7 @@ void Broker::LoseSession(Peer& peer, std::string_view reason) {
   peer.lost_at = now_.mono;
   if (peer.worker) {
     UpdateReady(peer);
-    SetTimer(peer, peer.last_heard + config_.default_policy.lease_duration);
+    SetTimer(peer, peer.last_heard + peer.silence_max);
   } else {
     peer.producer->outcome_bytes_in_flight = 0;
     SetTimer(peer, now_.mono + kProducerRetention);
@@ -297,8 +319,8 @@ void Broker::ForgetProducer(Peer& peer) {
   if (peer.producer->named && !peer.producer->streams.empty()) {
     expired_names_[peer.name] = now_.mono + kNamedProducerRetention;
   }
-  const std::map<std::string, uint64_t> streams = std::exchange(peer.producer->streams, {});
-  for (const auto& [queue, number] : streams) DropStream(*streams_.at(number));
+  CancelUnclosedGroups(peer);
+  ForEachStream(*peer.producer, [this](Stream& stream) { DropStream(stream); });
   ErasePeer(peer);
 }
 

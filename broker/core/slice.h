@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "common/run.h"
+#include "common/time.h"
 #include "wire.pb.h"
 
 namespace whippletree::core {
@@ -18,6 +19,10 @@ struct Slice {
   std::shared_ptr<const wire::JobOptions> options;
   uint32_t attempts = 0;  // charged so far
   bool suspect = false;   // its worker died and nobody knows whether it had been started
+  // Uncharged starts in batches that were halved. Not zero: never merged with other jobs again.
+  uint32_t halvings = 0;
+  // When the first job came, in queues with a linger; else the same for all.
+  MonoTime arrived{};
 
   uint32_t count() const { return end - begin; }
   uint64_t bytes() const { return data->bytes(begin, end); }

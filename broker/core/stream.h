@@ -14,15 +14,24 @@ namespace whippletree::core {
 
 struct Queue;
 
+// Consecutive jobs of a stream that belong to one group.
+struct GroupRange {
+  uint64_t end;
+  uint64_t group;
+};
+
 struct Stream {
   uint64_t number = 0;
   Queue* queue = nullptr;
+  // Its jobs were asked for by jobs of the producer, not submitted; the broker numbers them.
+  bool follow_on = false;
   uint64_t producer = 0;  // number of the peer; 0: it is gone for good, outcomes are not kept
 
   // The whole duplicate state: everything below is accepted (or rejected).
   uint64_t next = 1;
   IntervalSet open;                          // accepted, without outcome
   IntervalSet discarded;                     // of open: nobody wants to know their outcome
+  std::map<uint64_t, GroupRange> groups;     // of open, by first number: jobs that are members
   std::multimap<uint64_t, uint64_t> leases;  // first number → token
   // Unacknowledged outcomes.
   ResendQueue<wire::OutcomeRange> outcomes;

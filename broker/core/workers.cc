@@ -17,8 +17,20 @@ using Interval = IntervalSet::Interval;
 
 }  // namespace
 
-Stream& Broker::StreamOf(const Lease& lease) { return *streams_.at(lease.slice.stream); }
-Queue& Broker::QueueOf(const Lease& lease) { return *StreamOf(lease).queue; }
+Queue& Broker::QueueOf(const Lease& lease) {
+  return *streams_.at(lease.slices.front().stream)->queue;
+}
+const Queue& Broker::QueueOf(const Lease& lease) const {
+  return *streams_.at(lease.slices.front().stream)->queue;
+}
+
+uint64_t Broker::CommitOf(const Lease& lease) const {
+  uint64_t commit = 0;
+  for (const Slice& slice : lease.slices) {
+    commit = std::max(commit, streams_.at(slice.stream)->commit);
+  }
+  return commit;
+}
 
 WorkerQueue* Broker::WorkerQueueOf(const Lease& lease) {
   const Queue* queue = &QueueOf(lease);
@@ -65,30 +77,41 @@ void Broker::OnReportItem(Peer& peer, wire::ReportItem& item) {
   }
   if (parts.empty()) return;
   std::optional<RunData> results;
-  if (item.kind() == wire::ReportItem::COMPLETED) results.emplace(item.mutable_results());
+  IntervalSet refused;  // for what they ask to follow
+  wire::Status refusal;
+  if (item.kind() == wire::ReportItem::COMPLETED) {
+    results.emplace(item.mutable_results());
+    if (item.follow_ons_size() > 0) {
+      IntervalSet current_indexes;
+      for (const Interval& part : parts) current_indexes.Add(part.begin, part.end);
+      refused = AcceptFollowOns(*lease, current_indexes, item, &refusal);
+    }
+  }
   for (const Interval& part : parts) {
     switch (item.kind()) {
       case wire::ReportItem::STARTED:
         OnStarted(*lease, part);
         break;
       case wire::ReportItem::COMPLETED:
-        OnCompleted(peer, *lease, part, *results, item.first());
+        SplitBy(refused, part, [&](Interval piece, bool is_refused) {
+          if (is_refused) {
+            FailJobs(*lease, piece, refusal, peer.name);
+          } else {
+            OnCompleted(peer, *lease, piece, *results, item.first());
+          }
+        });
         break;
       case wire::ReportItem::FAILED:
         peer.worker->failed += part.end - part.begin;
         if (item.status().code() == 0) {  // a failure that says OK
           *item.mutable_status() = WireStatus(absl::StatusCode::kUnknown, item.status().message());
         }
-        FailJobs(*lease, part, item.status(), peer.name);
+        OnFailed(peer, *lease, part, item);
         break;
       case wire::ReportItem::HANDED_BACK:
         SplitBy(IntervalSet(lease->cancelled), part, [&](Interval piece, bool cancelled) {
-          if (cancelled) {
-            EndLeased(*lease, piece, CancelledOutcome(lease->slice.attempts));
-          } else {
-            Count("jobs_handed_back", piece.end - piece.begin);
-            ReturnJobs(*lease, piece, lease->slice.attempts, lease->slice.suspect, Duration(0));
-          }
+          if (!cancelled) Count("jobs_handed_back", piece.end - piece.begin);
+          GiveBack(*lease, piece, cancelled, false);
         });
         break;
       default:
@@ -116,6 +139,23 @@ void Broker::OnStarted(Lease& lease, const Interval& part) {
   }
 }
 
+void Broker::OnFailed(Peer& peer, Lease& lease, const Interval& part, wire::ReportItem& item) {
+  wire::Status& status = *item.mutable_status();
+  if (status.code() == 0) {  // a failure that says OK
+    status = WireStatus(absl::StatusCode::kUnknown, status.message());
+  }
+  if (status.code() == static_cast<int>(absl::StatusCode::kResourceExhausted) &&
+      status.retry_after_ms() > 0) {
+    HoldQueue(QueueOf(lease), milliseconds(status.retry_after_ms()));
+  }
+  const bool timed_out = status.code() == static_cast<int>(absl::StatusCode::kDeadlineExceeded);
+  if (lease.batch && item.whole_batch() && (timed_out || !IsRetryable(status.code()))) {
+    HalveBatch(lease, status, peer.name);
+  } else {
+    FailJobs(lease, part, status, peer.name);
+  }
+}
+
 void Broker::OnCompleted(Peer& peer, Lease& lease, const Interval& part, const RunData& results,
                          uint32_t first) {
   uint64_t at = part.begin;
@@ -125,115 +165,129 @@ void Broker::OnCompleted(Peer& peer, Lease& lease, const Interval& part, const R
     };
     uint64_t end = at;
     while (end < part.end && size(end) <= config_.result_bytes_max) ++end;
-    if (end > at) {
+    if (end == at) {
+      FailJobs(lease, {at, at + 1},
+               WireStatus(absl::StatusCode::kOutOfRange,
+                          "result of " + std::to_string(size(at)) + " bytes; at most " +
+                              std::to_string(config_.result_bytes_max) + " are taken"),
+               peer.name);
+      ++at;
+      continue;
+    }
+    peer.worker->completed += end - at;
+    lease.ForEach({at, end}, [&](const Slice& slice, uint64_t index) {
       wire::OutcomeRange outcome;
       outcome.set_kind(wire::OutcomeRange::COMPLETED);
-      outcome.set_attempts(lease.slice.attempts + 1);
+      outcome.set_attempts(slice.attempts + 1);
       outcome.set_worker(peer.name);
-      if (!lease.slice.options->discard_outcome()) {
-        results.CopyTo(static_cast<uint32_t>(at - first), static_cast<uint32_t>(end - first),
-                       outcome.mutable_results());
+      if (!slice.options->discard_outcome()) {
+        const auto from = static_cast<uint32_t>(index - first);
+        results.CopyTo(from, from + slice.count(), outcome.mutable_results());
         std::string* block = outcome.mutable_results()->mutable_block();
         if (Planted("corrupt_result") && !block->empty()) (*block)[0] ^= 1;
       }
-      peer.worker->completed += end - at;
-      EndLeased(lease, {at, end}, std::move(outcome));
-      at = end;
-      continue;
-    }
-    FailJobs(lease, {at, at + 1},
-             WireStatus(absl::StatusCode::kOutOfRange,
-                        "result of " + std::to_string(size(at)) + " bytes; at most " +
-                            std::to_string(config_.result_bytes_max) + " are taken"),
-             peer.name);
-    ++at;
+      EndSlice(lease, slice, index, std::move(outcome), Verdict::kSucceeded);
+    });
+    at = end;
   }
 }
 
-void Broker::EndLeased(Lease& lease, const Interval& part, wire::OutcomeRange outcome) {
-  outcome.set_first(lease.number_of(part.begin));
-  outcome.set_count(part.end - part.begin);
-  const uint64_t bytes =
-      lease.slice.data->bytes(lease.slice.begin + static_cast<uint32_t>(part.begin),
-                              lease.slice.begin + static_cast<uint32_t>(part.end));
-  CloseJobs(lease, part);
-  ReleasePayload(QueueOf(lease), bytes);
-  EndJobs(StreamOf(lease), std::move(outcome), !lease.slice.options->discard_outcome());
+void Broker::EndSlice(Lease& lease, const Slice& slice, uint64_t index, wire::OutcomeRange outcome,
+                      Verdict verdict) {
+  outcome.set_first(slice.first);
+  outcome.set_count(slice.count());
+  CloseJobs(lease, {index, index + slice.count()}, verdict);
+  ReleasePayload(QueueOf(lease), slice.bytes());
+  EndJobs(*streams_.at(slice.stream), std::move(outcome), !slice.options->discard_outcome());
 }
 
 void Broker::FailJobs(Lease& lease, const Interval& part, const wire::Status& status,
                       const std::string& worker) {
   Queue& queue = QueueOf(lease);
-  const uint32_t attempts = lease.slice.attempts + 1;
-  const uint32_t max_attempts = MaxAttempts(lease.slice, queue.policy.max_attempts);
-  SplitBy(lease.cancelled, part, [&](Interval piece, bool cancelled) {
-    const uint64_t jobs = piece.end - piece.begin;
-    const bool retry = !cancelled && IsRetryable(status.code()) && attempts < max_attempts;
-    if (retry) {
-      queue.retries += jobs;
-      const Duration delay = BackoffDelay(queue.policy, attempts, &prng_);
-      Log(LogLevel::kInfo, "jobs_retried",
-          {{"queue", queue.name},
-           {"jobs", jobs},
-           {"first", std::to_string(lease.slice.stream) + "-" +
-                         std::to_string(lease.number_of(piece.begin))},
-           {"attempt", uint64_t{attempts}},
-           {"delay_ms", ToMilliseconds(delay)},
-           {"status", CodeName(status.code())},
-           {"error", status.message()}});
-      ReturnJobs(lease, piece, attempts, lease.slice.suspect, delay);
-      return;
-    }
-    wire::OutcomeRange outcome;
-    if (cancelled) {
-      outcome = CancelledOutcome(attempts);
-    } else {
-      outcome.set_attempts(attempts);
-      outcome.set_kind(wire::OutcomeRange::DEAD);
-      *outcome.mutable_status() = status.code() == 0
-                                      ? WireStatus(absl::StatusCode::kUnknown, status.message())
-                                      : ToWire(FromWire(status));
-      Log(LogLevel::kWarning, "jobs_dead",
-          {{"queue", queue.name},
-           {"jobs", jobs},
-           {"first", std::to_string(lease.slice.stream) + "-" +
-                         std::to_string(lease.number_of(piece.begin))},
-           {"attempts", uint64_t{attempts}},
-           {"status", CodeName(status.code())},
-           {"error", status.message()}});
-    }
-    outcome.set_worker(worker);
-    EndLeased(lease, piece, std::move(outcome));
+  const bool retryable = IsRetryable(status.code());
+  const Verdict verdict = retryable ? Verdict::kFailed : Verdict::kSucceeded;
+  // What fails together is tried again together.
+  std::optional<Duration> delay;
+  SplitBy(IntervalSet(lease.cancelled), part, [&](Interval piece, bool cancelled) {
+    lease.ForEach(piece, [&](const Slice& slice, uint64_t index) {
+      const uint32_t attempts = slice.attempts + 1;
+      const uint32_t max_attempts = MaxAttempts(slice, queue.policy.max_attempts);
+      LogFields fields = {
+          {"queue", queue.name},
+          {"jobs", uint64_t{slice.count()}},
+          {"first", std::to_string(slice.stream) + "-" + std::to_string(slice.first)},
+          {"attempts", uint64_t{attempts}},
+          {"status", CodeName(status.code())},
+          {"error", status.message()}};
+      wire::OutcomeRange outcome;
+      if (cancelled) {
+        outcome = CancelledOutcome(attempts);
+      } else if (retryable && attempts < max_attempts && IsExpired(slice)) {
+        outcome = ExpiredOutcome(attempts);
+      } else if (retryable && attempts < max_attempts) {
+        queue.retries += slice.count();
+        if (!delay) delay = BackoffDelay(queue.policy, attempts, &prng_);
+        fields.push_back({"delay_ms", ToMilliseconds(*delay)});
+        Log(LogLevel::kInfo, "jobs_retried", std::move(fields));
+        Slice again = slice;
+        again.attempts = attempts;
+        ReturnJobs(lease, std::move(again), index, *delay, verdict);
+        return;
+      } else {
+        outcome.set_attempts(attempts);
+        outcome.set_kind(wire::OutcomeRange::DEAD);
+        *outcome.mutable_status() = status.code() == 0
+                                        ? WireStatus(absl::StatusCode::kUnknown, status.message())
+                                        : ToWire(FromWire(status));
+        Log(LogLevel::kWarning, "jobs_dead", std::move(fields));
+      }
+      outcome.set_worker(worker);
+      EndSlice(lease, slice, index, std::move(outcome), cancelled ? Verdict::kNone : verdict);
+    });
   });
 }
 
-void Broker::ReturnJobs(Lease& lease, const Interval& part, uint32_t attempts, bool suspect,
-                        Duration delay) {
+// Jobs that were not started, or may not have been, leave their worker.
+void Broker::GiveBack(Lease& lease, const Interval& part, bool cancelled, bool suspect) {
+  lease.ForEach(part, [&](const Slice& slice, uint64_t index) {
+    if (cancelled) {
+      EndSlice(lease, slice, index, CancelledOutcome(slice.attempts), Verdict::kNone);
+      return;
+    }
+    Slice again = slice;
+    again.suspect = slice.suspect || suspect;
+    ReturnJobs(lease, std::move(again), index, Duration(0), Verdict::kNone);
+  });
+}
+
+void Broker::WriteReturned(const Lease& lease, const Slice& slice, Duration delay) {
+  if (!streams_.at(slice.stream)->queue->policy.durable) return;
+  record::Returned* returned = Write()->mutable_returned();
+  returned->set_token(lease.token);
+  returned->set_stream(slice.stream);
+  returned->set_first(slice.first);
+  returned->set_count(slice.count());
+  returned->set_attempts(slice.attempts);
+  returned->set_suspect(slice.suspect);
+  returned->set_delay_ms(static_cast<uint64_t>(ToMilliseconds(delay)));
+}
+
+void Broker::ReturnJobs(Lease& lease, Slice slice, uint64_t index, Duration delay,
+                        Verdict verdict) {
   Queue& queue = QueueOf(lease);
-  Slice slice = lease.slice.Part(static_cast<uint32_t>(part.begin),
-                                 static_cast<uint32_t>(part.end - part.begin));
-  slice.attempts = attempts;
-  slice.suspect = suspect;
+  const uint32_t count = slice.count();
   // A few jobs must not keep the bytes of a whole run in memory.
   if (slice.bytes() * 4 < slice.data->bytes(0, slice.data->count())) {
     auto own = std::make_shared<RunData>();
     own->Append(*slice.data, slice.begin, slice.end);
-    slice.end -= slice.begin;
     slice.begin = 0;
+    slice.end = count;
     slice.data = std::move(own);
   }
-  if (queue.policy.durable) {
-    record::Returned* returned = Write()->mutable_returned();
-    returned->set_token(lease.token);
-    returned->set_stream(slice.stream);
-    returned->set_first(slice.first);
-    returned->set_count(slice.count());
-    returned->set_attempts(attempts);
-    returned->set_suspect(suspect);
-    returned->set_delay_ms(static_cast<uint64_t>(ToMilliseconds(delay)));
-  }
-  CloseJobs(lease, part);
-  if (suspect) Count("suspects", slice.count());
+  WriteReturned(lease, slice, delay);
+  CloseJobs(lease, {index, index + count}, verdict);
+  if (slice.suspect) Count("suspects", count);
+  WatchExpiry(queue, slice);
   if (delay > Duration(0)) {
     queue.jobs.Delay(std::move(slice), now_.mono + delay);
     if (!Planted("forget_backoff")) SetTimer(queue, queue.jobs.next_due());
@@ -243,33 +297,41 @@ void Broker::ReturnJobs(Lease& lease, const Interval& part, uint32_t attempts, b
   Wake(queue);
 }
 
-void Broker::CloseJobs(Lease& lease, const Interval& part) {
+void Broker::CloseJobs(Lease& lease, const Interval& part, Verdict verdict) {
   Queue& queue = QueueOf(lease);
   WorkerState& worker = *peers_.at(lease.worker)->worker;
   const uint64_t jobs = part.end - part.begin;
   const uint64_t held = jobs - lease.charged.Count(part.begin, part.end);
   WT_CHECK(lease.open.ContainsAll(part.begin, part.end));
   if (lease.revoked.Count(part.begin, part.end) > 0) Wake(queue);  // an answer
+  const uint64_t starts = lease.starts();
   lease.Close(part.begin, part.end);
+  const uint64_t ended = starts - lease.starts();
   queue.ledger.leased -= jobs;
   queue.held -= held;
-  worker.leased -= jobs;
+  queue.starts -= ended;
+  worker.leased -= ended;
   if (WorkerQueue* wq = WorkerQueueOf(lease)) {
-    wq->leased -= jobs;
+    wq->leased -= ended;
     wq->held -= held;
   }
   woken_workers_.insert(lease.worker);
+  FeedBreaker(lease, jobs, verdict);
+  // Others may take what concurrency kept back.
+  if (queue.policy.concurrency > 0 || queue.breaker.enabled()) Wake(queue);
 }
 
 void Broker::EraseIfDone(Lease& lease) {
   if (!lease.open.empty()) return;
-  Stream& stream = StreamOf(lease);
-  auto [it, last] = stream.leases.equal_range(lease.slice.first);
-  while (it != last && it->second != lease.token) ++it;
-  WT_CHECK(it != last);
-  stream.leases.erase(it);
+  for (const Slice& slice : lease.slices) {
+    Stream& stream = *streams_.at(slice.stream);
+    auto [it, last] = stream.leases.equal_range(slice.first);
+    while (it != last && it->second != lease.token) ++it;
+    WT_CHECK(it != last);
+    stream.leases.erase(it);
+    if (stream.producer == 0) dying_streams_.push_back(stream.number);
+  }
   peers_.at(lease.worker)->worker->leases.erase(lease.token);
-  if (stream.producer == 0) dying_streams_.push_back(stream.number);
   leases_.Erase(lease.token);
 }
 
@@ -279,25 +341,24 @@ void Broker::EndLease(uint64_t token, bool uncharged, std::string_view why) {
   const wire::Status lost =
       WireStatus(absl::StatusCode::kUnavailable, "its worker was lost: " + std::string(why));
   const std::string worker = peers_.at(lease.worker)->name;
+  if (lease.batch && !uncharged) {
+    HalveBatch(lease, lost, worker);
+    EraseIfDone(lease);
+    return;
+  }
   const std::vector<Interval> open = lease.open.intervals();
   for (const Interval& part : open) {
-    SplitBy(lease.charged, part, [&](Interval piece, bool charged) {
+    SplitBy(IntervalSet(lease.charged), part, [&](Interval piece, bool charged) {
       if (charged && !uncharged && Planted("skip_charge")) {
-        ReturnJobs(lease, piece, lease.slice.attempts, false, Duration(0));
+        GiveBack(lease, piece, false, false);
         return;
       }
       if ((charged || Planted("charge_held")) && !uncharged) {
         FailJobs(lease, piece, lost, worker);
         return;
       }
-      SplitBy(lease.cancelled, piece, [&](Interval bit, bool cancelled) {
-        if (cancelled) {
-          EndLeased(lease, bit, CancelledOutcome(lease.slice.attempts));
-        } else {
-          ReturnJobs(lease, bit, lease.slice.attempts, lease.slice.suspect || !uncharged,
-                     Duration(0));
-        }
-      });
+      SplitBy(IntervalSet(lease.cancelled), piece,
+              [&](Interval bit, bool cancelled) { GiveBack(lease, bit, cancelled, !uncharged); });
     });
   }
   EraseIfDone(lease);
@@ -317,13 +378,13 @@ void Broker::Ask(Lease& lease) {
     wire::Envelope message;
     message.mutable_cancel_jobs()->set_session(peer.session);
     fill(lease.cancelled, message.mutable_cancel_jobs()->mutable_ranges());
-    SendTo(peer, std::move(message), StreamOf(lease).commit);
+    SendTo(peer, std::move(message), CommitOf(lease));
   }
   if (!lease.revoked.empty()) {
     wire::Envelope message;
     message.mutable_revoke()->set_session(peer.session);
     fill(lease.revoked, message.mutable_revoke()->mutable_ranges());
-    SendTo(peer, std::move(message), StreamOf(lease).commit);
+    SendTo(peer, std::move(message), CommitOf(lease));
   }
   const bool unanswered = !lease.cancelled.empty() || !lease.revoked.empty();
   lease.asked_at = unanswered ? now_.mono : kNever;

@@ -13,14 +13,14 @@ LEDGER = ("waiting", "leased", "completed", "dead", "cancelled", "expired")
 FIELDS = {
     "broker_started": {"version", "door", "submit", "complete", "http", "persistence", "insecure",
                        "memory_limit", "queue_capacity", "queue_bytes", "payload_max", "lease",
-                       "max_attempts", "peers_max"},
+                       "max_attempts", "peers_max", "config", "queues_named"},
     "producer_joined": {"producer", "session", "again"},
     "producer_left": {"producer", "session", "reason"},
     "worker_joined": {"worker", "session", "slots", "queues", "leases_kept", "again"},
     "worker_left": {"worker", "session", "reason", "leased"},
     "worker_draining": {"worker", "leased"},
     "leases_expired": {"worker", "leases", "jobs", "reason"},
-    "jobs_retried": {"queue", "jobs", "first", "attempt", "delay_ms", "status", "error"},
+    "jobs_retried": {"queue", "jobs", "first", "attempts", "delay_ms", "status", "error"},
     "jobs_dead": {"queue", "jobs", "first", "attempts", "status", "error"},
     "queue": {"queue", "accepted", "waiting", "leased", "completed", "dead", "cancelled",
               "in_per_s", "out_per_s", "workers", "gate"},
@@ -69,7 +69,7 @@ class LogsMetricsTest(SystemTest):
         self.assertEqual(set(FIELDS) - {event["event"] for event in events}, set())
         self.assertTrue(broker.event("leases_expired")["worker"].startswith("lost-"))
         self.assertEqual(broker.event("jobs_dead")["error"], "fail: attempt 3 failed")
-        self.assertEqual(broker.event("jobs_retried", queue="bad")["attempt"], 1)
+        self.assertEqual(broker.event("jobs_retried", queue="bad")["attempts"], 1)
         self.assertEqual(broker.event("broker_stopped")["jobs_lost"], 1)
 
     def test_no_line_for_a_job(self):

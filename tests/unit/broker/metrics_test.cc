@@ -61,6 +61,44 @@ TEST(MetricsTest, ShowsBrokerQueuesAndWorkers) {
       << text;
 }
 
+TEST(MetricsTest, ShowsBatchesRatesAndBreakers) {
+  wire::StatusReply status = Example();
+  wire::QueueStatus& queue = *status.mutable_queues(0);
+  queue.set_scheduled(4);
+  queue.set_paused(true);
+  queue.set_follow_ons(12);
+  queue.set_batches(9);
+  queue.set_batches_by_size(6);
+  queue.set_batches_by_bytes(1);
+  queue.set_batches_by_linger(2);
+  queue.set_batches_halved(3);
+  queue.set_rate_pauses(8);
+  queue.set_breaker("half-open");
+  queue.set_breaker_opened(5);
+  const std::string text = MetricsText(status);
+  for (const char* line : {
+           "whippletree_jobs_scheduled{queue=\"sh\"} 4",
+           "whippletree_queue_paused{queue=\"sh\"} 1",
+           "whippletree_follow_ons_total{queue=\"sh\"} 12",
+           "whippletree_batches_total{queue=\"sh\"} 9",
+           "whippletree_batches_ready_total{queue=\"sh\",by=\"size\"} 6",
+           "whippletree_batches_ready_total{queue=\"sh\",by=\"bytes\"} 1",
+           "whippletree_batches_ready_total{queue=\"sh\",by=\"linger\"} 2",
+           "whippletree_batches_halved_total{queue=\"sh\"} 3",
+           "whippletree_rate_pauses_total{queue=\"sh\"} 8",
+           "whippletree_breaker_state{queue=\"sh\",state=\"closed\"} 0",
+           "whippletree_breaker_state{queue=\"sh\",state=\"open\"} 0",
+           "whippletree_breaker_state{queue=\"sh\",state=\"half-open\"} 1",
+           "whippletree_breaker_opened_total{queue=\"sh\"} 5",
+       }) {
+    EXPECT_TRUE(HasLine(text, line)) << line << "\n" << text;
+  }
+}
+
+TEST(MetricsTest, AQueueWithoutABreakerHasNoState) {
+  EXPECT_EQ(MetricsText(Example()).find("breaker_state"), std::string::npos);
+}
+
 TEST(MetricsTest, AnEmptyBrokerHasMetricsToo) {
   const std::string text = MetricsText(wire::StatusReply());
   EXPECT_TRUE(HasLine(text, "whippletree_producers 0"));

@@ -96,6 +96,51 @@ TEST(StatusTextTest, ShowsWhatHoldsAQueueBack) {
   EXPECT_NE(StatusText(status).find("INSECURE"), std::string::npos);
 }
 
+TEST(StatusTextTest, APausedQueueSaysSoWhetherJobsWaitOrNot) {
+  wire::StatusReply status = Example();
+  wire::QueueStatus& queue = *status.mutable_queues(0);
+  queue.set_paused(true);
+  EXPECT_NE(StatusText(status).find("  paused\n"), std::string::npos);
+  queue.set_gate("paused");
+  EXPECT_NE(StatusText(status).find("  paused\n"), std::string::npos);
+  queue.set_gate("no worker");
+  queue.set_full(true);
+  EXPECT_NE(StatusText(status).find("  full; paused; no worker\n"), std::string::npos);
+}
+
+TEST(StatusTextTest, BatchesRatesAndBreakersHaveATableOfTheirOwn) {
+  wire::StatusReply status = Example();
+  EXPECT_EQ(StatusText(status).find("BREAKER"), std::string::npos);
+  wire::QueueStatus& batched = *status.add_queues();
+  batched.set_name("batched");
+  batched.set_batches(13);
+  batched.set_batches_by_size(12);
+  batched.set_batches_by_bytes(1);
+  batched.set_batches_halved(3);
+  batched.set_rate_pauses(11);
+  wire::QueueStatus& broken = *status.add_queues();
+  broken.set_name("broken");
+  broken.set_breaker("half-open");
+  broken.set_breaker_opened(2);
+  wire::QueueStatus& fed = *status.add_queues();
+  fed.set_name("fed");
+  fed.set_follow_ons(1000);
+  fed.set_scheduled(5);
+  const std::string text = StatusText(status);
+  EXPECT_NE(text.find("\n\n"
+                      "QUEUE    SCHEDULED  FOLLOW-ONS  BATCHES  SIZE  BYTES  LINGER  HALVED  RATE "
+                      "PAUSES  BREAKER    OPENED\n"
+                      "batched          0           0       13    12      1       0       3       "
+                      "    11  -               -\n"
+                      "broken           0           0        0     0      0       0       0       "
+                      "     0  half-open       2\n"
+                      "fed              5        1000        0     0      0       0       0       "
+                      "     0  -               -\n"
+                      "\nWORKER"),
+            std::string::npos)
+      << text;
+}
+
 TEST(StatusTextTest, FitsATerminalWithLongNamesAndLargeNumbers) {
   wire::StatusReply status = Example();
   wire::QueueStatus& queue = *status.mutable_queues(0);
@@ -103,6 +148,10 @@ TEST(StatusTextTest, FitsATerminalWithLongNamesAndLargeNumbers) {
   queue.set_accepted(9'999'999);
   queue.set_completed(123'456'789'012);
   queue.set_accepted_per_second(1'234'567);
+  queue.set_batches(9'999'999);
+  queue.set_batches_by_size(9'999'999);
+  queue.set_rate_pauses(9'999'999);
+  queue.set_breaker("half-open");
   status.mutable_workers(0)->set_name(std::string(500, 'w'));
   status.mutable_workers(0)->mutable_queues(0)->set_name(std::string(500, 'q'));
   const std::string text = StatusText(status);

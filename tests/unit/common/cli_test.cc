@@ -216,6 +216,15 @@ TEST_F(ParseCommandLineTest, ErrorsAreOneLineThatNamesTheFlag) {
               "program: a command is required: serve or status (see program --help)");
 }
 
+TEST(NearestTest, IsTheOneThatMayBeMeant) {
+  const std::vector<std::string> known = {"capacity", "rate", "lease"};
+  EXPECT_EQ(Nearest("capcity", known), "capacity");
+  EXPECT_EQ(Nearest("raet", known), "");
+  EXPECT_EQ(Nearest("rat3", known), "rate");
+  EXPECT_EQ(Nearest("", known), "");
+  EXPECT_EQ(Nearest("something", {}), "");
+}
+
 TEST_F(ParseCommandLineTest, HelpIsAManual) {
   const auto printed = Parse({"--help"});
   EXPECT_EQ(printed.code, 0);

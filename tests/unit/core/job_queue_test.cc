@@ -144,12 +144,12 @@ TEST(JobQueueTest, DelayedJobsComeBackWhenDue) {
   EXPECT_EQ(queue.waiting(), 3u);
   EXPECT_EQ(queue.delayed(), 2u);
   EXPECT_EQ(queue.next_due(), start + seconds(1));
-  queue.ReleaseDue(start + milliseconds(999));
+  queue.ReleaseDue({start + milliseconds(999), {}});
   EXPECT_EQ(TakeAll(&queue), std::vector<uint64_t>{3});
-  queue.ReleaseDue(start + seconds(1));
+  queue.ReleaseDue({start + seconds(1), {}});
   EXPECT_EQ(TakeAll(&queue), std::vector<uint64_t>{2});
   EXPECT_EQ(queue.next_due(), start + seconds(2));
-  queue.ReleaseDue(start + seconds(5));
+  queue.ReleaseDue({start + seconds(5), {}});
   EXPECT_EQ(TakeAll(&queue), std::vector<uint64_t>{1});
   EXPECT_EQ(queue.next_due(), kNever);
   EXPECT_EQ(queue.waiting(), 0u);
@@ -181,7 +181,7 @@ TEST(JobQueueTest, CancellingMostJobsSweepsThemAway) {
   EXPECT_EQ(queue.records(), 2u);
   EXPECT_EQ(queue.TakeDroppedBytes(), 8u * 8);
   EXPECT_EQ(TakeAll(&queue), std::vector<uint64_t>{1});
-  queue.ReleaseDue(MonoTime(seconds(1)));
+  queue.ReleaseDue({MonoTime(seconds(1)), {}});
   EXPECT_EQ(TakeAll(&queue), std::vector<uint64_t>{10});
 }
 

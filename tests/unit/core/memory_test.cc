@@ -133,7 +133,7 @@ TEST(MemoryTest, AFewReturnedJobsDoNotKeepTheirWholeRun) {
   other.Join();
   const wire::Delivery delivery = other.TakeDelivery();
   EXPECT_EQ(delivery.first(), 51u);
-  EXPECT_EQ(h.broker.leases().all().at(delivery.token()).slice.data->count(), 1u);
+  EXPECT_EQ(h.broker.leases().all().at(delivery.token()).slices.front().data->count(), 1u);
 }
 
 }  // namespace

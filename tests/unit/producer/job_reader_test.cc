@@ -8,6 +8,8 @@
 namespace whippletree {
 namespace {
 
+constexpr WallTime kNow{seconds(1'000'000)};
+
 // What a reader reported, in order: "payload" for a job, "!line: message" for bad input.
 struct Read {
   std::vector<std::string> items;
@@ -38,9 +40,9 @@ Read ReadPieces(const std::vector<std::string>& pieces, const JobReader::Options
       });
   for (const std::string& piece : pieces) {
     // A copy that ends where the call ends: payloads must not be kept beyond it.
-    reader.Add(std::string(piece));
+    reader.Add(std::string(piece), kNow);
   }
-  reader.End();
+  reader.End(kNow);
   return read;
 }
 
@@ -92,13 +94,13 @@ TEST(JobReaderTest, JobsAreReportedInTheCallThatEndsThem) {
         seen.insert(seen.end(), payloads.begin(), payloads.end());
       },
       [](const BadInput&) { FAIL(); });
-  reader.Add("a");
+  reader.Add("a", kNow);
   EXPECT_EQ(seen, Items{});
-  reader.Add("b\nc");
+  reader.Add("b\nc", kNow);
   EXPECT_EQ(seen, Items{"ab"});
-  reader.Add("\n");
+  reader.Add("\n", kNow);
   EXPECT_EQ(seen, (Items{"ab", "c"}));
-  reader.End();
+  reader.End(kNow);
   EXPECT_EQ(seen, (Items{"ab", "c"}));
 }
 
@@ -119,8 +121,8 @@ TEST(JobReaderTest, AnOversizedLineIsNotHeld) {
       Options(InputFormat::kLines, 1000), [](auto...) { FAIL(); },
       [&](const BadInput& bad) { error = bad.message; });
   const std::string piece(1 << 20, 'x');
-  for (int i = 0; i < 1024; ++i) reader.Add(piece);
-  reader.Add("\n");
+  for (int i = 0; i < 1024; ++i) reader.Add(piece, kNow);
+  reader.Add("\n", kNow);
   EXPECT_TRUE(error.starts_with("the payload has 1073741824 bytes,")) << error;
 }
 
@@ -172,7 +174,7 @@ TEST(JobReaderJsonTest, EachBadLineHasItsReason) {
        "\"payload\" must be a string (quote it if it is JSON itself), found null"},
       {"{\"payload\": \"a\", \"payload\": \"b\"}", "\"payload\" is there twice"},
       {"{\"payload\": \"a\", \"prio\": 1}",
-       "unknown field \"prio\": expected payload, key, timeout or max_attempts"},
+       "unknown field \"prio\": expected payload, key, timeout, max_attempts, delay or expires_in"},
       {"{\"payload\": \"a\", \"timeout\": 5}",
        "\"timeout\" must be a string such as \"5s\", from \"1ms\" to \"1000h\", found a number"},
       {"{\"payload\": \"a\", \"timeout\": \"soon\"}",
@@ -218,6 +220,52 @@ TEST(JobReaderJsonTest, DeepNestingEndsAtTheFirstLevel) {
                             Options(InputFormat::kJsonLines, 1 << 20));
   EXPECT_EQ(read.items, Items{"!1: \"payload\" must be a string (quote it if it is JSON itself), "
                               "found an array"});
+}
+
+TEST(JobReaderTest, DelayAndExpiryCountFromWhenThePieceWasRead) {
+  JobReader::Options options = Options(InputFormat::kLines);
+  options.delay = seconds(5);
+  options.expires_in = seconds(60);
+  std::vector<JobOptions> jobs;
+  JobReader reader(
+      options,
+      [&](std::span<const std::string_view>, const JobOptions& job) { jobs.push_back(job); },
+      [](const BadInput&) {});
+  reader.Add("a\nb\n", kNow);
+  reader.Add("c", kNow);
+  reader.End(kNow + seconds(1));
+  ASSERT_EQ(jobs.size(), 2u);
+  EXPECT_EQ(jobs[0].not_before, kNow + seconds(5));
+  EXPECT_EQ(jobs[0].expires_at, kNow + seconds(60));
+  EXPECT_EQ(jobs[1].not_before, kNow + seconds(6));
+}
+
+TEST(JobReaderJsonTest, DelayAndExpiryOfAJob) {
+  JobReader::Options options = Options(InputFormat::kJsonLines);
+  options.delay = seconds(5);
+  const Read read = ReadAll(
+      "{\"payload\": \"a\"}\n"
+      "{\"payload\": \"b\", \"delay\": \"0\", \"expires_in\": \"1m\"}\n",
+      options);
+  ASSERT_EQ(read.items, (Items{"a", "b"}));
+  EXPECT_EQ(read.options[0].not_before, kNow + seconds(5));
+  EXPECT_EQ(read.options[0].expires_at, WallTime{});
+  EXPECT_EQ(read.options[1].not_before, WallTime{});
+  EXPECT_EQ(read.options[1].expires_at, kNow + seconds(60));
+}
+
+TEST(JobReaderJsonTest, AJobThatExpiresBeforeItMayStartIsBadInput) {
+  const Read read = ReadAll(
+      "{\"payload\": \"a\", \"delay\": \"1m\", \"expires_in\": \"1m\"}\n"
+      "{\"payload\": \"b\", \"expires_in\": \"0\"}\n"
+      "{\"payload\": \"c\", \"delay\": 5}\n",
+      Options(InputFormat::kJsonLines));
+  EXPECT_EQ(read.items,
+            (Items{"!1: the job expires before it may be started: \"expires_in\" (1m) must be "
+                   "longer than \"delay\" (1m)",
+                   "!2: \"expires_in\" must be a string such as \"5m\", at least \"1ms\", found "
+                   "\"0\"",
+                   "!3: \"delay\" must be a string such as \"5s\", found a number"}));
 }
 
 }  // namespace

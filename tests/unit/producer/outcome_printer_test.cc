@@ -184,5 +184,39 @@ TEST(FailureLineTest, IsOneLineAndSaysWhy) {
   EXPECT_LT(FailureLine(Dead(1, absl::InternalError(std::string(9999, 'x')))).size(), 510u);
 }
 
+Outcome FollowOn(Outcome outcome) {
+  outcome.follow_on = true;
+  outcome.queue = "next";
+  return outcome;
+}
+
+TEST(OutcomePrinterTest, AFollowOnJobHasALineIfItCompleted) {
+  EXPECT_EQ(Print(FollowOn(Completed(1, "144")), Text()), "144\n");
+  EXPECT_EQ(Print(FollowOn(Dead(1, absl::UnavailableError("x"))), Text()), "");
+}
+
+TEST(OutcomePrinterTest, AFollowOnJobNamesItsQueueInJson) {
+  EXPECT_EQ(Print(FollowOn(Completed(7, "x")), Json()),
+            "{\"number\":7,\"id\":\"3-7\",\"outcome\":\"completed\",\"follow_on\":true,"
+            "\"queue\":\"next\",\"result\":\"x\",\"attempts\":1,\"worker\":\"w1\"}\n");
+}
+
+TEST(OutcomePrinterTest, OrderedFollowOnJobsComeLast) {
+  OutcomePrinter printer(Ordered());
+  std::string out;
+  printer.Add(FollowOn(Completed(1, "x")), &out);
+  printer.Add(Completed(2, "b"), &out);
+  printer.Add(FollowOn(Completed(2, "y")), &out);
+  printer.Add(Completed(1, "a"), &out);
+  EXPECT_EQ(out, "a\nb\n");
+  printer.End(&out);
+  EXPECT_EQ(out, "a\nb\nx\ny\n");
+}
+
+TEST(FailureLineTest, AFollowOnJobIsNamedByIdAndQueue) {
+  EXPECT_EQ(FailureLine(FollowOn(Dead(7, absl::UnavailableError("x")))),
+            "follow-on job 3-7 of queue next dead after 3 attempts on w1: UNAVAILABLE: x");
+}
+
 }  // namespace
 }  // namespace whippletree

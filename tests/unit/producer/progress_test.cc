@@ -171,5 +171,17 @@ TEST(TerminalLineTest, IsCutToTheWidth) {
             "\r\x1b[K" + std::string(78, 'x') + "…");
 }
 
+TEST(SummaryTest, OfAGroup) {
+  GroupEnd end;
+  EXPECT_EQ(Summary(end), "the group has ended: 0 jobs");
+  end.completed = 1'000;
+  end.dead = 2;
+  EXPECT_EQ(Summary(end), "the group has ended: 1,002 jobs: 1,000 completed, 2 dead");
+  end.status = absl::UnavailableError("the broker restarted");
+  EXPECT_EQ(Summary(end),
+            "the group has ended: 1,002 jobs: 1,000 completed, 2 dead; some are missing: the "
+            "broker restarted");
+}
+
 }  // namespace
 }  // namespace whippletree

@@ -1,0 +1,140 @@
+#include "broker/config.h"
+
+#include <utility>
+
+#include "broker/config_value.h"
+
+namespace whippletree {
+namespace {
+
+// The settings of a policy, each said.
+config::Queue SettingsOf(const core::QueuePolicy& policy) {
+  config::Queue out;
+  out.mutable_capacity()->set_jobs(policy.capacity_jobs);
+  out.mutable_capacity()->set_bytes(policy.capacity_bytes);
+  out.mutable_batch()->set_max_jobs(policy.batch.max_jobs);
+  out.mutable_batch()->set_max_bytes(policy.batch.max_bytes);
+  out.mutable_batch()->set_linger(policy.batch.linger.count());
+  out.mutable_rate()->set_count(policy.rate.count);
+  out.mutable_rate()->set_period(policy.rate.period.count());
+  out.mutable_rate()->set_of_batches(policy.rate.of_batches);
+  out.set_burst(policy.rate.burst);
+  out.set_concurrency(policy.concurrency);
+  out.set_lease(policy.lease_duration.count());
+  out.set_timeout(policy.timeout.count());
+  out.mutable_retry()->set_max_attempts(policy.max_attempts);
+  out.mutable_retry()->mutable_backoff()->set_min(policy.backoff_min.count());
+  out.mutable_retry()->mutable_backoff()->set_max(policy.backoff_max.count());
+  config::Breaker& breaker = *out.mutable_breaker();
+  breaker.set_failures(policy.breaker.failures);
+  breaker.set_ratio(policy.breaker.ratio);
+  breaker.set_window(policy.breaker.window.count());
+  breaker.set_min_jobs(policy.breaker.min_jobs);
+  breaker.set_open(policy.breaker.open.count());
+  breaker.set_probes(policy.breaker.probes);
+  return out;
+}
+
+// Adds what differs between two messages of one type with every setting said.
+void Compare(const std::string& queue, const std::string& prefix,
+             const google::protobuf::Message& before, const google::protobuf::Message& after,
+             std::vector<ConfigChange>* changes) {
+  const google::protobuf::Descriptor& type = *before.GetDescriptor();
+  for (int i = 0; i < type.field_count(); ++i) {
+    const SettingField& field = *type.field(i);
+    if (IsGroup(field)) {
+      Compare(queue, prefix + field.name() + ".",
+              before.GetReflection()->GetMessage(before, &field),
+              after.GetReflection()->GetMessage(after, &field), changes);
+      continue;
+    }
+    std::string from = ValueText(before, field);
+    std::string to = ValueText(after, field);
+    if (from != to) {
+      changes->push_back({queue, prefix + field.name(), std::move(from), std::move(to)});
+    }
+  }
+}
+
+}  // namespace
+
+core::QueuePolicy WithSettings(core::QueuePolicy policy, const config::Queue& settings) {
+  // What is said there replaces; the rest stays.
+  config::Queue all = SettingsOf(policy);
+  all.MergeFrom(settings);
+  policy.capacity_jobs = all.capacity().jobs();
+  policy.capacity_bytes = all.capacity().bytes();
+  policy.batch.max_jobs = static_cast<uint32_t>(all.batch().max_jobs());
+  policy.batch.max_bytes = all.batch().max_bytes();
+  policy.batch.linger = Duration(all.batch().linger());
+  policy.rate.count = all.rate().count();
+  policy.rate.period = Duration(all.rate().period());
+  policy.rate.of_batches = all.rate().of_batches();
+  policy.rate.burst = all.burst();
+  policy.concurrency = static_cast<uint32_t>(all.concurrency());
+  policy.lease_duration = Duration(all.lease());
+  policy.timeout = Duration(all.timeout());
+  policy.max_attempts = static_cast<uint32_t>(all.retry().max_attempts());
+  policy.backoff_min = Duration(all.retry().backoff().min());
+  policy.backoff_max = Duration(all.retry().backoff().max());
+  core::BreakerPolicy& breaker = policy.breaker;
+  breaker.failures = static_cast<uint32_t>(all.breaker().failures());
+  breaker.ratio = all.breaker().ratio();
+  breaker.window = Duration(all.breaker().window());
+  breaker.min_jobs = static_cast<uint32_t>(all.breaker().min_jobs());
+  breaker.open = Duration(all.breaker().open());
+  breaker.probes = static_cast<uint32_t>(all.breaker().probes());
+  return policy;
+}
+
+core::Policies PoliciesOf(const config::Config& config, const core::QueuePolicy& built_in,
+                          const config::Queue& overrides) {
+  core::Policies policies;
+  policies.defaults = WithSettings(WithSettings(built_in, config.defaults()), overrides);
+  // An override of one end of the back-off moves the other if need be.
+  policies.defaults.backoff_max =
+      std::max(policies.defaults.backoff_min, policies.defaults.backoff_max);
+  for (const auto& [name, settings] : config.queues()) {
+    policies.queues[name] = WithSettings(policies.defaults, settings);
+  }
+  policies.unknown_queues = config.unknown_queues() == config::ACCEPT;
+  return policies;
+}
+
+config::Config ConfigOf(const core::Policies& policies) {
+  config::Config config;
+  for (const auto& [name, policy] : policies.queues) {
+    (*config.mutable_queues())[name] = SettingsOf(policy);
+  }
+  *config.mutable_defaults() = SettingsOf(policies.defaults);
+  config.set_unknown_queues(policies.unknown_queues ? config::ACCEPT : config::REFUSE);
+  return config;
+}
+
+std::vector<ConfigChange> ConfigChanges(const core::Policies& before, const core::Policies& after) {
+  std::vector<ConfigChange> changes;
+  const auto compare = [&](const std::string& queue, const core::QueuePolicy& from,
+                           const core::QueuePolicy& to) {
+    Compare(queue, "", SettingsOf(from), SettingsOf(to), &changes);
+  };
+  const auto named = [](bool is) { return is ? "yes" : "no"; };
+  compare("*", before.defaults, after.defaults);
+  if (before.unknown_queues != after.unknown_queues) {
+    const auto text = [](bool accept) { return accept ? "accept" : "refuse"; };
+    changes.push_back(
+        {"*", "unknown_queues", text(before.unknown_queues), text(after.unknown_queues)});
+  }
+  std::map<std::string, core::QueuePolicy> all = before.queues;
+  all.insert(after.queues.begin(), after.queues.end());
+  for (const auto& [name, policy] : all) {
+    const auto from = before.queues.find(name);
+    const auto to = after.queues.find(name);
+    const bool was = from != before.queues.end();
+    const bool is = to != after.queues.end();
+    if (was != is) changes.push_back({name, "named", named(was), named(is)});
+    compare(name, was ? from->second : before.defaults, is ? to->second : after.defaults);
+  }
+  return changes;
+}
+
+}  // namespace whippletree

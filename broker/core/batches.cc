@@ -1,0 +1,139 @@
+// Batches: which jobs make one, and what becomes of those that fail as a whole.
+//
+// A batch whose worker died, whose attempt timed out, or that got one non-retryable status for
+// several jobs is halved, so that a guilty job is found and its neighbours complete. A halved try
+// charges nobody, and each job is in at most log2 of the largest batch of them.
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#include "broker/core/broker.h"
+#include "broker/core/limits.h"
+#include "broker/core/planted.h"
+#include "common/check.h"
+#include "common/status.h"
+
+namespace whippletree::core {
+
+uint64_t Broker::BatchJobsMax(const Queue& queue) const {
+  const RatePolicy& rate = queue.policy.rate;
+  const bool cut = rate.count > 0 && !rate.of_batches;
+  const uint64_t max_jobs = Planted("large_batches") ? uint64_t{queue.policy.batch.max_jobs} + 1
+                                                     : queue.policy.batch.max_jobs;
+  return cut ? std::min<uint64_t>(max_jobs, queue.bucket.burst()) : max_jobs;
+}
+
+std::vector<Slice> Broker::NextBatch(Queue& queue, BatchReason* reason) {
+  queue.jobs.ForgetCancelled();
+  CountMemory(queue);
+  const RatePolicy& rate = queue.policy.rate;
+  const bool by_jobs = rate.count > 0 && !rate.of_batches && !Planted("ignore_rate");
+  const uint64_t tokens = by_jobs ? queue.bucket.Available(now_.mono) : kJobsPerRunMax;
+  if (queue.jobs.sealed() > 0) {
+    // It is not known how many these are; a full bucket lets any pass.
+    if (by_jobs && tokens < queue.bucket.burst()) {
+      WaitForTokens(queue, queue.bucket.burst());
+      return {};
+    }
+    *reason = BatchReason::kHalved;
+    return queue.jobs.TakeSealed();
+  }
+  const uint64_t ready = queue.jobs.ready();
+  if (ready == 0) return {};
+  const uint64_t most = BatchJobsMax(queue);
+  const MonoTime flush_at = queue.jobs.oldest() + queue.policy.batch.linger;
+  if (ready >= most) {
+    *reason = BatchReason::kSize;
+  } else if (queue.jobs.ready_bytes() >= queue.policy.batch.max_bytes) {
+    *reason = BatchReason::kBytes;
+  } else if (now_.mono >= flush_at) {
+    *reason = BatchReason::kLinger;
+  } else {
+    if (!Planted("forget_linger")) SetTimer(queue, flush_at);
+    return {};
+  }
+  const uint64_t wanted = std::min(ready, most);
+  if (tokens < wanted) {
+    WaitForTokens(queue, wanted);
+    return {};
+  }
+  std::vector<Slice> batch;
+  uint64_t jobs = 0;
+  uint64_t bytes = 0;
+  while (jobs < wanted && bytes < queue.policy.batch.max_bytes) {
+    std::optional<Slice> slice = queue.jobs.Take({.jobs = static_cast<uint32_t>(wanted - jobs),
+                                                  .bytes = queue.policy.batch.max_bytes - bytes,
+                                                  .exactly = jobs > 0},
+                                                 false, queue.policy.max_attempts);
+    if (!slice) break;
+    jobs += slice->count();
+    bytes += slice->bytes();
+    batch.push_back(*std::move(slice));
+  }
+  return batch;
+}
+
+bool Broker::MayHalve(const Slice& slice, const QueuePolicy& policy) const {
+  const auto halvings_max = static_cast<uint32_t>(
+      std::bit_width(static_cast<uint64_t>(std::max(policy.batch.max_jobs, 1u)) - 1));
+  return slice.halvings < halvings_max && MaxAttempts(slice, policy.max_attempts) > 1 &&
+         !Planted("never_halve");
+}
+
+void Broker::HalveBatch(Lease& lease, const wire::Status& status, const std::string& worker) {
+  Queue& queue = QueueOf(lease);
+  const bool counts = IsRetryable(status.code());
+  const bool alone = lease.open.size() == 1;  // it is the guilty one
+  std::vector<Slice> guilty_or_not;
+  const std::vector<IntervalSet::Interval> open = lease.open.intervals();
+  for (const auto& part : open) {
+    std::vector<std::pair<Slice, uint64_t>> pieces;
+    lease.ForEach(part, [&](Slice slice, uint64_t at) { pieces.emplace_back(slice, at); });
+    for (auto& [slice, at] : pieces) {
+      const IntervalSet::Interval piece{at, at + slice.count()};
+      if (alone || !MayHalve(slice, queue.policy)) {
+        FailJobs(lease, piece, status, worker);
+        continue;
+      }
+      SplitBy(IntervalSet(lease.cancelled), piece, [&](IntervalSet::Interval bit, bool cancelled) {
+        if (cancelled) {
+          GiveBack(lease, bit, true, false);
+          return;
+        }
+        Slice half = slice.Part(static_cast<uint32_t>(bit.begin - at),
+                                static_cast<uint32_t>(bit.end - bit.begin));
+        ++half.halvings;
+        WriteReturned(lease, half, Duration(0));
+        CloseJobs(lease, bit, counts ? Verdict::kFailed : Verdict::kSucceeded);
+        guilty_or_not.push_back(std::move(half));
+      });
+    }
+  }
+  uint64_t jobs = 0;
+  for (const Slice& slice : guilty_or_not) jobs += slice.count();
+  if (jobs == 0) return;
+  Count("batches_halved");
+  Count("jobs_halved", jobs);
+  Log(LogLevel::kInfo, "batch_halved",
+      {{"queue", queue.name},
+       {"jobs", jobs},
+       {"status", CodeName(status.code())},
+       {"error", status.message()}});
+  const uint64_t first_half = (jobs + 1) / 2;
+  std::vector<Slice> halves[2];
+  uint64_t at = 0;
+  for (Slice& slice : guilty_or_not) {
+    const uint64_t left = at < first_half ? std::min<uint64_t>(slice.count(), first_half - at) : 0;
+    at += slice.count();
+    const auto cut = static_cast<uint32_t>(left);
+    if (cut > 0) halves[0].push_back(slice.Part(0, cut));
+    if (cut < slice.count()) halves[1].push_back(slice.Part(cut, slice.count() - cut));
+  }
+  for (std::vector<Slice>& half : halves) {
+    if (!half.empty()) queue.jobs.Seal(std::move(half));
+  }
+  CountMemory(queue);
+  Wake(queue);
+}
+
+}  // namespace whippletree::core

@@ -1,0 +1,83 @@
+// Follow-on jobs: what a completed job asks for, accepted together with its outcome.
+#include <utility>
+
+#include "broker/core/broker.h"
+#include "broker/core/limits.h"
+#include "common/check.h"
+#include "common/codec.h"
+#include "common/status.h"
+
+namespace whippletree::core {
+
+absl::Status Broker::FollowOnError(const wire::FollowOn& follow_on) {
+  absl::Status error = OptionsError(follow_on.options());
+  if (!error.ok()) return error;
+  if (OpenQueue(follow_on.queue(), &error) == nullptr) return error;
+  for (const uint32_t size : follow_on.run().sizes()) {
+    if (size <= config_.payload_bytes_max) continue;
+    return absl::InvalidArgumentError("payload of " + std::to_string(size) + " bytes; at most " +
+                                      std::to_string(config_.payload_bytes_max) + " are taken");
+  }
+  return absl::OkStatus();
+}
+
+IntervalSet Broker::AcceptFollowOns(Lease& lease, const IntervalSet& current,
+                                    wire::ReportItem& item, wire::Status* error) {
+  IntervalSet bad;
+  for (const wire::FollowOn& follow_on : item.follow_ons()) {
+    if (!current.Contains(follow_on.index())) continue;
+    const absl::Status status = FollowOnError(follow_on);
+    if (status.ok()) continue;
+    bad.Add(follow_on.index(), uint64_t{follow_on.index()} + 1);
+    *error = WireStatus(absl::StatusCode::kInvalidArgument,
+                        "its follow-on job for queue " + follow_on.queue() +
+                            " is not taken: " + std::string(status.message()));
+  }
+  for (wire::FollowOn& follow_on : *item.mutable_follow_ons()) {
+    const uint64_t index = follow_on.index();
+    if (!current.Contains(index) || bad.Contains(index)) continue;
+    lease.ForEach({index, index + 1},
+                  [&](const Slice& parent, uint64_t) { AcceptFollowOn(parent, follow_on); });
+  }
+  return bad;
+}
+
+void Broker::AcceptFollowOn(const Slice& parent, wire::FollowOn& follow_on) {
+  Stream& origin = *streams_.at(parent.stream);
+  absl::Status error;
+  Queue& queue = *OpenQueue(follow_on.queue(), &error);
+  Stream& stream = FollowOnStream(origin.producer, queue);
+  wire::JobOptions options = std::move(*follow_on.mutable_options());
+  options.set_group(parent.options->group());
+  options.set_discard_outcome(parent.options->discard_outcome() || options.discard_outcome());
+  if (!stream.options || !SameOptions(*stream.options, options)) {
+    stream.options = std::make_shared<wire::JobOptions>(std::move(options));
+  }
+  Slice slice;
+  slice.data = std::make_shared<RunData>(follow_on.mutable_run());
+  slice.end = slice.data->count();
+  slice.stream = stream.number;
+  slice.first = stream.next;
+  slice.options = stream.options;
+  queue.follow_ons += slice.count();
+  Count("follow_ons", slice.count());
+  AddJobs(stream, std::move(slice));
+}
+
+Stream& Broker::FollowOnStream(uint64_t producer, Queue& queue) {
+  uint64_t* number = producer == 0 ? &orphan_streams_[queue.number]
+                                   : &peers_.at(producer)->producer->follow_on_streams[queue.name];
+  if (*number != 0 && streams_.contains(*number)) return *streams_.at(*number);
+  *number = ++last_stream_;
+  auto owned = std::make_unique<Stream>();
+  Stream& stream = *owned;
+  stream.number = *number;
+  stream.queue = &queue;
+  stream.producer = producer;
+  stream.follow_on = true;
+  stream.claimed = true;
+  streams_.emplace(*number, std::move(owned));
+  return stream;
+}
+
+}  // namespace whippletree::core

@@ -1,0 +1,170 @@
+// What keeps waiting jobs from dispatch: pause, a worker's word to wait, breaker, concurrency,
+// rate.
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "broker/core/broker.h"
+#include "broker/core/limits.h"
+#include "broker/core/planted.h"
+#include "common/check.h"
+#include "common/status.h"
+
+namespace whippletree::core {
+
+// REQUIRES: the queue has ready jobs.
+uint64_t Broker::AllowedStarts(Queue& queue) {
+  if (queue.paused && !Planted("ignore_pause")) return 0;
+  if (now_.mono < queue.held_until) {
+    SetTimer(queue, queue.held_until);
+    return 0;
+  }
+  uint64_t allowed = std::numeric_limits<uint64_t>::max();
+  if (queue.breaker.enabled()) {
+    if (queue.breaker.Poll(now_.mono)) LogBreaker(queue);
+    allowed = queue.breaker.Allowed();
+    SetTimer(queue, queue.breaker.half_open_at());
+    if (Planted("ignore_breaker")) allowed = 1;
+  }
+  if (queue.policy.concurrency > 0 && !Planted("ignore_concurrency")) {
+    const uint64_t limit = queue.policy.concurrency;
+    allowed = std::min(allowed, limit > queue.starts ? limit - queue.starts : 0);
+  }
+  if (allowed == 0 || queue.policy.rate.count == 0 || Planted("ignore_rate")) return allowed;
+  // Of jobs in batches, NextBatch takes care.
+  if (queue.policy.batches() && !queue.policy.rate.of_batches) return allowed;
+  const uint64_t tokens = queue.bucket.Available(now_.mono);
+  if (tokens == 0) WaitForTokens(queue, 1);
+  return std::min(allowed, tokens);
+}
+
+void Broker::WaitForTokens(Queue& queue, uint64_t tokens) {
+  SetTimer(queue, queue.bucket.AvailableAt(tokens));
+  if (!std::exchange(queue.rate_waiting, true)) ++queue.rate_pauses;
+}
+
+void Broker::OnStarts(Queue& queue, uint64_t starts, uint64_t jobs) {
+  queue.starts += starts;
+  if (queue.breaker.enabled()) {
+    for (uint64_t i = 0; i < starts; ++i) queue.breaker.OnStart();
+  }
+  if (queue.policy.rate.count == 0) return;
+  queue.rate_waiting = false;
+  // What was sealed before the policy changed may be more than there is.
+  const uint64_t tokens = queue.policy.rate.of_batches ? starts : jobs;
+  queue.bucket.Take(std::min(tokens, queue.bucket.burst()), now_.mono);
+}
+
+std::string_view Broker::ClosedGate(const Queue& queue) const {
+  if (queue.paused) return "paused";
+  if (now_.mono < queue.held_until) return "retry after";
+  if (queue.breaker.enabled() && queue.breaker.Allowed() == 0) {
+    return queue.breaker.state() == CircuitBreaker::State::kOpen ? "breaker open"
+                                                                 : "breaker half-open";
+  }
+  if (queue.policy.concurrency > 0 && queue.starts >= queue.policy.concurrency) {
+    return "concurrency";
+  }
+  if (queue.rate_waiting) return "rate";
+  if (!queue.jobs.has_ready()) return queue.jobs.delayed() > 0 ? "backing off" : "not before";
+  if (queue.policy.batches() && queue.jobs.sealed() == 0 &&
+      queue.jobs.ready() < BatchJobsMax(queue)) {
+    return "batch incomplete";
+  }
+  return "";
+}
+
+void Broker::FeedBreaker(Lease& lease, uint64_t jobs, Verdict verdict) {
+  Queue& queue = QueueOf(lease);
+  if (!queue.breaker.enabled()) return;
+  bool changed = false;
+  const auto feed = [&](Verdict result) {
+    if (result == Verdict::kNone) {
+      queue.breaker.OnNoResult(lease.breaker_generation);
+      return;
+    }
+    const bool failed = result == Verdict::kFailed;
+    changed |= queue.breaker.OnResult(lease.breaker_generation, failed, !failed, now_.mono);
+  };
+  if (!lease.batch) {
+    for (uint64_t i = 0; i < jobs; ++i) feed(verdict);
+  } else {
+    // One start, one result: failed if none of its jobs went well.
+    if (verdict == Verdict::kSucceeded || lease.verdict == Verdict::kNone) lease.verdict = verdict;
+    if (lease.open.empty()) feed(lease.verdict);
+  }
+  if (!changed) return;
+  LogBreaker(queue);
+  Wake(queue);
+}
+
+void Broker::LogBreaker(const Queue& queue) {
+  const bool open = queue.breaker.state() == CircuitBreaker::State::kOpen;
+  Log(open ? LogLevel::kWarning : LogLevel::kInfo, "breaker",
+      {{"queue", queue.name},
+       {"state", std::string(queue.breaker.name())},
+       {"ended", queue.ledger.ended()},
+       {"waiting", queue.ledger.waiting()},
+       {"times_opened", queue.breaker.times_opened()}});
+}
+
+void Broker::HoldQueue(Queue& queue, Duration delay) {
+  if (now_.mono + delay <= queue.held_until) return;
+  queue.held_until = now_.mono + delay;
+  SetTimer(queue, queue.held_until);
+  Log(LogLevel::kInfo, "queue_held",
+      {{"queue", queue.name}, {"for_ms", ToMilliseconds(delay)}, {"by", std::string("a worker")}});
+  TakeBackHeld(queue);
+}
+
+void Broker::TakeBackHeld(Queue& queue) {
+  if (queue.held == 0) return;
+  for (const auto& [token, lease] : leases_.all()) {
+    if (&QueueOf(lease) != &queue || lease.held() == 0) continue;
+    Lease& asked = *leases_.Find(token);
+    for (const auto& part : lease.open.intervals()) asked.revoked.Add(part.begin, part.end);
+    for (const auto& part : lease.charged.intervals()) asked.revoked.Remove(part.begin, part.end);
+    Ask(asked);
+  }
+}
+
+wire::AdminReply Broker::OnPause(const wire::PauseRequest& request) {
+  wire::AdminReply reply;
+  const auto it = queues_.find(request.queue());
+  if (it == queues_.end()) {
+    *reply.mutable_error() = WireStatus(absl::StatusCode::kNotFound,
+                                        "the broker knows no queue " + request.queue() +
+                                            "; a queue exists once somebody submits to it or "
+                                            "serves it");
+    return reply;
+  }
+  Queue& queue = *it->second;
+  const bool changed = queue.paused != request.paused();
+  reply.mutable_pause()->set_changed(changed);
+  if (!changed) return reply;
+  queue.paused = request.paused();
+  Log(LogLevel::kInfo, queue.paused ? "queue_paused" : "queue_resumed",
+      {{"queue", queue.name}, {"waiting", queue.ledger.waiting()}});
+  if (queue.paused) TakeBackHeld(queue);
+  Wake(queue);
+  return reply;
+}
+
+void Broker::Configure(Queue& queue, const QueuePolicy& policy) {
+  const QueuePolicy before = std::exchange(queue.policy, policy);
+  const RatePolicy& rate = policy.rate;
+  if (rate.count > 0) {
+    if (before.rate.count == 0) {
+      // Empty when the broker starts; a queue that is new since then was idle.
+      queue.bucket = TokenBucket(rate, start_.mono);
+    } else if (rate != before.rate) {
+      queue.bucket.Reconfigure(rate, now_.mono);
+    }
+  }
+  const BreakerPolicy& breaker = policy.breaker;
+  if (breaker != before.breaker) queue.breaker = CircuitBreaker(breaker);
+  if (!queue.may_hold()) TakeBackHeld(queue);
+  Wake(queue);
+}
+
+}  // namespace whippletree::core

@@ -1,0 +1,209 @@
+// Groups: their members are counted where jobs are accepted and end, and their end is told once,
+// after the producer has taken all outcomes.
+#include <algorithm>
+#include <utility>
+
+#include "broker/core/broker.h"
+#include "broker/core/limits.h"
+#include "broker/core/planted.h"
+#include "common/check.h"
+
+namespace whippletree::core {
+
+JobGroup* Broker::GroupOf(const Stream& stream, uint64_t group) {
+  if (group == 0 || stream.producer == 0) return nullptr;
+  return &peers_.at(stream.producer)->producer->groups[group];
+}
+
+absl::Status Broker::GroupError(const Stream& stream, uint64_t group) const {
+  if (group == 0) return absl::OkStatus();
+  const auto& groups = peers_.at(stream.producer)->producer->groups;
+  const auto it = groups.find(group);
+  if (it == groups.end()) {
+    return groups.size() < kGroupsPerProducerMax
+               ? absl::OkStatus()
+               : absl::ResourceExhaustedError("a producer has at most 100000 groups at a time");
+  }
+  return it->second.ended ? absl::FailedPreconditionError("the group has ended") : absl::OkStatus();
+}
+
+// Jobs [begin, end) were accepted.
+void Broker::JoinGroup(Stream& stream, uint64_t group_number, uint64_t begin, uint64_t end) {
+  JobGroup* group = GroupOf(stream, group_number);
+  if (group == nullptr) return;
+  group->open += end - begin;
+  if (!stream.follow_on) group->arrived[stream.queue->name] += end - begin;
+  if (!stream.groups.empty()) {
+    auto& [first, last] = *stream.groups.rbegin();
+    if (last.group == group_number && last.end == begin) {
+      last.end = end;
+      return;
+    }
+  }
+  stream.groups.emplace(begin, GroupRange{end, group_number});
+}
+
+uint64_t Broker::GroupAt(const Stream& stream, uint64_t number) {
+  auto it = stream.groups.upper_bound(number);
+  if (it == stream.groups.begin()) return 0;
+  --it;
+  return number < it->second.end ? it->second.group : 0;
+}
+
+uint64_t Broker::GroupEndOf(const Stream& stream, uint64_t number) {
+  auto it = stream.groups.upper_bound(number);
+  const uint64_t next = it == stream.groups.end() ? UINT64_MAX : it->first;
+  if (it == stream.groups.begin()) return next;
+  --it;
+  return number < it->second.end ? it->second.end : next;
+}
+
+// Jobs [begin, end) have an outcome.
+void Broker::LeaveGroup(Stream& stream, wire::OutcomeRange::Kind kind, uint64_t begin,
+                        uint64_t end) {
+  auto it = stream.groups.upper_bound(begin);
+  WT_CHECK(it != stream.groups.begin());
+  --it;
+  const GroupRange range = it->second;
+  const uint64_t first = it->first;
+  WT_CHECK(end <= range.end);  // one group an outcome range
+  stream.groups.erase(it);
+  if (first < begin) stream.groups.emplace(first, GroupRange{begin, range.group});
+  if (end < range.end) stream.groups.emplace(end, GroupRange{range.end, range.group});
+  JobGroup* group = GroupOf(stream, range.group);
+  if (group == nullptr) return;
+  const uint64_t jobs = end - begin;
+  WT_CHECK(group->open >= jobs);
+  group->open -= jobs;
+  switch (kind) {
+    case wire::OutcomeRange::COMPLETED:
+      group->completed += jobs;
+      break;
+    case wire::OutcomeRange::DEAD:
+      group->dead += jobs;
+      break;
+    case wire::OutcomeRange::CANCELLED:
+      group->cancelled += jobs;
+      break;
+    default:
+      group->expired += jobs;
+  }
+  CheckGroup(stream.producer, range.group);
+}
+
+void Broker::CheckGroup(uint64_t producer, uint64_t number) {
+  Peer& peer = *peers_.at(producer);
+  JobGroup& group = peer.producer->groups.at(number);
+  if (!group.ended) {
+    if (!group.complete() && !(Planted("end_group_early") && group.closed)) return;
+    group.ended = true;
+    Count("groups_ended");
+    Log(LogLevel::kInfo, "group_ended",
+        {{"producer", peer.name},
+         {"group", number},
+         {"completed", group.completed},
+         {"dead", group.dead},
+         {"cancelled", group.cancelled},
+         {"expired", group.expired},
+         {"rejected", group.rejected}});
+  }
+  if (group.unacknowledged > 0) return;
+  peer.producer->updated_groups.insert(number);
+  group_peers_.insert(producer);
+}
+
+void Broker::OnCloseGroup(Peer& peer, const wire::CloseGroup& close) {
+  ProducerState& producer = *peer.producer;
+  if (close.group() == 0) return;
+  if (!producer.groups.contains(close.group()) && producer.groups.size() >= kGroupsPerProducerMax) {
+    Count("rejected_frames");
+    return;
+  }
+  JobGroup& group = producer.groups[close.group()];
+  group.closed_due = true;
+  producer.updated_groups.insert(close.group());
+  group_peers_.insert(peer.number);
+  if (!group.closed) {
+    group.closed = true;
+    for (const wire::GroupCount& count : close.counts()) {
+      group.expected[count.queue()] = count.jobs();
+    }
+  }
+  CheckGroup(peer.number, close.group());
+}
+
+void Broker::OnGroupAck(Peer& peer, const wire::GroupAck& ack) {
+  for (uint64_t number : ack.groups()) {
+    const auto it = peer.producer->groups.find(number);
+    if (it == peer.producer->groups.end() || !it->second.ended) continue;
+    if (it->second.unacknowledged > 0) continue;  // never told
+    peer.producer->updated_groups.erase(number);
+    peer.producer->groups.erase(it);
+  }
+}
+
+// At the end of the step, and again until it is acknowledged.
+void Broker::SendGroupUpdates(Peer& peer) {
+  ProducerState& producer = *peer.producer;
+  if (!peer.connected() || producer.updated_groups.empty()) return;
+  wire::Envelope message;
+  wire::GroupUpdates* updates = message.mutable_group_updates();
+  updates->set_session(peer.session);
+  for (auto it = producer.updated_groups.begin(); it != producer.updated_groups.end();) {
+    const uint64_t number = *it;
+    JobGroup& group = producer.groups.at(number);
+    if (std::exchange(group.closed_due, false)) updates->add_closed(number);
+    if (!group.ended || group.unacknowledged > 0) {
+      it = producer.updated_groups.erase(it);
+      continue;
+    }
+    wire::GroupEnd* end = updates->add_ended();
+    end->set_group(number);
+    end->set_completed(group.completed);
+    end->set_dead(group.dead);
+    end->set_cancelled(group.cancelled);
+    end->set_expired(group.expired);
+    end->set_rejected(group.rejected);
+    ++it;
+  }
+  producer.groups_told_at = updates->ended().empty() ? kNever : now_.mono;
+  if (!updates->ended().empty()) SetTimer(peer, now_.mono + kRepeatAfter);
+  if (!updates->closed().empty() || !updates->ended().empty()) SendTo(peer, std::move(message));
+}
+
+// A new session: of the groups that the producer waits for, those that are over are told again,
+// and those that this start of the broker never knew are lost.
+void Broker::ResumeGroups(Peer& peer, const wire::Hello& hello, bool known) {
+  ProducerState& producer = *peer.producer;
+  if (known) {
+    for (const auto& [number, group] : producer.groups) {
+      if (group.ended) CheckGroup(peer.number, number);
+    }
+    return;
+  }
+  if (hello.groups().empty()) return;
+  wire::Envelope message;
+  message.mutable_group_updates()->set_session(peer.session);
+  for (uint64_t number : hello.groups()) {
+    wire::GroupEnd* end = message.mutable_group_updates()->add_ended();
+    end->set_group(number);
+    end->set_lost(true);
+  }
+  SendTo(peer, std::move(message));
+}
+
+// Its producer is gone: nobody will close what is open.
+void Broker::CancelUnclosedGroups(Peer& peer) {
+  for (const auto& [queue, number] : peer.producer->streams) {
+    Stream& stream = *streams_.at(number);
+    const std::map<uint64_t, GroupRange> groups = stream.groups;
+    for (const auto& [first, range] : groups) {
+      const JobGroup& group = peer.producer->groups.at(range.group);
+      if (group.closed) continue;
+      Count("group_jobs_cancelled", range.end - first);
+      CancelJobs(stream, first, range.end);
+    }
+  }
+}
+
+}  // namespace whippletree::core

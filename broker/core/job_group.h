@@ -1,0 +1,38 @@
+// A set of jobs of one producer whose end is waited for together.
+//
+// Its members are submitted jobs and the follow-on jobs of members. It is closed by its producer,
+// which says how many it has submitted to each queue: jobs and the word to close travel without an
+// order between streams. It ends once: closed, all of these arrived, and none without an outcome.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+namespace whippletree::core {
+
+struct JobGroup {
+  bool closed = false;
+  bool closed_due = false;  // the producer is to be told that it is closed
+  bool ended = false;
+  std::map<std::string, uint64_t> expected;  // when closed: submitted jobs, by queue
+  std::map<std::string, uint64_t> arrived;   // accepted or rejected ones
+  uint64_t open = 0;                         // members without an outcome
+  uint64_t unacknowledged = 0;               // outcomes of members that the producer has not taken
+  uint64_t completed = 0;
+  uint64_t dead = 0;
+  uint64_t cancelled = 0;
+  uint64_t expired = 0;
+  uint64_t rejected = 0;
+
+  bool complete() const {
+    if (!closed || open > 0) return false;
+    for (const auto& [queue, jobs] : expected) {
+      const auto it = arrived.find(queue);
+      if (jobs > (it == arrived.end() ? 0 : it->second)) return false;
+    }
+    return true;
+  }
+};
+
+}  // namespace whippletree::core

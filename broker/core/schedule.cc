@@ -1,0 +1,141 @@
+// Jobs with a time of the calendar: not before one, and expiring at one.
+#include <algorithm>
+#include <utility>
+
+#include "broker/core/broker.h"
+#include "broker/core/limits.h"
+#include "broker/core/planted.h"
+#include "common/check.h"
+#include "common/status.h"
+
+namespace whippletree::core {
+namespace {
+
+WallTime FromMilliseconds(uint64_t ms) {
+  // Far enough, and nothing that is added to it overflows.
+  constexpr uint64_t kMost = 9'000'000'000'000;
+  return WallTime(milliseconds(static_cast<int64_t>(std::min(ms, kMost))));
+}
+
+}  // namespace
+
+void Broker::Enqueue(Stream& stream, Slice slice) {
+  Queue& queue = *stream.queue;
+  WatchExpiry(queue, slice);
+  if (queue.policy.batches() && queue.policy.batch.linger > Duration(0)) {
+    slice.arrived = now_.mono;
+  }
+  const WallTime not_before = FromMilliseconds(slice.options->not_before_ms());
+  if (not_before > now_.wall && !Planted("start_early")) {
+    queue.jobs.Schedule(std::move(slice), not_before);
+    SetWallTimer(queue);
+  } else {
+    queue.jobs.Push(std::move(slice));
+  }
+  Wake(queue);
+}
+
+void Broker::WatchExpiry(Queue& queue, const Slice& slice) {
+  if (slice.options->expires_at_ms() == 0 || Planted("forget_expires_at")) return;
+  std::vector<Expiry>& expiries = queue.expiries[FromMilliseconds(slice.options->expires_at_ms())];
+  const uint64_t end = slice.first + slice.count();
+  if (!expiries.empty() && expiries.back().stream == slice.stream &&
+      expiries.back().end == slice.first) {
+    expiries.back().end = end;
+  } else {
+    expiries.push_back({slice.stream, slice.first, end});
+  }
+  SetWallTimer(queue);
+}
+
+bool Broker::IsExpired(const Slice& slice) const {
+  const uint64_t expires_at = slice.options->expires_at_ms();
+  return expires_at > 0 && FromMilliseconds(expires_at) <= now_.wall &&
+         !Planted("forget_expires_at");
+}
+
+void Broker::SetWallTimer(Queue& queue) {
+  WallTime at = queue.jobs.next_scheduled();
+  if (!queue.expiries.empty()) at = std::min(at, queue.expiries.begin()->first);
+  if (at == queue.wall_timer) return;
+  if (queue.wall_timer != WallTime::max()) wall_timers_.erase({queue.wall_timer, queue.number});
+  queue.wall_timer = at;
+  if (at != WallTime::max()) wall_timers_.emplace(at, queue.number);
+}
+
+void Broker::FireWallTimers() {
+  while (!wall_timers_.empty() && wall_timers_.begin()->first <= now_.wall) {
+    Queue& queue = *queue_by_number_[wall_timers_.begin()->second];
+    queue.jobs.ReleaseDue(now_);
+    while (!queue.expiries.empty() && queue.expiries.begin()->first <= now_.wall) {
+      const std::vector<Expiry> expiries = std::move(queue.expiries.begin()->second);
+      queue.expiries.erase(queue.expiries.begin());
+      for (const Expiry& expiry : expiries) ExpireWaiting(queue, expiry);
+    }
+    // Nothing waits that could expire; what returns from a lease is watched anew.
+    if (queue.ledger.waiting() == 0) queue.expiries.clear();
+    SetWallTimer(queue);
+    Wake(queue);
+  }
+}
+
+void Broker::ExpireWaiting(Queue& queue, const Expiry& expiry) {
+  const auto it = streams_.find(expiry.stream);
+  if (it == streams_.end()) return;
+  Stream& stream = *it->second;
+  IntervalSet waiting = WaitingOf(stream, expiry.begin, expiry.end);
+  if (waiting.empty()) return;
+  Log(LogLevel::kInfo, "jobs_expired",
+      {{"queue", queue.name},
+       {"jobs", waiting.size()},
+       {"first", std::to_string(stream.number) + "-" + std::to_string(waiting.front())}});
+  EndWaiting(stream, waiting, ExpiredOutcome(0));
+}
+
+wire::OutcomeRange Broker::ExpiredOutcome(uint32_t attempts) {
+  wire::OutcomeRange outcome;
+  outcome.set_kind(wire::OutcomeRange::EXPIRED);
+  outcome.set_attempts(attempts);
+  *outcome.mutable_status() =
+      WireStatus(absl::StatusCode::kDeadlineExceeded, "not started before it expired");
+  return outcome;
+}
+
+// Jobs [begin, end) that wait: accepted, without outcome, not leased.
+IntervalSet Broker::WaitingOf(const Stream& stream, uint64_t begin, uint64_t end) const {
+  IntervalSet waiting;
+  for (const auto& part : stream.open.Intersect(begin, end)) waiting.Add(part.begin, part.end);
+  if (waiting.empty()) return waiting;
+  for (auto it = stream.leases.begin(); it != stream.leases.lower_bound(end); ++it) {
+    const Lease& lease = leases_.all().at(it->second);
+    lease.ForEach({0, lease.count()}, [&](const Slice& slice, uint64_t at) {
+      if (slice.stream != stream.number) return;
+      for (const auto& part : lease.open.Intersect(at, at + slice.count())) {
+        waiting.Remove(slice.first + part.begin - at, slice.first + part.end - at);
+      }
+    });
+  }
+  return waiting;
+}
+
+void Broker::EndWaiting(Stream& stream, const IntervalSet& waiting,
+                        const wire::OutcomeRange& outcome) {
+  for (const auto& part : waiting.intervals()) {
+    stream.queue->jobs.Cancel(stream.number, part.begin, part.end);
+    SplitBy(stream.discarded, part, [&](IntervalSet::Interval piece, bool discarded) {
+      const bool keep = !discarded;
+      uint64_t at = piece.begin;
+      while (at < piece.end) {
+        const uint64_t end = std::min(piece.end, GroupEndOf(stream, at));
+        wire::OutcomeRange range = outcome;
+        range.set_first(at);
+        range.set_count(end - at);
+        EndJobs(stream, std::move(range), keep);
+        at = end;
+      }
+    });
+  }
+  CountMemory(*stream.queue);
+}
+
+}  // namespace whippletree::core

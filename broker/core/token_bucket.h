@@ -1,0 +1,58 @@
+// How many starts a queue's rate allows now: the generic cell rate algorithm (ITU-T I.371), which
+// keeps one time and no counter, so that an idle bucket allows one burst and not more.
+//
+// In every window of length w at most burst + w · rate starts are allowed.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "broker/core/config.h"
+#include "common/time.h"
+
+namespace whippletree::core {
+
+class TokenBucket {
+ public:
+  TokenBucket() = default;
+  // Empty at `start`.
+  TokenBucket(const RatePolicy& policy, MonoTime start)
+      : burst_(std::max<uint64_t>(1, policy.burst)),
+        // Rounded up: never more than the rate.
+        interval_((policy.period + Duration(static_cast<int64_t>(policy.count)) - Duration(1)) /
+                  static_cast<int64_t>(policy.count)),
+        full_at_(start + interval_ * static_cast<int64_t>(burst_)) {}
+
+  // Changes the rate; what was used up stays so.
+  void Reconfigure(const RatePolicy& policy, MonoTime now) {
+    const uint64_t tokens = std::min(Available(now), std::max<uint64_t>(1, policy.burst));
+    *this = TokenBucket(policy, now);
+    full_at_ -= interval_ * static_cast<int64_t>(tokens);
+  }
+
+  uint64_t burst() const { return burst_; }
+
+  // Tokens at `now`.
+  uint64_t Available(MonoTime now) const {
+    if (now >= full_at_) return burst_;
+    const Duration missing = full_at_ - now;
+    const auto tokens = static_cast<uint64_t>((missing + interval_ - Duration(1)) / interval_);
+    return tokens >= burst_ ? 0 : burst_ - tokens;
+  }
+  // When there are `n` tokens. REQUIRES: n <= burst().
+  MonoTime AvailableAt(uint64_t n) const {
+    return full_at_ - interval_ * static_cast<int64_t>(burst_ - n);
+  }
+  // REQUIRES: n <= Available(now).
+  void Take(uint64_t n, MonoTime now) {
+    full_at_ = std::max(full_at_, now) + interval_ * static_cast<int64_t>(n);
+  }
+
+ private:
+  uint64_t burst_ = std::numeric_limits<uint64_t>::max();
+  Duration interval_{1};
+  MonoTime full_at_{};  // when the bucket is full, if nothing is taken
+};
+
+}  // namespace whippletree::core

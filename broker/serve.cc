@@ -1,0 +1,158 @@
+#include "broker/serve.h"
+
+#include <malloc.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <string>
+#include <utility>
+
+#include "broker/http.h"
+#include "broker/reloader.h"
+#include "broker/shell.h"
+#include "common/cli.h"
+#include "common/clock.h"
+#include "common/identity.h"
+#include "common/log.h"
+#include "common/version.h"
+
+namespace whippletree {
+namespace {
+
+constexpr char kProgram[] = "whippletree-broker";
+
+// Each peer takes up to three descriptors, and libzmq must never meet the limit: it would spin.
+uint32_t PeersMax() {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur < limit.rlim_max) {
+    limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 1 << 17);
+    setrlimit(RLIMIT_NOFILE, &limit);
+    getrlimit(RLIMIT_NOFILE, &limit);
+  }
+  const rlim_t spare = 100;
+  if (limit.rlim_cur <= spare + 3) return 1;
+  return static_cast<uint32_t>(std::min<rlim_t>(16'384, (limit.rlim_cur - spare) / 3));
+}
+
+BrokerShell* running_shell = nullptr;
+Reloader* running_reloader = nullptr;
+
+void OnSignal(int number) {
+  if (number == SIGHUP) {
+    if (running_reloader != nullptr) running_reloader->Request();
+  } else if (running_shell != nullptr) {
+    running_shell->Stop();
+  }
+}
+
+std::string Port(const std::string& host, uint32_t port) {
+  return HostPort{host, static_cast<uint16_t>(port)}.ToString();
+}
+
+// The ports of a broker that cannot start, in words that say what to do.
+int CannotListen(const absl::Status& status, const std::string& what) {
+  std::string message = "cannot listen at " + std::string(status.message());
+  if (absl::IsAlreadyExists(status)) {
+    message += ": stop what uses it, or choose another port with --" + what +
+               " (0 lets the system choose)";
+  }
+  PrintError(kProgram, message);
+  return kExitMachine;
+}
+
+}  // namespace
+
+int Serve(const ServeOptions& options) {
+  // Otherwise the allocator learns from the first large block to keep all that were freed:
+  // the bound of memory would hold for what is in use, not for what the process has.
+  mallopt(M_MMAP_THRESHOLD, 128 << 10);
+  if (const absl::Status status = CheckOptions(options); !status.ok()) {
+    PrintErrors(kProgram, status);
+    return ExitCodeFor(status);
+  }
+  const absl::StatusOr<core::Policies> policies = LoadPolicies(options.policy);
+  if (!policies.ok()) {
+    PrintErrors(kProgram, policies.status());
+    return ExitCodeFor(policies.status());
+  }
+  InitLog(options.log);
+  const Instant now = ReadClock();
+  BrokerShell::Options shell_options;
+  shell_options.host = options.host;
+  shell_options.port = options.port;
+  core::Config& config = shell_options.core;
+  // Seconds since 2020: a later start has a higher number.
+  config.epoch = static_cast<uint32_t>(
+      std::chrono::duration_cast<seconds>(now.wall.time_since_epoch()).count() - 1'577'836'800);
+  // Half of the low bits count the second's parts; the rest is room for what a second can need.
+  config.epoch_offset = static_cast<uint32_t>((now.wall.time_since_epoch() % seconds(1)).count());
+  config.broker_start = RandomNumber();
+  config.seed = RandomNumber();
+  config.memory_limit_bytes = options.policy.memory_limit;
+  config.payload_bytes_max = static_cast<uint32_t>(options.payload_max);
+  config.result_bytes_max = config.payload_bytes_max;
+  config.peers_max = PeersMax();
+  config.insecure = options.insecure;
+  config.default_policy = policies->defaults;
+  config.queues = policies->queues;
+  config.unknown_queues = policies->unknown_queues;
+
+  auto shell = BrokerShell::Start(shell_options);
+  if (!shell.ok()) return CannotListen(shell.status(), "port");
+  BrokerShell* broker = shell->get();
+  HttpServer http([broker](wire::StatusReply* status) { return broker->Snapshot(status); });
+  const auto http_port = http.Listen(options.host, static_cast<int>(options.http_port));
+  if (!http_port.ok()) {
+    PrintError(kProgram, std::string(http_port.status().message()) +
+                             ": stop what uses it, or choose another port with --http-port "
+                             "(0 lets the system choose)");
+    return kExitMachine;
+  }
+  Reloader reloader({options.policy.config, *policies, [&] { return LoadPolicies(options.policy); },
+                     [broker](core::Policies fresh) { broker->SetPolicies(std::move(fresh)); }});
+  running_shell = broker;
+  running_reloader = &reloader;
+  CatchSignal(SIGTERM, OnSignal);
+  CatchSignal(SIGINT, OnSignal);
+  CatchSignal(SIGHUP, OnSignal);
+  signal(SIGPIPE, SIG_IGN);
+
+  Log(LogLevel::kInfo, "broker_started",
+      {{"version", std::string(kVersion)},
+       {"door", Port(options.host, broker->door_port())},
+       {"submit", uint64_t{broker->submit_port()}},
+       {"complete", uint64_t{broker->complete_port()}},
+       {"http", Port(options.host, static_cast<uint32_t>(*http_port))},
+       {"persistence", std::string("memory")},
+       {"insecure", options.insecure},
+       {"memory_limit", FormatByteSize(options.policy.memory_limit)},
+       {"config", options.policy.config},
+       {"queues_named", uint64_t{policies->queues.size()}},
+       {"queue_capacity", policies->defaults.capacity_jobs},
+       {"queue_bytes", FormatByteSize(policies->defaults.capacity_bytes)},
+       {"payload_max", FormatByteSize(options.payload_max)},
+       {"lease", FormatDuration(policies->defaults.lease_duration)},
+       {"max_attempts", uint64_t{policies->defaults.max_attempts}},
+       {"peers_max", uint64_t{config.peers_max}}});
+  std::printf("ready door=%s submit=%u complete=%u http=%s\n",
+              Port(options.host, broker->door_port()).c_str(), broker->submit_port(),
+              broker->complete_port(),
+              Port(options.host, static_cast<uint32_t>(*http_port)).c_str());
+  std::fflush(stdout);
+
+  broker->Run();
+  http.Stop();
+  uint64_t lost = 0;
+  const wire::StatusReply last = broker->FinalStatus();
+  for (const wire::QueueStatus& queue : last.queues()) lost += queue.waiting() + queue.leased();
+  Log(lost > 0 ? LogLevel::kWarning : LogLevel::kInfo, "broker_stopped",
+      {{"jobs_lost", lost}, {"uptime_ms", last.uptime_ms()}});
+  running_shell = nullptr;
+  running_reloader = nullptr;
+  return kExitOk;
+}
+
+}  // namespace whippletree

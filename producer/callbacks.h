@@ -1,0 +1,50 @@
+// Who gets the outcome of which job. Not thread-safe.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "producer/producer.h"
+
+namespace whippletree {
+
+class Callbacks {
+ public:
+  // For jobs [first, first + count) of the queue's stream. `discarded`: only a rejection is told,
+  // and of these the last 100,000 calls are kept, since a rejection comes soon or never.
+  void Add(const std::string& queue, uint64_t first, uint64_t count, bool discarded,
+           OutcomeCallback callback);
+  // For jobs that nothing was added for: those of an earlier process.
+  void SetEarlier(const std::string& queue, OutcomeCallback callback);
+
+  struct Part {
+    std::shared_ptr<const OutcomeCallback> callback;  // may be null, or empty
+    uint64_t end;                                     // of the jobs that it is for
+    bool discarded;
+  };
+  // The outcome of jobs [begin, part.end) is being told, end of these at most. To be called once
+  // for each job.
+  Part Take(const std::string& queue, uint64_t begin, uint64_t end);
+
+ private:
+  // Jobs submitted together.
+  struct Batch {
+    uint64_t end;
+    uint64_t open;  // without outcome
+    bool discarded;
+    std::shared_ptr<const OutcomeCallback> callback;
+  };
+  using Batches = std::map<uint64_t, Batch>;  // by first number
+  static constexpr size_t kDiscardedMax = 100'000;
+
+  std::map<std::string, Batches> batches_;
+  std::map<std::string, std::shared_ptr<const OutcomeCallback>> earlier_;  // by queue
+  std::deque<std::pair<std::string, uint64_t>> discarded_;
+};
+
+}  // namespace whippletree

@@ -1,0 +1,107 @@
+#include "producer/convert.h"
+
+#include <algorithm>
+#include <string>
+
+#include "common/status.h"
+#include "common/utf8.h"
+
+namespace whippletree {
+namespace {
+
+OutcomeKind KindOf(wire::OutcomeRange::Kind kind) {
+  switch (kind) {
+    case wire::OutcomeRange::COMPLETED:
+      return OutcomeKind::kCompleted;
+    case wire::OutcomeRange::DEAD:
+      return OutcomeKind::kDead;
+    case wire::OutcomeRange::CANCELLED:
+      return OutcomeKind::kCancelled;
+    case wire::OutcomeRange::EXPIRED:
+      return OutcomeKind::kExpired;
+    case wire::OutcomeRange::REJECTED:
+      return OutcomeKind::kRejected;
+    default:
+      return OutcomeKind::kUnknown;
+  }
+}
+
+// Milliseconds since 1970; 0 if unset.
+uint64_t WallMilliseconds(WallTime time) {
+  return static_cast<uint64_t>(std::max<int64_t>(0, ToMilliseconds(time.time_since_epoch())));
+}
+
+}  // namespace
+
+std::string_view ToString(OutcomeKind kind) {
+  constexpr std::string_view kNames[] = {"completed", "dead",     "cancelled",
+                                         "expired",   "rejected", "unknown"};
+  return kNames[static_cast<int>(kind)];
+}
+
+absl::Status CheckOptions(const JobOptions& options) {
+  if (ToUtf8(options.key, options.key.size()) != options.key || options.key.size() > 256) {
+    return absl::InvalidArgumentError("a job's key is UTF-8 text of at most 256 bytes");
+  }
+  if (options.not_before < WallTime{} || options.expires_at < WallTime{}) {
+    return absl::InvalidArgumentError("a job's not_before and expires_at are not before 1970");
+  }
+  if (options.expires_at != WallTime{} && options.expires_at <= options.not_before) {
+    return absl::InvalidArgumentError(
+        "a job that expires before it may be started is never run: expires_at must be later than "
+        "not_before");
+  }
+  return absl::OkStatus();
+}
+
+wire::JobOptions ToWire(const JobOptions& options) {
+  wire::JobOptions out;
+  out.set_timeout_ms(
+      static_cast<uint32_t>(std::clamp<int64_t>(ToMilliseconds(options.timeout), 0, UINT32_MAX)));
+  out.set_max_attempts(options.max_attempts);
+  out.set_key(options.key);
+  out.set_discard_outcome(options.discard_outcome);
+  out.set_not_before_ms(WallMilliseconds(options.not_before));
+  out.set_expires_at_ms(WallMilliseconds(options.expires_at));
+  out.set_group(options.group);
+  return out;
+}
+
+GroupEnd FromWire(const wire::GroupEnd& end) {
+  GroupEnd out;
+  out.group = end.group();
+  out.completed = end.completed();
+  out.dead = end.dead();
+  out.cancelled = end.cancelled();
+  out.expired = end.expired();
+  out.rejected = end.rejected();
+  if (end.lost()) out.status = absl::UnavailableError("the broker restarted");
+  return out;
+}
+
+OutcomeMaker::OutcomeMaker(SettledJobs* jobs) : jobs_(*jobs) {
+  if (jobs->range.kind() == wire::OutcomeRange::COMPLETED) {
+    results_.emplace(jobs->range.mutable_results());
+  }
+}
+
+Outcome OutcomeMaker::Make(uint64_t number) const {
+  const wire::OutcomeRange& range = jobs_.range;
+  Outcome outcome;
+  outcome.queue = jobs_.queue;
+  outcome.number = number;
+  outcome.id = std::to_string(jobs_.stream) + "-" + std::to_string(number);
+  outcome.kind = KindOf(range.kind());
+  if (results_) {
+    outcome.result = results_->payload(static_cast<uint32_t>(number - range.first()));
+  } else {
+    outcome.status = FromWire(range.status());
+  }
+  outcome.attempts = range.attempts();
+  outcome.worker = range.worker();
+  outcome.group = range.group();
+  outcome.follow_on = jobs_.follow_on;
+  return outcome;
+}
+
+}  // namespace whippletree

@@ -1,0 +1,35 @@
+// The library's types from and to those of the wire. Pure.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "common/run.h"
+#include "producer/producer.h"
+#include "producer/settled.h"
+#include "wire.pb.h"
+
+namespace whippletree {
+
+// REQUIRES: CheckOptions() is OK.
+wire::JobOptions ToWire(const JobOptions& options);
+
+// INVALID_ARGUMENT if no job can have them.
+absl::Status CheckOptions(const JobOptions& options);
+
+GroupEnd FromWire(const wire::GroupEnd& end);
+
+// Makes the outcomes of single jobs out of `jobs`, which it takes the results of, and which must
+// outlive it.
+class OutcomeMaker {
+ public:
+  explicit OutcomeMaker(SettledJobs* jobs);
+  // REQUIRES: `number` is in the range.
+  Outcome Make(uint64_t number) const;
+
+ private:
+  const SettledJobs& jobs_;
+  std::optional<RunData> results_;
+};
+
+}  // namespace whippletree

@@ -1,0 +1,46 @@
+// Outcomes of follow-on jobs: streams whose numbers are the broker's, one for each queue. Takes
+// each outcome once, whatever the connection does. Part of ProducerSession: no I/O, no clock. Not
+// thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "common/interval_set.h"
+#include "producer/settled.h"
+#include "wire.pb.h"
+
+namespace whippletree {
+
+class FollowOnStreams {
+ public:
+  // A session begins: ordinals count from 1. With another start of the broker its numbers begin
+  // anew too.
+  void OnWelcome(bool broker_restarted);
+
+  // REQUIRES: outcomes.follow_on(). Adds to `settled` what was not reported before.
+  void OnOutcomes(const wire::Outcomes& outcomes, std::vector<SettledJobs>* settled);
+
+  // One claim for each queue of which an outcome came.
+  void AddClaims(wire::Hello* hello) const;
+
+  // One acknowledgement for each queue of which outcomes came since the last call.
+  void TakeAcks(wire::OutcomeAck* ack);
+
+ private:
+  struct Stream {
+    IntervalSet settled;        // numbers whose outcome was reported
+    uint64_t outcome_next = 1;  // ordinal
+    bool ack_due = false;
+    // Lowest number whose outcome is still wanted.
+    uint64_t wanted() const {
+      return settled.empty() || settled.front() > 1 ? 1 : settled.intervals().front().end;
+    }
+  };
+
+  std::map<std::string, Stream> streams_;  // by queue
+};
+
+}  // namespace whippletree

@@ -1,0 +1,195 @@
+"""The broker's configuration file: checked, shown, loaded again by SIGHUP; and a queue paused by hand."""
+
+import signal
+import socket
+import subprocess
+import threading
+
+import zmtp
+from harness import BIN, PATIENCE, SystemTest, environment, main, wait_for
+
+GOOD = """\
+queues:
+  api:
+    rate: 500/s
+    burst: 5
+    retry: {max_attempts: 2, backoff: 1ms..10ms}
+  mail: {batch: {max_jobs: 4, linger: 2s}, lease: 30s}
+defaults: {retry: {max_attempts: 3, backoff: 1ms..10ms}}
+"""
+BAD = """\
+queues:
+  api:
+    rate: "50"
+    leese: 5s
+"""
+BAD_ERRORS = [
+    'b.yaml:3:11: queues.api.rate: "50" is not a rate: expected a number per time, as in 50/s, '
+    '300/min or "2 batches/s", or none',
+    'b.yaml:4:5: queues.api: there is no setting "leese", did you mean lease? There are capacity, '
+    "batch, rate, burst, concurrency, lease, timeout, retry, breaker"]
+PROGRAM = "whippletree-broker: "
+
+
+class ConfigTest(SystemTest):
+    def run_broker(self, *arguments, env=None):
+        """Exit code, stdout and the lines of stderr of `whippletree-broker ARGUMENTS`."""
+        done = subprocess.run([BIN / "whippletree-broker", *map(str, arguments)],
+                              capture_output=True, timeout=PATIENCE, check=False,
+                              cwd=self.directory, env=environment(env))
+        return done.returncode, done.stdout.decode(), done.stderr.decode().splitlines()
+
+    def write(self, text, name="b.yaml"):
+        path = self.directory / name
+        path.write_text(text)
+        return path
+
+    def test_check(self):
+        self.write(GOOD)
+        self.assertEqual(self.run_broker("config", "check", "b.yaml"),
+                         (0, "b.yaml: ok, 2 queues\n", []))
+        self.write(BAD)
+        self.assertEqual(self.run_broker("config", "check", "b.yaml"),
+                         (2, "", [PROGRAM + error for error in BAD_ERRORS]))
+        self.assertEqual(self.run_broker("config", "check", "none.yaml"),
+                         (5, "", [PROGRAM + 'cannot read "none.yaml": No such file or directory']))
+        self.assertEqual(self.run_broker("config"),
+                         (2, "", [PROGRAM + "a command is required: check or show "
+                                  "(see whippletree-broker config --help)"]))
+
+    def test_show_is_a_file_that_says_the_same(self):
+        self.write(GOOD)
+        flags = ("--lease", "7s", "--queue-bytes", "3MiB")
+        code, shown, errors = self.run_broker("config", "show", "--config", "b.yaml", *flags)
+        self.assertEqual((code, errors), (0, []))
+        for line in ("  mail:", "    batch: {max_jobs: 4, max_bytes: 1MiB, linger: 2s}",
+                     "    lease: 30s", "    rate: 500/s", "  lease: 7s",
+                     "  capacity: {jobs: 1000000, bytes: 3MiB}", "unknown_queues: accept"):
+            self.assertIn(line + "\n", shown)
+        self.write(shown, "shown.yaml")
+        self.assertEqual(self.run_broker("config", "check", "shown.yaml"),
+                         (0, "shown.yaml: ok, 2 queues\n", []))
+        self.assertEqual(self.run_broker("config", "show", env={"WHIPPLETREE_CONFIG": "shown.yaml"}),
+                         (0, shown, []))
+
+    def test_what_is_built_in(self):
+        code, shown, errors = self.run_broker("config", "show", "--memory-limit", "64MiB")
+        self.assertEqual((code, errors), (0, []))
+        self.assertTrue(shown.startswith("defaults:\n  capacity: {jobs: 1000000, bytes: 8MiB}\n"))
+
+    def test_serve_refuses_a_bad_file(self):
+        path = self.write(BAD)
+        for arguments, env in ((("--config", "b.yaml"), None), ((), {"WHIPPLETREE_CONFIG": "b.yaml"})):
+            self.assertEqual(
+                self.run_broker("serve", "--port", 0, "--http-port", 0, *arguments, env=env),
+                (2, "", [PROGRAM + error for error in BAD_ERRORS]))
+        path.unlink()
+        self.assertEqual(self.run_broker("serve", "--config", "b.yaml")[0], 5)
+
+    def attempts(self, broker, queue):
+        """How often a job that fails is started there."""
+        before = broker.queue(queue)["retries"]
+        producer = self.producer(broker, "--queue", queue, jobs=["x"])
+        self.assertEqual(producer.wait(), 1)
+        return broker.queue(queue)["retries"] - before + 1
+
+    def test_reload(self):
+        """SIGHUP: what differs is logged and holds; a bad file changes nothing."""
+        path = self.write(GOOD)
+        broker = self.broker("--config", path, "--queue-capacity", "1000")
+        started = broker.event("broker_started", config=str(path), queues_named=2)
+        self.assertEqual(started["queue_capacity"], 1000)
+        self.worker(broker, "w", "--queue", "api", "--queue", "other", "--handler", "fail")
+        self.assertEqual(self.attempts(broker, "api"), 2)
+        self.assertEqual(self.attempts(broker, "other"), 3)
+
+        self.write(GOOD.replace("max_attempts: 2", "max_attempts: 4").replace("500/s", "30000/min"))
+        broker.signal(signal.SIGHUP)
+        wait_for(lambda: broker.event("config_reloaded", file=str(path), queues=2, changes=2),
+                 "the new configuration")
+        self.assertTrue(broker.event("config_changed", queue="api", setting="retry.max_attempts",
+                                     **{"from": "2", "to": "4"}))
+        self.assertTrue(broker.event("config_changed", queue="api", setting="rate",
+                                     **{"from": "500/s", "to": "30000/min"}))
+        self.assertEqual(self.attempts(broker, "api"), 4)
+
+        self.write(BAD)
+        broker.signal(signal.SIGHUP)
+        for error in BAD_ERRORS:
+            error = error.replace("b.yaml", str(path), 1)
+            wait_for(lambda error=error: broker.event("config_rejected", file=str(path),
+                                                      error=error), error)
+        path.unlink()
+        broker.signal(signal.SIGHUP)
+        wait_for(lambda: broker.event("config_rejected", error=f'cannot read "{path}": '
+                                      "No such file or directory"), "the missing file")
+        self.assertEqual(self.attempts(broker, "api"), 4)
+
+        # Compared with what is in force, not with what was rejected.
+        self.write(GOOD.replace("max_attempts: 3", "max_attempts: 1").replace("500/s", "30000/min")
+                   .replace("max_attempts: 2", "max_attempts: 4"))
+        broker.signal(signal.SIGHUP)
+        wait_for(lambda: broker.event("config_changed", queue="*", setting="retry.max_attempts",
+                                      **{"from": "3", "to": "1"}), "changed defaults")
+        wait_for(lambda: broker.event("config_reloaded", changes=2), "the last configuration")
+        self.assertEqual(self.attempts(broker, "other"), 1)
+        self.assertEqual(self.attempts(broker, "api"), 4)
+        broker.terminate()
+        self.assertEqual(broker.wait(), 0)
+
+    def test_nothing_to_reload(self):
+        broker = self.broker()
+        broker.signal(signal.SIGHUP)
+        wait_for(lambda: broker.event("config_rejected", error="nothing to reload: the broker was "
+                                      "started without --config"), "the line in the log")
+        self.assertEqual(broker.status()["queues"], [])
+
+    def test_pause_and_resume_say_what_they_did(self):
+        """Against a door that answers as it is told to."""
+        def reply(*fields):
+            return zmtp.message((1, 1), (19, zmtp.message((1, 1), *fields)))
+
+        changed, unchanged = (4, zmtp.message((1, 1))), (4, b"")
+        not_found = (2, zmtp.message((1, 5), (2, b'there is no queue "q"')))
+        for arguments, answer, expected in [
+                ("pause", reply(changed), (0, "queue q is paused\n", [])),
+                ("pause", reply(unchanged), (0, "queue q was paused already\n", [])),
+                ("resume", reply(changed), (0, "queue q is resumed\n", [])),
+                ("resume", reply(unchanged), (0, "queue q was not paused\n", [])),
+                ("pause", reply(not_found), (4, "", [PROGRAM + 'there is no queue "q"'])),
+                ("pause", reply(), (4, "", [PROGRAM + "the broker does not know this request; it "
+                                            "is of another release than this program"]))]:
+            with self.subTest(f"{arguments} {expected}"), \
+                    socket.create_server(("127.0.0.1", 0)) as listener:
+                requests = []
+
+                def serve():
+                    sock, _ = listener.accept()
+                    with zmtp.Connection(sock, "ROUTER") as peer:
+                        requests.append(peer.receive()[0])
+                        peer.send(answer)
+                        try:
+                            peer.receive()  # until it goes
+                        except OSError:
+                            pass
+
+                server = threading.Thread(target=serve, daemon=True)
+                server.start()
+                self.assertEqual(
+                    self.run_broker(arguments, "q", "--broker",
+                                    f"127.0.0.1:{listener.getsockname()[1]}"), expected)
+                server.join(PATIENCE)
+                request = zmtp.parse(zmtp.parse(zmtp.parse(requests[0])[7])[3])
+                self.assertEqual(request, {1: b"q"} | ({2: 1} if arguments == "pause" else {}))
+
+    def test_pause_needs_the_name_of_a_queue(self):
+        self.assertEqual(self.run_broker("pause"),
+                         (2, "", [PROGRAM + "QUEUE is required (see whippletree-broker pause "
+                                  "--help)"]))
+        self.assertEqual(self.run_broker("resume", "a+b"),
+                         (2, "", [PROGRAM + 'QUEUE: "a+b": a queue\'s name has 1 to 128 of the '
+                                  "characters A-Z a-z 0-9 . _ - : /"]))
+
+
+if __name__ == "__main__":
+    main()
