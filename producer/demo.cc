@@ -82,6 +82,7 @@ absl::Status Play(const DemoPattern& pattern, const DemoOptions& options, Row* r
   if (!stage.ok()) return stage.status();
   const absl::Status status = pattern.run(**stage, &row->result);
   row->seconds = (*stage)->Seconds();
+  if (!status.ok()) (*stage)->Abandon();
   if (absl::IsCancelled(status)) return status;
   std::string problem = row->result.problem;
   if (!status.ok()) {
@@ -95,8 +96,8 @@ absl::Status Play(const DemoPattern& pattern, const DemoOptions& options, Row* r
   if (row->ok) return absl::OkStatus();
   PrintError(kProgram, absl::StrCat(std::string(pattern.name), ": ", problem));
   PrintError(kProgram,
-             "was the broker started with --config demo/policies.yaml, and does nobody else use "
-             "its demo queues?");
+             "was the broker started with --config demo/policies.yaml? Are there jobs of others in "
+             "its demo queues (whippletree-broker status)?");
   std::fprintf(stderr, "%s", (*stage)->workers().Output().c_str());
   return absl::OkStatus();
 }

@@ -24,19 +24,17 @@ constexpr char kSquares[] = "demo.squares";
 constexpr char kSums[] = "demo.sums";
 constexpr char kTotal[] = "demo.total";
 
+// One worker for each stage.
 absl::Status StartStages(DemoStage& stage) {
   absl::Status status = stage.StartWorkers(
-      "squares", 2,
+      "squares", 1,
       {"--queue", kSquares, "--slots", "4", "--handler", "square", "--follow-on", kSums});
   if (status.ok()) {
     status = stage.StartWorkers(
-        "sums", 2, {"--queue", kSums, "--slots", "1", "--handler", "sum", "--follow-on", kTotal});
+        "sums", 1, {"--queue", kSums, "--slots", "1", "--handler", "sum", "--follow-on", kTotal});
   }
-  if (status.ok()) {
-    status =
-        stage.StartWorkers("total", 2, {"--queue", kTotal, "--slots", "1", "--handler", "echo"});
-  }
-  return status.ok() ? stage.WaitForWorkers() : status;
+  if (!status.ok()) return status;
+  return stage.StartWorkers("total", 1, {"--queue", kTotal, "--slots", "1", "--handler", "echo"});
 }
 
 // Adds up what comes out of the last stage.
@@ -45,6 +43,7 @@ class Adder {
   explicit Adder(DemoStage& stage) : stage_(stage) {}
 
   uint64_t squares() const { return squares_; }
+  uint64_t sums() const { return sums_; }
   int64_t total() const { return total_; }
   const std::string& problem() const { return problem_; }
 
@@ -64,6 +63,7 @@ class Adder {
       problem_ = absl::StrCat("job ", outcome.id, " of ", outcome.queue, ": ", Summary(outcome));
     }
     if (outcome.queue == kSquares) ++squares_;
+    if (outcome.queue == kSums && !outcome.result.empty()) ++sums_;
     if (outcome.queue != kTotal) return;
     int64_t sum = 0;
     if (!absl::SimpleAtoi(outcome.result, &sum)) problem_ = "a sum is no number";
@@ -73,18 +73,17 @@ class Adder {
 
   DemoStage& stage_;
   uint64_t squares_ = 0;
+  uint64_t sums_ = 0;
   int64_t total_ = 0;
   std::string problem_;
 };
 
-// One of the workers of each stage dies while it holds jobs.
-absl::Status KillOneOfEach(DemoStage& stage) {
-  const std::vector<std::string> victims = {"squares-1", "sums-1", "total-1"};
-  if (const absl::Status status = stage.Pause(kFrozen); !status.ok()) return status;
-  for (const std::string& victim : victims) {
+// The worker of each stage dies, and another takes its place.
+absl::Status ReplaceWorkers(DemoStage& stage) {
+  for (const char* victim : {"squares-1", "sums-1", "total-1"}) {
     stage.Say(absl::StrCat("kill -9 ", stage.workers().Kill(victim), ": that was ", victim));
   }
-  return absl::OkStatus();
+  return StartStages(stage);
 }
 
 }  // namespace
@@ -126,23 +125,28 @@ absl::Status RunMapReducePattern(DemoStage& stage, DemoResult* result) {
 
 absl::Status RunComposition(DemoStage& stage, DemoResult* result) {
   absl::Status status = StartStages(stage);
+  if (status.ok()) status = stage.WaitForWorkers();
   if (!status.ok()) return status;
   stage.producer().OnFollowOn(stage.Inbox());
   const absl::StatusOr<uint64_t> group = stage.producer().OpenGroup();
   if (!group.ok()) return group.status();
   Adder adder(stage);
 
-  // The second half meets workers that take jobs and never answer.
+  // Workers that are killed are to hold jobs then: frozen before, each takes some and does not
+  // answer. The last stage's is given the first sum, the others the second half of the numbers.
+  stage.workers().Freeze("total-1");
   status = stage.Submit(kSquares, DemoNumbers(1, kNumbers / 2), *group);
   if (!status.ok()) return status;
-  status = adder.TakeUntil([&] { return adder.squares() == kNumbers / 2; });
+  status = adder.TakeUntil([&] { return adder.squares() == kNumbers / 2 && adder.sums() > 0; });
   if (!status.ok()) return status;
-  for (const char* victim : {"squares-1", "sums-1", "total-1"}) stage.workers().Freeze(victim);
+  for (const char* victim : {"squares-1", "sums-1"}) stage.workers().Freeze(victim);
   status = stage.Submit(kSquares, DemoNumbers(kNumbers / 2 + 1, kNumbers), *group);
   if (!status.ok()) return status;
   auto closed = stage.producer().CloseGroup(*group);
   if (!closed.ok()) return closed.status();
-  if (status = KillOneOfEach(stage); !status.ok()) return status;
+  status = stage.Pause(kFrozen);
+  if (status.ok()) status = ReplaceWorkers(stage);
+  if (!status.ok()) return status;
 
   const auto ended = [&] { return closed->wait_for(Duration(0)) == std::future_status::ready; };
   status = adder.TakeUntil(ended);

@@ -15,8 +15,9 @@
 namespace whippletree {
 namespace {
 
-constexpr size_t kShownMax = 12;  // lines of one pattern
+constexpr size_t kShownMax = 13;  // lines of one pattern
 constexpr Duration kIdleMax = seconds(60);
+constexpr Duration kAbandonMax = seconds(2);
 constexpr Duration kLookInterval = milliseconds(20);
 
 void PrintLine(std::string_view line) {
@@ -67,7 +68,12 @@ absl::Status DemoStage::Submit(const std::string& queue, const std::vector<std::
   const std::vector<std::string_view> views(payloads.begin(), payloads.end());
   JobOptions options;
   options.group = group;
-  return producer_->SubmitMany(queue, views, options, Inbox()).status();
+  const absl::Status status = producer_->SubmitMany(queue, views, options, Inbox()).status();
+  if (status.ok()) {
+    submitted_[queue] += views.size();
+    awaited_ += views.size();
+  }
+  return status;
 }
 
 OutcomeCallback DemoStage::Inbox() {
@@ -96,6 +102,7 @@ absl::StatusOr<std::optional<Outcome>> DemoStage::NextUntil(const std::function<
       if (!inbox_.empty()) {
         std::optional<Outcome> outcome = std::move(inbox_.front());
         inbox_.pop_front();
+        if (!outcome->follow_on) --awaited_;
         return outcome;
       }
     }
@@ -127,6 +134,17 @@ absl::StatusOr<GroupEnd> DemoStage::WaitForEnd(std::future<GroupEnd>& end) {
   GroupEnd group = end.get();
   if (!group.status.ok()) return group.status;
   return group;
+}
+
+void DemoStage::Abandon() {
+  for (const auto& [queue, jobs] : submitted_) producer_->Cancel(queue, 1, jobs);
+  const MonoTime end = ReadClock().mono + kAbandonMax;
+  std::unique_lock lock(mutex_);
+  while (awaited_ > 0 && ReadClock().mono < end) {
+    if (!arrived_.wait_for(lock, kLookInterval, [this] { return !inbox_.empty(); })) continue;
+    if (!inbox_.front().follow_on) --awaited_;
+    inbox_.pop_front();
+  }
 }
 
 absl::Status DemoStage::Pause(Duration duration) {

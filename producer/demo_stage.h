@@ -9,6 +9,7 @@
 #include <deque>
 #include <functional>
 #include <future>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -32,7 +33,7 @@ class DemoStage {
   DemoWorkers& workers() { return workers_; }
   const std::string& broker() const { return broker_; }
 
-  // Starts `count` workers, `name`-1 and so on, and shows the command.
+  // Starts `count` workers, as DemoWorkers::Start, and shows the command.
   absl::Status StartWorkers(const std::string& name, int count,
                             const std::vector<std::string>& args);
   // Waits until all have reached the broker.
@@ -51,6 +52,9 @@ class DemoStage {
   absl::StatusOr<std::vector<Outcome>> Collect(
       size_t count, const std::function<std::string(const Outcome&)>& show);
   absl::StatusOr<GroupEnd> WaitForEnd(std::future<GroupEnd>& end);
+  // After an error: cancels the jobs that have no outcome yet, and waits a little for that, so that
+  // they are not in the way of who comes next. Follow-on jobs go on.
+  void Abandon();
   // Waits a moment. CANCELLED after Ctrl-C.
   absl::Status Pause(Duration duration);
 
@@ -74,7 +78,9 @@ class DemoStage {
   std::condition_variable arrived_;
   std::deque<Outcome> inbox_;  // guarded by mutex_
   DemoWorkers workers_;
-  std::unique_ptr<Producer> producer_;  // goes first: it writes to the inbox
+  std::unique_ptr<Producer> producer_;         // goes first: it writes to the inbox
+  std::map<std::string, uint64_t> submitted_;  // jobs by queue
+  uint64_t awaited_ = 0;                       // outcomes of these
   MonoTime began_{};
   size_t shown_ = 0;
 };

@@ -135,9 +135,9 @@ DemoWorkers::~DemoWorkers() {
 
 absl::Status DemoWorkers::Start(const std::string& name, int count,
                                 const std::vector<std::string>& args) {
-  for (int i = 1; i <= count; ++i) {
+  for (int i = 0; i < count; ++i) {
     Worker worker;
-    worker.name = absl::StrCat(name, "-", i);
+    worker.name = absl::StrCat(name, "-", ++started_[name]);
     worker.output = TemporaryFile("stderr");
     std::vector<std::string> argv = {SiblingProgram("whippletree-worker"), "--broker", broker_,
                                      "--name", worker.name};

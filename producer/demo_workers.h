@@ -5,6 +5,7 @@
 #include <absl/status/statusor.h>
 #include <sys/types.h>
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,7 +31,8 @@ class DemoWorkers {
   DemoWorkers(const DemoWorkers&) = delete;
   DemoWorkers& operator=(const DemoWorkers&) = delete;
 
-  // Starts `count` workers `name`-1, `name`-2, … with `args` besides --broker and --name.
+  // Starts `count` workers with `args` besides --broker and --name. Their names are `name`-1,
+  // `name`-2, … and go on where an earlier start ended.
   // UNAVAILABLE: the program cannot be started.
   absl::Status Start(const std::string& name, int count, const std::vector<std::string>& args);
 
@@ -58,6 +60,7 @@ class DemoWorkers {
 
   const std::string broker_;
   std::vector<Worker> workers_;
+  std::map<std::string, int> started_;  // by name
 };
 
 }  // namespace whippletree
