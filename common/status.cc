@@ -1,8 +1,44 @@
 #include "common/status.h"
 
+#include <absl/strings/cord.h>
+#include <absl/strings/numbers.h>
+
+#include <algorithm>
+#include <limits>
+
 #include "common/utf8.h"
 
 namespace whippletree {
+namespace {
+
+// The payload of a status: milliseconds in decimal.
+constexpr char kRetryAfterUrl[] = "whippletree/retry-after-ms";
+
+uint32_t RetryAfterMs(const absl::Status& status) {
+  uint32_t ms = 0;
+  const auto payload = status.GetPayload(kRetryAfterUrl);
+  return payload.has_value() && absl::SimpleAtoi(std::string(*payload), &ms) ? ms : 0;
+}
+
+absl::Status WithRetryAfterMs(absl::Status status, uint32_t ms) {
+  if (ms > 0 && absl::IsResourceExhausted(status)) {
+    status.SetPayload(kRetryAfterUrl, absl::Cord(std::to_string(ms)));
+  }
+  return status;
+}
+
+}  // namespace
+
+absl::Status RetryAfterStatus(Duration delay, std::string_view message) {
+  constexpr Duration kMax = milliseconds(std::numeric_limits<uint32_t>::max());
+  delay = std::clamp(delay, Duration(0), kMax);
+  const auto ms = std::chrono::ceil<milliseconds>(delay).count();
+  return WithRetryAfterMs(
+      absl::ResourceExhaustedError(absl::string_view(message.data(), message.size())),
+      static_cast<uint32_t>(ms));
+}
+
+Duration RetryAfterOf(const absl::Status& status) { return milliseconds(RetryAfterMs(status)); }
 
 wire::Status WireStatus(absl::StatusCode code, std::string_view message) {
   wire::Status out;
@@ -13,15 +49,17 @@ wire::Status WireStatus(absl::StatusCode code, std::string_view message) {
 }
 
 wire::Status ToWire(const absl::Status& status) {
-  return WireStatus(status.code(),
-                    std::string_view(status.message().data(), status.message().size()));
+  wire::Status out =
+      WireStatus(status.code(), std::string_view(status.message().data(), status.message().size()));
+  out.set_retry_after_ms(RetryAfterMs(status));
+  return out;
 }
 
 absl::Status FromWire(const wire::Status& status) {
   const absl::StatusCode code = status.code() >= 0 && status.code() <= 16
                                     ? static_cast<absl::StatusCode>(status.code())
                                     : absl::StatusCode::kUnknown;
-  return absl::Status(code, status.message());
+  return WithRetryAfterMs(absl::Status(code, status.message()), status.retry_after_ms());
 }
 
 bool IsRetryable(int code) {

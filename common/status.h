@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "common/time.h"
 #include "wire.pb.h"
 
 namespace whippletree {
@@ -13,6 +14,13 @@ namespace whippletree {
 // Longest message of a status on the wire; longer ones are cut.
 inline constexpr size_t kStatusMessageBytesMax = 4096;
 
+// RESOURCE_EXHAUSTED that asks for no start of the queue's jobs before `delay` has passed; rounded
+// up to milliseconds.
+absl::Status RetryAfterStatus(Duration delay, std::string_view message);
+// What it asks for; zero: nothing.
+Duration RetryAfterOf(const absl::Status& status);
+
+// These two keep what RetryAfterOf says.
 wire::Status ToWire(const absl::Status& status);
 // A code that is no canonical one becomes UNKNOWN.
 absl::Status FromWire(const wire::Status& status);

@@ -67,6 +67,18 @@ wire::JobOptions ToWire(const JobOptions& options) {
   return out;
 }
 
+size_t FillRun(std::span<const std::string_view> payloads, size_t begin, RunData* run) {
+  constexpr uint64_t kBytes = 64 << 10;
+  uint64_t bytes = 0;
+  size_t at = begin;
+  while (at < payloads.size() && run->count() < kJobsPerRunMax &&
+         (at == begin || bytes + payloads[at].size() <= kBytes)) {
+    bytes += payloads[at].size();
+    run->Append(payloads[at++]);
+  }
+  return at;
+}
+
 GroupEnd FromWire(const wire::GroupEnd& end) {
   GroupEnd out;
   out.group = end.group();

@@ -1,8 +1,11 @@
 // The library's types from and to those of the wire. Pure.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <string_view>
 
 #include "common/run.h"
 #include "producer/producer.h"
@@ -16,6 +19,10 @@ wire::JobOptions ToWire(const JobOptions& options);
 
 // INVALID_ARGUMENT if no job can have them.
 absl::Status CheckOptions(const JobOptions& options);
+
+// Adds payloads[begin] and those that follow to an empty run, as many as one should have. Returns
+// the index of the first that was not added.
+size_t FillRun(std::span<const std::string_view> payloads, size_t begin, RunData* run);
 
 GroupEnd FromWire(const wire::GroupEnd& end);
 

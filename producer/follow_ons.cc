@@ -21,6 +21,9 @@ void FollowOnStreams::OnOutcomes(const wire::Outcomes& outcomes,
   for (const wire::OutcomeRange& range : outcomes.ranges()) {
     if (ordinal++ < stream.outcome_next) continue;
     ++stream.outcome_next;
+    if (std::exchange(stream.number, range.stream()) != range.stream()) {
+      stream.settled = IntervalSet();
+    }
     std::vector<IntervalSet::Interval> fresh;
     SplitBy(stream.settled, {range.first(), range.first() + range.count()},
             [&](IntervalSet::Interval part, bool reported) {

@@ -1,5 +1,6 @@
 // Outcomes of follow-on jobs: streams whose numbers are the broker's, one for each queue. Takes
-// each outcome once, whatever the connection does. Part of ProducerSession: no I/O, no clock. Not
+// each outcome once, whatever the connection does. A broker that has forgotten the producer begins
+// another stream, with jobs from 1. Part of ProducerSession: no I/O, no clock. Not
 // thread-safe.
 #pragma once
 
@@ -31,6 +32,7 @@ class FollowOnStreams {
 
  private:
   struct Stream {
+    uint64_t number = 0;        // the broker's
     IntervalSet settled;        // numbers whose outcome was reported
     uint64_t outcome_next = 1;  // ordinal
     bool ack_due = false;

@@ -104,6 +104,7 @@ void ProducerGroups::OnGone(const std::string& queue) {
     if (it == group.members.end()) continue;
     group.refused += it->second.jobs - it->second.accepted;
     it->second.jobs = it->second.accepted;
+    group.Forget(&it->second);
   }
 }
 

@@ -39,7 +39,8 @@ class ProducerGroups {
   void OnAccepted(uint64_t group, const std::string& queue, uint64_t count);
   // Jobs [begin, end) of any or no group have their outcome. To be called once for each job.
   void OnSettled(const std::string& queue, uint64_t begin, uint64_t end);
-  // The stream is gone: no more of its jobs will be accepted.
+  // The stream is gone: no more of its jobs will be accepted, and the broker has forgotten those
+  // that were.
   void OnGone(const std::string& queue);
   // The broker restarted and does not know the jobs of the stream that it had accepted.
   void OnLost(const std::string& queue);

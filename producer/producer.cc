@@ -19,6 +19,7 @@
 #include "common/version.h"
 #include "producer/callbacks.h"
 #include "producer/convert.h"
+#include "producer/group_promises.h"
 #include "producer/session.h"
 
 namespace whippletree {
@@ -55,14 +56,13 @@ class Producer::Impl {
   void AddAcks(ProducerOutput* out);
   void Deliver(std::vector<ProducerOutput::Settled>& settled);
   void DeliverFollowOns(ProducerOutput::Settled& settled);
-  void EndGroup(GroupEnd end);
-  void EndGroups(const absl::Status& status);
   void Wake();
   // Jobs of which somebody waits for the outcome.
   bool Settled() const { return settled_ >= wanted_; }
 
   const ProducerOptions options_;
   WakeEvent wake_;
+  GroupPromises closed_groups_;
 
   std::mutex mutex_;  // guards what follows, up to sockets_
   std::condition_variable changed_;
@@ -70,7 +70,6 @@ class Producer::Impl {
   Callbacks callbacks_;
   std::map<std::string, uint64_t> received_;  // outcomes of a named producer, by queue
   std::shared_ptr<const OutcomeCallback> follow_on_;
-  std::map<uint64_t, std::promise<GroupEnd>> closed_groups_;  // without an end
   uint64_t settled_ = 0;
   uint64_t wanted_ = 0;
   bool welcomed_ = false;
@@ -122,7 +121,7 @@ Producer::Impl::~Impl() {
   }
   wake_.Notify();
   if (thread_.joinable()) thread_.join();
-  EndGroups(absl::UnavailableError("the producer was closed"));
+  closed_groups_.EndAll(absl::UnavailableError("the producer was closed"));
 }
 
 // REQUIRES: mutex_ is held.
@@ -167,7 +166,7 @@ void Producer::Impl::Loop() {
       }
       refused = session_.fatal();
     }
-    if (!refused.ok()) EndGroups(refused);
+    if (!refused.ok()) closed_groups_.EndAll(refused);
     changed_.notify_all();
     const absl::Status status =
         sockets_.Carry(out.reopen_door, out.reopen_submit_port, out.door, out.submit);
@@ -199,7 +198,7 @@ void Producer::Impl::DeliverLoop() {
     deliveries_.pop_front();
     lock.unlock();
     Deliver(delivery.settled);
-    for (const wire::GroupEnd& end : delivery.group_ends) EndGroup(FromWire(end));
+    for (const wire::GroupEnd& end : delivery.group_ends) closed_groups_.End(FromWire(end));
     const bool kept = !delivery.ack || !options_.delivered || options_.delivered();
     lock.lock();
     if (!delivery.ack || !kept) continue;
@@ -250,26 +249,6 @@ void Producer::Impl::DeliverFollowOns(ProducerOutput::Settled& settled) {
   }
 }
 
-void Producer::Impl::EndGroup(GroupEnd end) {
-  std::unique_lock lock(mutex_);
-  auto promise = closed_groups_.extract(end.group);
-  lock.unlock();
-  if (promise) promise.mapped().set_value(std::move(end));
-}
-
-// There will be no end of any.
-void Producer::Impl::EndGroups(const absl::Status& status) {
-  std::unique_lock lock(mutex_);
-  auto groups = std::exchange(closed_groups_, {});
-  lock.unlock();
-  for (auto& [group, promise] : groups) {
-    GroupEnd end;
-    end.group = group;
-    end.status = status;
-    promise.set_value(std::move(end));
-  }
-}
-
 absl::StatusOr<uint64_t> Producer::Impl::Submit(const std::string& queue,
                                                 std::span<const std::string_view> payloads,
                                                 const JobOptions& options,
@@ -306,16 +285,10 @@ absl::StatusOr<uint64_t> Producer::Impl::Submit(const std::string& queue,
     if (absl::Status status = session_.CheckGroup(options.group); !status.ok()) return status;
   }
   uint64_t first = 0;
-  // A run has a bounded number of jobs.
   for (size_t at = 0; at < payloads.size();) {
     RunData run;
     const size_t begin = at;
-    uint64_t bytes = 0;
-    while (at < payloads.size() && run.count() < kJobsPerRunMax &&
-           (at == begin || bytes + payloads[at].size() <= (64u << 10))) {
-      bytes += payloads[at].size();
-      run.Append(payloads[at++]);
-    }
+    at = FillRun(payloads, begin, &run);
     const uint64_t number = session_.Submit(queue, wire_options, run);
     if (begin == 0) first = number;
   }
@@ -369,7 +342,7 @@ absl::StatusOr<std::future<GroupEnd>> Producer::Impl::CloseGroup(uint64_t group)
   const std::lock_guard lock(mutex_);
   if (!session_.fatal().ok()) return session_.fatal();
   if (absl::Status status = session_.CloseGroup(group); !status.ok()) return status;
-  std::future<GroupEnd> end = closed_groups_[group].get_future();
+  std::future<GroupEnd> end = closed_groups_.Add(group);
   Wake();
   return end;
 }

@@ -26,10 +26,17 @@ struct Pipe {
   Fd read, write;
 };
 
+// Both ends are above the descriptors that the child is given, so that none takes another's place.
 bool MakePipe(Pipe* made) {
   int fds[2];
   if (pipe2(fds, O_CLOEXEC) != 0) return false;
   *made = {Fd(fds[0]), Fd(fds[1])};
+  for (Fd* fd : {&made->read, &made->write}) {
+    if (fd->get() > Command::kFollowOnFd) continue;
+    Fd above(fcntl(fd->get(), F_DUPFD_CLOEXEC, Command::kFollowOnFd + 1));
+    if (above.get() < 0) return false;
+    *fd = std::move(above);
+  }
   return true;
 }
 
@@ -58,8 +65,8 @@ struct Plan {
   std::vector<char*> argv;
   std::vector<char*> environment;
   std::vector<const char*> paths;
-  int in, out, err;  // its ends
-  int report;        // where to write the errno
+  int in, out, err, follow_on;  // its ends
+  int report;                   // where to write the errno
   pid_t parent;
   ProcessGuard::Entry* entry;
 };
@@ -97,6 +104,7 @@ std::vector<char*> Environment(const std::vector<std::string>& variables) {
   dup2(plan.in, STDIN_FILENO);
   dup2(plan.out, STDOUT_FILENO);
   dup2(plan.err, STDERR_FILENO);
+  dup2(plan.follow_on, Command::kFollowOnFd);
   struct sigaction by_default = {};
   by_default.sa_handler = SIG_DFL;
   for (int number = 1; number < NSIG; ++number) sigaction(number, &by_default, nullptr);
@@ -158,13 +166,15 @@ absl::Status Command::Check() const {
 
 absl::StatusOr<ChildProcess> Command::Start(const std::vector<std::string>& variables,
                                             ProcessGuard::Entry* entry) const {
-  Pipe in, out, err, report;
-  if (!MakePipe(&in) || !MakePipe(&out) || !MakePipe(&err) || !MakePipe(&report)) {
+  Pipe in, out, err, follow_on, report;
+  if (!MakePipe(&in) || !MakePipe(&out) || !MakePipe(&err) || !MakePipe(&follow_on) ||
+      !MakePipe(&report)) {
     return RunError(errno);
   }
   SetNonBlocking(in.write);
   SetNonBlocking(out.read);
   SetNonBlocking(err.read);
+  SetNonBlocking(follow_on.read);
 
   Plan plan;
   plan.argv = Pointers(argv_);
@@ -174,6 +184,7 @@ absl::StatusOr<ChildProcess> Command::Start(const std::vector<std::string>& vari
   plan.in = in.read.get();
   plan.out = out.write.get();
   plan.err = err.write.get();
+  plan.follow_on = follow_on.write.get();
   plan.report = report.write.get();
   plan.parent = getpid();
   plan.entry = entry;
@@ -195,6 +206,7 @@ absl::StatusOr<ChildProcess> Command::Start(const std::vector<std::string>& vari
   child.in = std::move(in.write);
   child.out = std::move(out.read);
   child.err = std::move(err.read);
+  child.follow_on = std::move(follow_on.read);
   child.ended = Fd(static_cast<int>(syscall(SYS_pidfd_open, child.pid, 0)));
   return child;
 }

@@ -1,4 +1,5 @@
-// Starts a program: no shell, pipes for its standard streams, a process group of its own.
+// Starts a program: no shell, pipes for its standard streams and for descriptor 3, a process group
+// of its own.
 #pragma once
 
 #include <absl/status/status.h>
@@ -36,8 +37,8 @@ class Fd {
 struct ChildProcess {
   // Also the number of its process group. It has to be waited for.
   pid_t pid = -1;
-  // This process's ends, which do not block.
-  Fd in, out, err;
+  // This process's ends, which do not block. `follow_on` is what it writes to descriptor 3.
+  Fd in, out, err, follow_on;
   // Readable once the process has ended; none where the system has no pidfd (Linux before 5.3).
   Fd ended;
 };
@@ -45,6 +46,8 @@ struct ChildProcess {
 // A command and where to look for it. Thread-safe.
 class Command {
  public:
+  static constexpr int kFollowOnFd = 3;
+
   // Reads PATH and the rest of the environment. REQUIRES: !argv.empty(), and that 0, 1 and 2 are
   // open.
   explicit Command(std::vector<std::string> argv);

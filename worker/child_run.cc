@@ -75,6 +75,8 @@ class ChildRun {
   template <typename Take>
   void Drain(Fd* fd, size_t bytes_max, Take take);
   void ReadOutput(size_t bytes_max);
+  void ReadFollowOns(size_t bytes_max);
+  void Keep(std::string_view bytes, uint64_t bytes_max, std::string* kept, bool* too_much);
   void ReadErrors(size_t bytes_max);
   void Reap();
 
@@ -96,12 +98,13 @@ void ChildRun::Loop() {
                     {child_.out.get(), POLLIN, 0},
                     {child_.err.get(), POLLIN, 0},
                     {child_.ended.get(), POLLIN, 0},
+                    {child_.follow_on.get(), POLLIN, 0},
                     {result_.was_told_to_end ? -1 : options_.end_fd, POLLIN, 0}};
     if (poll(fds, std::size(fds), PollTimeoutMs()) < 0 && errno != EINTR) {
       Kill(SIGKILL);  // no memory for poll: cannot go on without
     }
     const bool told = fds[3].revents != 0;
-    if (fds[4].revents != 0 && !told) End();
+    if (fds[5].revents != 0 && !told) End();
     if (kill_at_ != kNever && ReadClock().mono >= kill_at_) {
       kill_at_ = kNever;
       Kill(SIGKILL);
@@ -109,6 +112,7 @@ void ChildRun::Loop() {
     if (fds[0].revents != 0) Feed();
     if (fds[1].revents != 0) ReadOutput(kReadBytes);
     if (fds[2].revents != 0) ReadErrors(kReadBytes);
+    if (fds[4].revents != 0) ReadFollowOns(kReadBytes);
     if (HasEnded(told)) return;
   }
 }
@@ -168,14 +172,25 @@ void ChildRun::Drain(Fd* fd, size_t bytes_max, Take take) {
   }
 }
 
+void ChildRun::Keep(std::string_view bytes, uint64_t bytes_max, std::string* kept, bool* too_much) {
+  if (bytes.size() > bytes_max - kept->size()) {
+    if (!*too_much && !reaped_) Kill(SIGKILL);
+    *too_much = true;
+  } else {
+    kept->append(bytes);
+  }
+}
+
 void ChildRun::ReadOutput(size_t bytes_max) {
   Drain(&child_.out, bytes_max, [this](std::string_view bytes) {
-    if (bytes.size() > options_.output_bytes_max - result_.output.size()) {
-      if (!result_.wrote_too_much && !reaped_) Kill(SIGKILL);
-      result_.wrote_too_much = true;
-    } else {
-      result_.output.append(bytes);
-    }
+    Keep(bytes, options_.output_bytes_max, &result_.output, &result_.wrote_too_much);
+  });
+}
+
+void ChildRun::ReadFollowOns(size_t bytes_max) {
+  Drain(&child_.follow_on, bytes_max, [this](std::string_view bytes) {
+    Keep(bytes, options_.follow_on_bytes_max, &result_.follow_ons,
+         &result_.wrote_too_many_follow_ons);
   });
 }
 
@@ -205,6 +220,9 @@ ChildRunResult ChildRun::Finish() {
   }
   if (child_.err.get() >= 0 && ioctl(child_.err.get(), FIONREAD, &bytes) == 0) {
     ReadErrors(static_cast<size_t>(bytes));
+  }
+  if (child_.follow_on.get() >= 0 && ioctl(child_.follow_on.get(), FIONREAD, &bytes) == 0) {
+    ReadFollowOns(static_cast<size_t>(bytes));
   }
   result_.errors = errors_.ToString();
   return std::move(result_);

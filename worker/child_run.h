@@ -15,6 +15,8 @@ struct ChildRunOptions {
   std::string_view input;
   // More output than this: the process group is killed.
   uint64_t output_bytes_max = 0;
+  // The same of what it writes to descriptor 3.
+  uint64_t follow_on_bytes_max = 0;
   // When this descriptor becomes readable, the process group is told to end; -1: never.
   int end_fd = -1;
   // Between SIGTERM and SIGKILL then; zero: SIGKILL at once.
@@ -23,12 +25,14 @@ struct ChildRunOptions {
 
 struct ChildRunResult {
   std::string output;
+  std::string follow_ons;  // what it wrote to descriptor 3
   // The end of what it wrote to standard error, fit for people; empty if there is nothing to see.
   std::string errors;
   // As waitpid() gives it.
   int wait_status = 0;
   // Why it was killed from here, if it was.
   bool wrote_too_much = false;
+  bool wrote_too_many_follow_ons = false;
   bool was_told_to_end = false;
 };
 

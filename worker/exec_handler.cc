@@ -8,11 +8,14 @@
 #include <sys/wait.h>
 
 #include <memory>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include "common/printable.h"
 #include "worker/child_process.h"
 #include "worker/child_run.h"
+#include "worker/exec_batch.h"
 
 namespace whippletree {
 namespace {
@@ -21,6 +24,9 @@ constexpr int kExitDataError = 65;       // EX_DATAERR of sysexits.h
 constexpr int kExitTemporaryFault = 75;  // EX_TEMPFAIL
 constexpr int kExitNotExecutable = 126;  // what shells use
 constexpr int kExitNotFound = 127;
+
+// Of descriptor 3: payloads, names of queues, tabs and newlines.
+constexpr uint64_t kFollowOnInputBytesMax = 2 * kFollowOnBytesMax;
 
 absl::Status WithErrors(absl::StatusCode code, std::string message, const ChildRunResult& result) {
   if (!result.errors.empty()) absl::StrAppend(&message, "; stderr: ", result.errors);
@@ -37,7 +43,7 @@ std::string SignalName(int number) {
 // Makes `fd`, an eventfd, readable when the job is to end, for as long as this lives.
 class EndWatch {
  public:
-  EndWatch(JobContext* context, int fd) : context_(context) {
+  EndWatch(CallContext* context, int fd) : context_(context) {
     context->OnEnd([fd] { eventfd_write(fd, 1); });
   }
   ~EndWatch() { context_->OnEnd(nullptr); }
@@ -45,7 +51,7 @@ class EndWatch {
   EndWatch& operator=(const EndWatch&) = delete;
 
  private:
-  JobContext* const context_;
+  CallContext* const context_;
 };
 
 // Lives as long as the handler's copies.
@@ -54,44 +60,96 @@ class ExecHandler {
   ExecHandler(ExecOptions options, ProcessGuard* guard)
       : options_(std::move(options)), command_(options_.argv), guard_(guard) {}
 
-  absl::StatusOr<std::string> Run(JobContext& context, std::string_view payload) const;
+  absl::StatusOr<std::string> RunJob(JobContext& context, std::string_view payload) const;
+  BatchResults RunBatch(BatchContext& context, std::span<const std::string_view> payloads) const;
 
  private:
-  absl::StatusOr<std::string> Outcome(ChildRunResult result, JobContext* context) const;
+  // What the program is told of its job, or of the first one of its batch.
+  struct About {
+    std::string_view id;
+    uint32_t attempt;
+    size_t batch_size;
+  };
+  // Runs the program to its end. Its result and follow-on jobs, if it ended well.
+  absl::StatusOr<ChildRunResult> Run(const About& about, std::string_view input,
+                                     CallContext* context) const;
+  absl::StatusOr<ChildRunResult> Outcome(ChildRunResult result, CallContext* context) const;
 
   const ExecOptions options_;
   const Command command_;
   ProcessGuard* const guard_;
 };
 
-absl::StatusOr<std::string> ExecHandler::Run(JobContext& context, std::string_view payload) const {
+absl::StatusOr<std::string> ExecHandler::RunJob(JobContext& context,
+                                                std::string_view payload) const {
+  absl::StatusOr<ChildRunResult> result =
+      Run({context.id(), context.attempt(), 1}, payload, &context);
+  if (!result.ok()) return result.status();
+  const absl::Status status =
+      ForEachFollowOn(result->follow_ons, [&](std::string_view queue, std::string_view follow_on) {
+        return context.Submit(std::string(queue), follow_on);
+      });
+  if (!status.ok()) return status;
+  return std::move(result->output);
+}
+
+BatchResults ExecHandler::RunBatch(BatchContext& context,
+                                   std::span<const std::string_view> payloads) const {
+  const ExecBatch batch(payloads, options_.separator);
+  std::vector<std::string> outputs;
+  absl::Status first_job;  // what becomes of it for its follow-on jobs
+  if (batch.size() > 0) {
+    const size_t first = batch.first();
+    absl::StatusOr<ChildRunResult> result =
+        Run({context.id(first), context.attempt(first), batch.size()}, batch.input(), &context);
+    if (!result.ok()) return result.status();
+    absl::StatusOr<std::vector<std::string>> split =
+        batch.SplitOutput(result->output, Printable(command_.name()));
+    if (!split.ok()) return split.status();
+    outputs = *std::move(split);
+    first_job = ForEachFollowOn(result->follow_ons,
+                                [&](std::string_view queue, std::string_view follow_on) {
+                                  return context.Submit(std::string(queue), follow_on, {}, first);
+                                });
+  }
+  std::vector<absl::StatusOr<std::string>> results = batch.Results(std::move(outputs));
+  if (!first_job.ok()) results[batch.first()] = first_job;
+  return results;
+}
+
+absl::StatusOr<ChildRunResult> ExecHandler::Run(const About& about, std::string_view input,
+                                                CallContext* context) const {
   ProcessGuard::Entry entry;
   if (guard_ != nullptr) entry = guard_->Acquire();
-  const absl::Status status = context.status();
+  const absl::Status status = context->status();
   if (!status.ok()) return status;
   const Fd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (wake.get() < 0) {
     return absl::UnavailableError(absl::StrCat("cannot make an eventfd: ", strerror(errno)));
   }
   absl::StatusOr<ChildProcess> child =
-      command_.Start({absl::StrCat("WHIPPLETREE_JOB_ID=", context.id()),
-                      absl::StrCat("WHIPPLETREE_JOB_QUEUE=", context.queue()),
-                      absl::StrCat("WHIPPLETREE_JOB_ATTEMPT=", context.attempt())},
+      command_.Start({absl::StrCat("WHIPPLETREE_JOB_ID=", std::string(about.id)),
+                      absl::StrCat("WHIPPLETREE_JOB_QUEUE=", context->queue()),
+                      absl::StrCat("WHIPPLETREE_JOB_ATTEMPT=", about.attempt),
+                      absl::StrCat("WHIPPLETREE_BATCH_SIZE=", about.batch_size),
+                      absl::StrCat("WHIPPLETREE_FOLLOW_ON_FD=", Command::kFollowOnFd)},
                      &entry);
   if (!child.ok()) {
-    if (absl::IsFailedPrecondition(child.status())) context.FailWorker(child.status());
+    if (absl::IsFailedPrecondition(child.status())) context->FailWorker(child.status());
     return absl::UnavailableError(child.status().message());
   }
-  const EndWatch watch(&context, wake.get());
+  const EndWatch watch(context, wake.get());
   ChildRunResult result = RunToEnd(*std::move(child), &entry,
-                                   {.input = payload,
+                                   {.input = input,
                                     .output_bytes_max = options_.result_bytes_max,
+                                    .follow_on_bytes_max = kFollowOnInputBytesMax,
                                     .end_fd = wake.get(),
                                     .kill_grace = options_.kill_grace});
-  return Outcome(std::move(result), &context);
+  return Outcome(std::move(result), context);
 }
 
-absl::StatusOr<std::string> ExecHandler::Outcome(ChildRunResult result, JobContext* context) const {
+absl::StatusOr<ChildRunResult> ExecHandler::Outcome(ChildRunResult result,
+                                                    CallContext* context) const {
   const std::string name = Printable(command_.name());
   if (result.was_told_to_end) {
     const absl::Status status = context->status();
@@ -103,6 +161,12 @@ absl::StatusOr<std::string> ExecHandler::Outcome(ChildRunResult result, JobConte
         absl::StrCat(name, " wrote more than ", options_.result_bytes_max, " bytes of result"),
         result);
   }
+  if (result.wrote_too_many_follow_ons) {
+    return WithErrors(
+        absl::StatusCode::kOutOfRange,
+        absl::StrCat(name, " wrote more than ", kFollowOnInputBytesMax, " bytes of follow-on jobs"),
+        result);
+  }
   if (WIFSIGNALED(result.wait_status)) {
     return WithErrors(
         absl::StatusCode::kUnknown,
@@ -110,13 +174,17 @@ absl::StatusOr<std::string> ExecHandler::Outcome(ChildRunResult result, JobConte
         result);
   }
   const int code = WEXITSTATUS(result.wait_status);
-  if (code == 0) return std::move(result.output);
+  if (code == 0) return result;
   const std::string ended = absl::StrCat(name, " ended with exit code ", code);
   switch (code) {
     case kExitDataError:
       return WithErrors(absl::StatusCode::kInvalidArgument, ended, result);
-    case kExitTemporaryFault:
-      return WithErrors(absl::StatusCode::kUnavailable, ended, result);
+    case kExitTemporaryFault: {
+      const absl::Status failed = WithErrors(absl::StatusCode::kUnavailable, ended, result);
+      const Duration delay = RetryAfterIn(result.errors);
+      if (delay == Duration(0)) return failed;
+      return RetryAfter(delay, std::string(failed.message()));
+    }
     case kExitNotExecutable:
     case kExitNotFound:
       break;
@@ -134,12 +202,15 @@ absl::StatusOr<std::string> ExecHandler::Outcome(ChildRunResult result, JobConte
 
 }  // namespace
 
-Handler MakeExecHandler(ExecOptions options, ProcessGuard* guard) {
+QueueHandlers MakeExecHandlers(ExecOptions options, ProcessGuard* guard) {
   signal(SIGPIPE, SIG_IGN);
   auto handler = std::make_shared<const ExecHandler>(std::move(options), guard);
-  return [handler](JobContext& context, std::string_view payload) {
-    return handler->Run(context, payload);
-  };
+  return {.job = [handler](JobContext& context,
+                           std::string_view payload) { return handler->RunJob(context, payload); },
+          .batch =
+              [handler](BatchContext& context, std::span<const std::string_view> payloads) {
+                return handler->RunBatch(context, payloads);
+              }};
 }
 
 }  // namespace whippletree

@@ -1,21 +1,30 @@
-// Makes any program a handler: one process for each job.
+// Makes any program a handler: one process for each job or batch.
 //
 // The payload is the program's standard input, its result is what it wrote to standard output
 // before it ended, byte for byte. No shell takes part. It need not read its input.
 //
+// For a batch it gets one job a line and writes one result a line (or NUL-ended pieces instead). A
+// payload with the separator in it fails alone, with INVALID_ARGUMENT; the program gets the rest.
+//
 //   exit code 0            completed
 //   65 (EX_DATAERR)        INVALID_ARGUMENT: dead at once
-//   75 (EX_TEMPFAIL)       UNAVAILABLE: tried again
+//   75 (EX_TEMPFAIL)       UNAVAILABLE: tried again. With a line `retry-after: 2s` near the end of
+//                          standard error: RESOURCE_EXHAUSTED, the whole queue waits so long
 //   126, 127               the program, or one that it needs, cannot be run here: the worker stops,
 //                          its jobs go to others
 //   others, or a signal    UNKNOWN: by the queue's retry policy
 //
 // The message has the end of what it wrote to standard error. WHIPPLETREE_JOB_ID,
-// WHIPPLETREE_JOB_QUEUE and WHIPPLETREE_JOB_ATTEMPT are added to its environment.
+// WHIPPLETREE_JOB_QUEUE, WHIPPLETREE_JOB_ATTEMPT, WHIPPLETREE_BATCH_SIZE (1 for a job by itself)
+// and WHIPPLETREE_FOLLOW_ON_FD are added to its environment; in a batch id and attempt are those of
+// the first job.
 //
-// Each job's program is the first of a process group. The group is killed when the job times out,
-// is cancelled or writes too much, when the worker dies, and also when the program has ended: what
-// it leaves running in the background goes with it, and what those still write is not read. Only
+// Follow-on jobs are lines QUEUE<TAB>PAYLOAD on file descriptor 3; those of a batch belong to its
+// first job. A bad line fails that job with INVALID_ARGUMENT.
+//
+// Each program is the first of a process group. The group is killed when the job times out, is
+// cancelled or writes too much, when the worker dies, and also when the program has ended: what it
+// leaves running in the background goes with it, and what those still write is not read. Only
 // processes that move to another group or session (setsid) escape.
 #pragma once
 
@@ -24,6 +33,7 @@
 #include <vector>
 
 #include "common/time.h"
+#include "worker/handler_call.h"
 #include "worker/process_guard.h"
 #include "worker/worker.h"
 
@@ -37,11 +47,13 @@ struct ExecOptions {
   uint64_t result_bytes_max = 64u << 20;
   // Between SIGTERM and SIGKILL at timeout and cancel; zero: SIGKILL at once.
   Duration kill_grace{0};
+  // What ends each payload and each result of a batch: '\n' or '\0'.
+  char separator = '\n';
 };
 
 // From now on this process ignores SIGPIPE (its programs do not). `guard` may be nullptr, then
 // background processes of a program outlive a worker killed with -9; else it outlives the handler.
-// The handler is thread-safe. REQUIRES: !options.argv.empty(), and that 0, 1 and 2 are open.
-Handler MakeExecHandler(ExecOptions options, ProcessGuard* guard);
+// The handlers are thread-safe. REQUIRES: !options.argv.empty(), and that 0, 1 and 2 are open.
+QueueHandlers MakeExecHandlers(ExecOptions options, ProcessGuard* guard);
 
 }  // namespace whippletree

@@ -17,9 +17,12 @@
 #include <utility>
 #include <vector>
 
+#include "common/interval_set.h"
 #include "common/run.h"
 #include "common/time.h"
 #include "wire.pb.h"
+#include "worker/handler_call.h"
+#include "worker/session.h"
 #include "worker/worker.h"
 
 namespace whippletree {
@@ -27,7 +30,9 @@ namespace whippletree {
 class Executor {
  public:
   // `notify` is called from any slot's thread when TakeEvents has something new.
-  Executor(uint32_t slots, std::map<std::string, Handler> handlers, std::function<void()> notify);
+  // Each queue has a handler for jobs, for batches or for both.
+  Executor(uint32_t slots, std::map<std::string, QueueHandlers> handlers,
+           std::function<void()> notify);
   // Ends running jobs and waits for their handlers to return.
   ~Executor();
 
@@ -37,9 +42,16 @@ class Executor {
       uint32_t index;
       absl::StatusOr<std::string> result;
       Duration run_time;
+      std::vector<wire::FollowOn> follow_ons;
+    };
+    struct FinishedBatch {
+      uint64_t token;
+      BatchOutcome outcome;
+      Duration run_time;
     };
     std::vector<std::pair<uint64_t, uint32_t>> started;  // those not sent to a free slot
     std::vector<Finished> finished;
+    std::vector<FinishedBatch> finished_batches;
     std::vector<std::pair<uint64_t, uint32_t>> recalled;
     absl::Status worker_failure;  // a handler called FailWorker
   };
@@ -49,7 +61,8 @@ class Executor {
   void Run(wire::Delivery delivery);
   // Takes back jobs of the range that have not been started.
   void Recall(const wire::JobRange& range);
-  // The same, and ends those that run with CANCELLED.
+  // The same, and ends those that run with CANCELLED; a call that runs a batch only when all its
+  // jobs are cancelled.
   void Cancel(const wire::JobRange& range);
   // Forgets the lease; its running jobs are ended.
   void Drop(uint64_t token);
@@ -65,27 +78,43 @@ class Executor {
     wire::Delivery delivery;
     RunData run;
     std::deque<uint32_t> waiting;  // positions in run
-    uint32_t IndexOf(uint32_t position) const {
-      return delivery.indexes_size() > 0 ? delivery.indexes(static_cast<int>(position)) : position;
-    }
   };
+  // What a slot runs: a job or a batch.
   struct Running {
     uint64_t token;
-    uint32_t index;
-    JobContext* context;
+    std::vector<uint32_t> indexes;   // of the jobs of the handler's call, ascending
+    CallContext* context = nullptr;  // of the call, while there is one
+    IntervalSet cancelled{};         // indexes
+    bool AllCancelled() const;
   };
 
   void RunSlot();
+  // These run what they took from `lease`. REQUIRES: `lock` holds mutex_; it is released meanwhile.
+  void RunJob(const Lease& lease, uint32_t position, std::unique_lock<std::mutex>& lock);
+  void RunBatch(const Lease& lease, std::unique_lock<std::mutex>& lock);
+  BatchResults RunWhole(const BatchHandler& handler, const Lease& lease, Running* running,
+                        std::vector<wire::FollowOn>* follow_ons,
+                        std::unique_lock<std::mutex>& lock);
+  BatchResults RunInTurn(const Handler& handler, const Lease& lease, Running* running,
+                         std::vector<wire::FollowOn>* follow_ons,
+                         std::unique_lock<std::mutex>& lock);
+  // Calls `call` with mutex_ released, `context` being that of what runs. Then says what its end
+  // means for `result`, a result or results: a timeout or a stop of the worker overrides it.
+  template <typename Result, typename Call>
+  Result InCall(CallContext* context, uint32_t timeout_ms, Running* running,
+                std::unique_lock<std::mutex>& lock, const Call& call);
   void TakeBack(Lease& lease, const wire::JobRange& range);
+  // Ends what runs of the lease, as far as all of a call is cancelled.
+  void CancelRunning(uint64_t token, uint64_t begin, uint64_t end);
   void AddEvent();
 
-  const std::map<std::string, Handler> handlers_;
+  const std::map<std::string, QueueHandlers> handlers_;
   const std::function<void()> notify_;
 
   std::mutex mutex_;
   std::condition_variable work_;
   std::deque<std::shared_ptr<Lease>> leases_;  // with waiting jobs, in order
-  std::vector<Running> running_;
+  std::vector<Running*> running_;
   Events events_;
   bool notified_ = false;
   bool stopped_ = false;  // StopAll was called

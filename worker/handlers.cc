@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "common/printable.h"
+#include "worker/pattern_handlers.h"
 
 namespace whippletree {
 namespace {
@@ -32,8 +33,8 @@ absl::StatusOr<std::string> Fail(JobContext& context, std::string_view) {
   return absl::UnavailableError(absl::StrCat("fail: attempt ", context.attempt(), " failed"));
 }
 
-absl::StatusOr<std::string> Flaky(JobContext& context, std::string_view payload) {
-  if (context.attempt() == 1) return absl::UnavailableError("flaky: the first attempt fails");
+absl::StatusOr<std::string> Second(JobContext& context, std::string_view payload) {
+  if (context.attempt() == 1) return absl::UnavailableError("second: the first attempt fails");
   return std::string(payload);
 }
 
@@ -70,13 +71,22 @@ absl::StatusOr<std::string> Upper(JobContext&, std::string_view payload) {
 std::span<const NamedHandler> BuiltInHandlers() {
   // Never destroyed: threads may run handlers while the process exits.
   static const auto& handlers = *new std::vector<NamedHandler>{
-      {"crash", "kills its own worker process, as a fault would", Crash},
-      {"echo", "the payload as it is", Echo},
-      {"fail", "fails every time with UNAVAILABLE, so that it is retried", Fail},
-      {"flaky", "fails at the first attempt, then gives back the payload", Flaky},
-      {"sleep", "sleeps as long as the payload says (200ms, 2s), then gives it back", Sleep},
-      {"square", "the square of a whole number", Square},
-      {"upper", "the payload with the letters a to z in upper case", Upper},
+      {"crash", "kills its own worker process, as a fault would", {Crash, nullptr}},
+      {"echo", "the payload as it is", {Echo, nullptr}},
+      {"fail", "fails every time with UNAVAILABLE, so that it is retried", {Fail, nullptr}},
+      {"flaky", "fails with UNAVAILABLE if the payload is 1, else gives ok", {RunFlaky, nullptr}},
+      {"product", "of a batch of whole numbers: the batch and its product", {nullptr, RunProduct}},
+      {"replace", "replaces o by 0, i by 1, a by 4, t by 7, blanks by ~", {RunReplace, nullptr}},
+      {"second", "fails at the first attempt, then gives back the payload", {Second, nullptr}},
+      {"seventh", "processed-N for a whole number N; multiples of 7 fail", {RunSeventh, nullptr}},
+      {"sleep",
+       "sleeps as long as the payload says (200ms, 2s), then gives it back",
+       {Sleep, nullptr}},
+      {"square", "the square of a whole number", {Square, nullptr}},
+      {"sum", "of a batch of whole numbers: the first job gets their sum", {nullptr, RunSum}},
+      {"total", "the sum of each key in lines KEY<TAB>COUNT", {RunTotal, nullptr}},
+      {"upper", "the payload with the letters a to z in upper case", {Upper, nullptr}},
+      {"words", "lines NAME:word<TAB>count for a name, a newline and a text", {RunWords, nullptr}},
   };
   return handlers;
 }

@@ -4,14 +4,14 @@
 #include <span>
 #include <string_view>
 
-#include "worker/worker.h"
+#include "worker/handler_call.h"
 
 namespace whippletree {
 
 struct NamedHandler {
   std::string_view name;
   std::string_view description;  // one line
-  Handler handler;
+  QueueHandlers handlers;
 };
 
 // In the order of their names; live as long as the process. Thread-safe.

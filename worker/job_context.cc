@@ -1,10 +1,13 @@
-// JobContext: one mutex guards everything but the code, which status() reads without it.
+// CallContext: one mutex guards everything but the code, which status() reads without it.
 // The wake-up runs under that mutex; that is what makes OnEnd(nullptr) wait for one under way.
 #include <algorithm>
 #include <chrono>
 #include <utility>
 
 #include "common/check.h"
+#include "common/codec.h"
+#include "common/status.h"
+#include "common/utf8.h"
 #include "worker/worker.h"
 
 namespace whippletree {
@@ -14,9 +17,29 @@ namespace {
 // Keeps the sum of a clock's time and a duration from overflowing.
 constexpr Duration kSleepMax = std::chrono::hours(24 * 365);
 
+constexpr size_t kKeyBytesMax = 256;
+constexpr uint32_t kAttemptsMax = 1000;
+
+absl::Status CheckFollowOn(std::string_view queue, const FollowOnOptions& options) {
+  if (const std::string error = QueueNameError(queue); !error.empty()) {
+    return absl::InvalidArgumentError("follow-on job: queue \"" + ToUtf8(queue, 128) +
+                                      "\": " + error);
+  }
+  if (options.timeout < Duration(0)) {
+    return absl::InvalidArgumentError("follow-on job: a timeout is not below 0");
+  }
+  if (options.max_attempts > kAttemptsMax) {
+    return absl::InvalidArgumentError("follow-on job: a job has at most 1000 attempts");
+  }
+  if (options.key.size() > kKeyBytesMax || !IsUtf8(options.key)) {
+    return absl::InvalidArgumentError("follow-on job: a key has at most 256 bytes of UTF-8");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
-absl::Status JobContext::status() const {
+absl::Status CallContext::status() const {
   switch (static_cast<absl::StatusCode>(code_.load(std::memory_order_acquire))) {
     case absl::StatusCode::kOk:
       return absl::OkStatus();
@@ -29,13 +52,13 @@ absl::Status JobContext::status() const {
   }
 }
 
-absl::Status JobContext::SleepFor(Duration duration) {
+absl::Status CallContext::SleepFor(Duration duration) {
   std::unique_lock lock(mutex_);
   ended_.wait_for(lock, std::min(duration, kSleepMax), [this] { return code_.load() != 0; });
   return status();
 }
 
-void JobContext::OnEnd(std::function<void()> wake) {
+void CallContext::OnEnd(std::function<void()> wake) {
   std::unique_lock lock(mutex_);
   wake_ = std::move(wake);
   if (wake_ == nullptr || code_.load() == 0) return;
@@ -43,13 +66,13 @@ void JobContext::OnEnd(std::function<void()> wake) {
   due();
 }
 
-void JobContext::FailWorker(absl::Status why) {
+void CallContext::FailWorker(absl::Status why) {
   WT_CHECK(!why.ok());
   std::unique_lock lock(mutex_);
   if (worker_failure_.ok()) worker_failure_ = std::move(why);
 }
 
-void JobContext::End(absl::StatusCode code) {
+void CallContext::End(absl::StatusCode code) {
   WT_CHECK(code != absl::StatusCode::kOk);
   std::unique_lock lock(mutex_);
   if (code_.load() != 0) return;  // the first reason stands
@@ -59,9 +82,51 @@ void JobContext::End(absl::StatusCode code) {
   if (due != nullptr) due();
 }
 
-absl::Status JobContext::worker_failure() const {
+absl::Status CallContext::worker_failure() const {
   std::unique_lock lock(mutex_);
   return worker_failure_;
+}
+
+absl::Status CallContext::AddFollowOn(size_t job, std::string queue, std::string_view payload,
+                                      FollowOnOptions options) {
+  if (absl::Status status = CheckFollowOn(queue, options); !status.ok()) return status;
+  std::unique_lock lock(mutex_);
+  if (follow_on_jobs_ >= kFollowOnJobsMax) {
+    return absl::ResourceExhaustedError("more than " + std::to_string(kFollowOnJobsMax) +
+                                        " follow-on jobs; submit fewer, or from several jobs");
+  }
+  if (payload.size() > kFollowOnBytesMax - follow_on_bytes_) {
+    return absl::ResourceExhaustedError("more than " + std::to_string(kFollowOnBytesMax) +
+                                        " bytes of follow-on jobs; submit fewer or smaller ones");
+  }
+  if (follow_ons_.empty() || follow_ons_.back().job != job || follow_ons_.back().queue != queue ||
+      follow_ons_.back().options != options) {
+    follow_ons_.push_back({job, std::move(queue), std::move(options), {}, {}});
+  }
+  follow_ons_.back().sizes.push_back(static_cast<uint32_t>(payload.size()));
+  follow_ons_.back().block.append(payload);
+  ++follow_on_jobs_;
+  follow_on_bytes_ += payload.size();
+  return absl::OkStatus();
+}
+
+std::vector<FollowOnRun> CallContext::TakeFollowOns() {
+  std::unique_lock lock(mutex_);
+  return std::exchange(follow_ons_, {});
+}
+
+absl::Status BatchContext::Submit(std::string queue, std::string_view payload,
+                                  FollowOnOptions options, size_t i) {
+  WT_CHECK(i < size());
+  return AddFollowOn(i, std::move(queue), payload, std::move(options));
+}
+
+BatchResults CompletedAll(size_t n) {
+  return std::vector<absl::StatusOr<std::string>>(n, std::string());
+}
+
+absl::Status RetryAfter(Duration delay, std::string_view message) {
+  return RetryAfterStatus(delay, message);
 }
 
 }  // namespace whippletree

@@ -23,7 +23,9 @@
 #include "common/printable.h"
 #include "worker/child_process.h"
 #include "worker/exec_handler.h"
+#include "worker/follow_on_handler.h"
 #include "worker/handlers.h"
+#include "worker/manual.h"
 #include "worker/process_guard.h"
 #include "worker/worker.h"
 
@@ -32,55 +34,14 @@ namespace {
 
 constexpr char kProgram[] = "whippletree-worker";
 
-constexpr char kDescription[] =
-    R"(whippletree-worker - runs jobs of queues, with any program or a built-in handler
-
-  whippletree-worker --queue Q [OPTIONS] --exec COMMAND [ARGUMENT...]
-  whippletree-worker --queue Q [OPTIONS] --handler NAME
-  whippletree-worker --list-handlers
-
-It connects to the broker, takes jobs as it has room for them, and sends back the outcome of each.
-Start as many as you like, on as many machines. It reconnects by itself when the broker restarts.
-Without --handler and --exec, each queue is run by the built-in handler of its own name.)";
-
-constexpr char kManual[] = R"(Programs as workers:
-  --exec takes all the rest of the command line, also what looks like a flag, and starts it for
-  each job, without a shell (write `--exec sh -c '...'` for one). The program gets
-    standard input   the payload, then its end; it need not be read
-    environment      WHIPPLETREE_JOB_ID, WHIPPLETREE_JOB_QUEUE, WHIPPLETREE_JOB_ATTEMPT
-  and gives back
-    standard output  the result, byte for byte
-    standard error   its end goes into the message of a failed job
-    exit code        0 completed; 75 try again later; 65 the job is at fault: dead at once;
-                     126 or 127 the program cannot be run here: this worker stops and its jobs go
-                     to others; any other code, or a signal: tried again as the queue's policy says
-  It runs in a process group of its own. The whole group is killed when the job times out or is
-  cancelled, when the worker dies (kill -9 included), and what it left in the background when it
-  ends. Only what moves to another session (setsid) escapes.
-
-Signals:
-  SIGTERM or SIGINT (Ctrl-C) drains: no new job is taken, running ones are finished and confirmed.
-  A second one stops: running jobs are ended, which counts as a failed attempt, and are tried again
-  by other workers, unless it was their last attempt. A third one ends the worker at once.
-
-Examples:
-  Square numbers with a shell, four at a time:
-    whippletree-worker --queue sh --slots 4 --exec sh -c 'read n; echo $((n*n))'
-  The same with the built-in handler, for two queues:
-    whippletree-worker --queue a --queue b --handler square
-  Then, elsewhere:
-    seq 10 | whippletree-producer submit --queue sh --ordered
-
-Environment:
-  Each option may be given as the variable in brackets instead; WHIPPLETREE_QUEUE may name several
-  queues, separated by commas.)";
-
 struct Flags {
   std::vector<std::string> queues;
   std::string handler;
   std::vector<std::string> exec;
   bool list_handlers = false;
   Duration kill_grace{0};
+  bool nul = false;
+  std::string follow_on;
   WorkerOptions worker;
   LogOptions log;
 };
@@ -113,8 +74,8 @@ std::vector<std::string> CutExec(std::vector<std::string>* args) {
 std::optional<int> ParseFlags(int argc, char** argv, Flags* flags) {
   std::vector<std::string> args(argv + std::min(argc, 1), argv + argc);
   flags->exec = CutExec(&args);
-  CLI::App app(kDescription, kProgram);
-  app.footer(kManual);
+  CLI::App app(kWorkerDescription, kProgram);
+  app.footer(kWorkerManual);
   AddBroker(&app, &flags->worker.broker);
   app.add_option("--queue", flags->queues, "Queue to run jobs of; may be given several times")
       ->type_name("QUEUE")
@@ -128,6 +89,11 @@ std::optional<int> ParseFlags(int argc, char** argv, Flags* flags) {
       ->type_name("NAME");
   app.add_flag("--list-handlers", flags->list_handlers, "Print the built-in handlers and exit")
       ->configurable(false);
+  app.add_flag("--nul", flags->nul,
+               "With --exec: jobs and results of a batch end with a NUL byte, not a newline");
+  app.add_option("--follow-on", flags->follow_on,
+                 "Queue that gets the result of each completed job, unless it is empty, as a job")
+      ->type_name("QUEUE");
   flags->worker.slots = std::max(1u, std::thread::hardware_concurrency());
   AddNumber(&app, "--slots", &flags->worker.slots,
             "Jobs to run at a time; by default one per processor", 1, 4096);
@@ -149,6 +115,12 @@ std::optional<int> ParseFlags(int argc, char** argv, Flags* flags) {
       return UsageError(absl::StrCat("--queue: ", Quoted(queue), ": ", error));
     }
   }
+  if (!flags->follow_on.empty()) {
+    if (const std::string error = QueueNameError(flags->follow_on); !error.empty()) {
+      return UsageError(absl::StrCat("--follow-on: ", Quoted(flags->follow_on), ": ", error));
+    }
+  }
+  if (flags->nul && flags->exec.empty()) return UsageError("--nul is for --exec");
   if (!flags->exec.empty() && !flags->handler.empty()) {
     return UsageError("--exec and --handler cannot be given together");
   }
@@ -182,17 +154,12 @@ void OnSignal(int /*number*/) {
 // What a handler gave to FailWorker: a fault of this machine, not of the broker.
 class Failure {
  public:
-  // A handler that runs `handler` and remembers.
-  Handler Watch(Handler handler) {
-    return [this, handler = std::move(handler)](JobContext& context, std::string_view payload) {
-      auto result = handler(context, payload);
-      const absl::Status why = context.worker_failure();
-      if (!why.ok()) {
-        std::unique_lock lock(mutex_);
-        failed_ = true;
-      }
-      return result;
-    };
+  // Handlers that run `handlers` and remember.
+  QueueHandlers Watch(QueueHandlers handlers) {
+    QueueHandlers watched;
+    if (handlers.job != nullptr) watched.job = Watched<JobContext>(std::move(handlers.job));
+    if (handlers.batch != nullptr) watched.batch = Watched<BatchContext>(std::move(handlers.batch));
+    return watched;
   }
 
   bool failed() const {
@@ -201,15 +168,27 @@ class Failure {
   }
 
  private:
+  template <typename Context, typename AnyHandler>
+  AnyHandler Watched(AnyHandler handler) {
+    return [this, handler = std::move(handler)](Context& context, auto payload) {
+      auto result = handler(context, payload);
+      if (!context.worker_failure().ok()) {
+        std::unique_lock lock(mutex_);
+        failed_ = true;
+      }
+      return result;
+    };
+  }
+
   mutable std::mutex mutex_;
   bool failed_ = false;
 };
 
 // The handler for `queue`. INVALID_ARGUMENT: there is none by that name.
-absl::StatusOr<Handler> ChooseHandler(const Flags& flags, const std::string& queue) {
+absl::StatusOr<QueueHandlers> ChooseHandler(const Flags& flags, const std::string& queue) {
   const bool by_queue = flags.handler.empty();
   const NamedHandler* handler = FindHandler(by_queue ? queue : flags.handler);
-  if (handler != nullptr) return handler->handler;
+  if (handler != nullptr) return handler->handlers;
   const std::string names =
       absl::StrJoin(BuiltInHandlers(), ", ",
                     [](std::string* out, const NamedHandler& each) { out->append(each.name); });
@@ -230,7 +209,7 @@ std::string HostName() {
 int Run(Flags flags) {
   std::unique_ptr<ProcessGuard> guard;
   Failure failure;
-  std::vector<std::pair<std::string, Handler>> handlers;
+  std::vector<std::pair<std::string, QueueHandlers>> handlers;
   if (!flags.exec.empty()) {
     const absl::Status status = Command(flags.exec).Check();
     if (!status.ok()) {
@@ -246,12 +225,13 @@ int Run(Flags flags) {
   }
   for (const std::string& queue : flags.queues) {
     if (guard != nullptr) {
-      handlers.emplace_back(
-          queue,
-          MakeExecHandler({.argv = flags.exec, .kill_grace = flags.kill_grace}, guard.get()));
+      handlers.emplace_back(queue, MakeExecHandlers({.argv = flags.exec,
+                                                     .kill_grace = flags.kill_grace,
+                                                     .separator = flags.nul ? '\0' : '\n'},
+                                                    guard.get()));
       continue;
     }
-    const absl::StatusOr<Handler> handler = ChooseHandler(flags, queue);
+    const absl::StatusOr<QueueHandlers> handler = ChooseHandler(flags, queue);
     if (!handler.ok()) return UsageError(std::string(handler.status().message()));
     handlers.emplace_back(queue, *handler);
   }
@@ -269,7 +249,12 @@ int Run(Flags flags) {
                 : flags.handler.empty() ? "the handler of each queue's name"
                                         : flags.handler}});
   Worker worker(flags.worker);
-  for (auto& [queue, handler] : handlers) worker.Handle(queue, failure.Watch(std::move(handler)));
+  for (auto& [queue, each] : handlers) {
+    QueueHandlers watched = failure.Watch(std::move(each));
+    if (!flags.follow_on.empty()) watched = WithFollowOn(std::move(watched), flags.follow_on);
+    if (watched.job != nullptr) worker.Handle(queue, std::move(watched.job));
+    if (watched.batch != nullptr) worker.HandleBatch(queue, std::move(watched.batch));
+  }
   g_worker = &worker;
   for (const int number : {SIGTERM, SIGINT, SIGHUP}) CatchSignal(number, OnSignal);
   const absl::Status status = worker.Run();

@@ -7,6 +7,15 @@
 #include "common/status.h"
 
 namespace whippletree {
+namespace {
+
+bool PartsFit(const wire::Delivery& batch) {
+  uint64_t jobs = 0;
+  for (const wire::DeliveryPart& part : batch.parts()) jobs += part.count();
+  return jobs == static_cast<uint64_t>(batch.run().sizes_size());
+}
+
+}  // namespace
 
 WorkerSession::WorkerSession(Config config) : config_(std::move(config)), link_(config_.seed) {
   for (const std::string& name : config_.queues) {
@@ -81,6 +90,7 @@ void WorkerSession::OnWelcome(Instant now, const wire::Welcome& welcome, WorkerO
   if (!link_.OnWelcome(now.mono, welcome)) return;
   out->reopen_complete_port = welcome.complete_port();
   out->complete.clear();  // of the session before
+  payload_bytes_max_ = welcome.payload_bytes_max();
   result_bytes_max_ = welcome.result_bytes_max();
   window_bytes_ = welcome.window_bytes();
   out->log.push_back("connected");
@@ -93,11 +103,11 @@ void WorkerSession::OnWelcome(Instant now, const wire::Welcome& welcome, WorkerO
       continue;
     }
     out->drop.push_back(it->first);
-    possessed_ -= it->second.open.size();
+    possessed_ -= it->second.starts();
     it = leases_.erase(it);
   }
   std::erase_if(unmarked_, [&](const auto& start) { return !leases_.contains(start.first); });
-  reports_.RemoveIf([&](const wire::ReportItem& item) { return !leases_.contains(item.token()); });
+  reports_.RemoveIf([&](const Reported& report) { return !leases_.contains(report.item.token()); });
   timed_ordinal_ = 0;
   draining_told_ = false;
   goodbye_said_ = false;
@@ -114,116 +124,39 @@ void WorkerSession::OnDeliveries(Instant now, wire::Deliveries* deliveries, Work
     tell_deliveries_at_ = std::min(tell_deliveries_at_, now.mono + wait);
     if (received_.Contains(at)) continue;
     received_.Add(at, at + 1);
-    auto queue = queue_by_name_.find(delivery.queue());
-    if (delivery.token() == 0 || queue == queue_by_name_.end() ||
-        leases_.contains(delivery.token())) {
-      continue;
-    }
-    Lease& lease = leases_[delivery.token()];
-    lease.queue = queue->second;
-    const uint32_t count = static_cast<uint32_t>(delivery.run().sizes_size());
-    for (uint32_t i = 0; i < count; ++i) {
-      const uint32_t index =
-          delivery.indexes_size() > 0 ? delivery.indexes(static_cast<int>(i)) : i;
-      lease.open.Add(index, index + 1);
-      if (i >= delivery.started()) lease.held.Add(index, index + 1);
-    }
-    lease.payload_bytes = delivery.run().block().size() / std::max(1u, count);
-    possessed_ += lease.open.size();
-    queues_[queue->second].received += count;
-    const uint64_t token = delivery.token();
-    out->run.push_back(std::move(delivery));
-    if (draining_) {  // crossed our word that we take nothing new
-      wire::JobRange range;
-      range.set_token(token);
-      range.set_count(kJobsPerRunMax);
-      out->recall.push_back(range);
-    }
+    TakeDelivery(std::move(delivery), out);
   }
 }
 
-void WorkerSession::OnReportAck(Instant now, const wire::ReportAck& ack) {
-  if (ack.next() > reports_.sent_below()) return;  // never sent
-  reports_.Acknowledge(ack.next(), now.mono, [this](const wire::ReportItem& item) {
-    auto it = leases_.find(item.token());
-    if (it == leases_.end() || item.kind() == wire::ReportItem::STARTED) return;
-    it->second.unacknowledged -= item.count();
-    if (it->second.open.empty() && it->second.unacknowledged == 0) leases_.erase(it);
-  });
-  if (timed_ordinal_ != 0 && ack.next() > timed_ordinal_) {
-    for (Queue& queue : queues_) queue.window.OnTurnaround(now.mono - timed_at_);
-    timed_ordinal_ = 0;
-  }
-}
-
-void WorkerSession::OnStarted(uint64_t token, uint32_t index) {
-  auto it = leases_.find(token);
-  if (it == leases_.end() || !it->second.held.Contains(index)) return;
-  it->second.held.Remove(index, index + 1);
-  unmarked_.emplace(token, index);
-}
-
-bool WorkerSession::CloseJob(uint64_t token, uint32_t index) {
-  auto it = leases_.find(token);
-  if (it == leases_.end() || it->second.open.Remove(index, index + 1) == 0) return false;
-  it->second.held.Remove(index, index + 1);
-  ++it->second.unacknowledged;
-  unmarked_.erase({token, index});
-  --possessed_;
-  return true;
-}
-
-void WorkerSession::Report(wire::ReportItem item) {
-  const uint64_t bytes = item.results().block().size() + item.status().message().size() + 32;
-  auto* back = reports_.UnsentBack();
-  if (back != nullptr && back->value.token() == item.token() && back->value.kind() == item.kind() &&
-      item.kind() != wire::ReportItem::FAILED &&
-      back->value.first() + back->value.count() == item.first() && back->bytes < kReportBytes) {
-    back->value.set_count(back->value.count() + item.count());
-    if (item.kind() == wire::ReportItem::COMPLETED) {
-      back->value.mutable_results()->mutable_block()->append(item.results().block());
-      back->value.mutable_results()->mutable_sizes()->MergeFrom(item.results().sizes());
-    }
-    reports_.AddBytesToBack(bytes);
+void WorkerSession::TakeDelivery(wire::Delivery delivery, WorkerOutput* out) {
+  const uint64_t token = delivery.token();
+  auto queue = queue_by_name_.find(delivery.queue());
+  if (token == 0 || queue == queue_by_name_.end() || leases_.contains(token)) return;
+  const uint32_t count = static_cast<uint32_t>(delivery.run().sizes_size());
+  if (delivery.batch() && !PartsFit(delivery)) {
+    out->log.push_back("the broker sent a batch of " + std::to_string(count) +
+                       " jobs whose parts do not add up; it is not run");
     return;
   }
-  reports_.Push(std::move(item), bytes);
-}
-
-void WorkerSession::OnFinished(uint64_t token, uint32_t index, absl::StatusOr<std::string> result,
-                               Duration run_time) {
-  if (!CloseJob(token, index)) return;
-  const Lease& lease = leases_.at(token);
-  const uint64_t result_bytes = result.ok() ? result->size() : result.status().message().size();
-  queues_[lease.queue].window.OnFinished(1, run_time, std::max(lease.payload_bytes, result_bytes));
-  wire::ReportItem item;
-  item.set_token(token);
-  item.set_first(index);
-  item.set_count(1);
-  if (result.ok() && result->size() > result_bytes_max_) {
-    result =
-        absl::OutOfRangeError("result of " + std::to_string(result->size()) + " bytes; at most " +
-                              std::to_string(result_bytes_max_) + " are taken");
+  Lease& lease = leases_[token];
+  lease.queue = queue->second;
+  lease.batch = delivery.batch();
+  for (uint32_t i = 0; i < count; ++i) {
+    const uint32_t index = delivery.indexes_size() > 0 ? delivery.indexes(static_cast<int>(i)) : i;
+    lease.open.Add(index, index + 1);
+    if (!lease.batch && i >= delivery.started()) lease.held.Add(index, index + 1);
   }
-  if (result.ok()) {
-    item.set_kind(wire::ReportItem::COMPLETED);
-    item.mutable_results()->add_sizes(static_cast<uint32_t>(result->size()));
-    *item.mutable_results()->mutable_block() = *std::move(result);
-  } else {
-    item.set_kind(wire::ReportItem::FAILED);
-    *item.mutable_status() = ToWire(result.status());
+  const uint32_t starts = lease.batch ? 1 : count;
+  lease.payload_bytes = delivery.run().block().size() / std::max(1u, starts);
+  possessed_ += lease.starts();
+  queues_[lease.queue].received += starts;
+  out->run.push_back(std::move(delivery));
+  if (draining_) {  // crossed our word that we take nothing new
+    wire::JobRange range;
+    range.set_token(token);
+    range.set_count(kJobsPerRunMax);
+    out->recall.push_back(range);
   }
-  Report(std::move(item));
-}
-
-void WorkerSession::OnRecalled(uint64_t token, uint32_t index) {
-  if (!CloseJob(token, index)) return;
-  wire::ReportItem item;
-  item.set_kind(wire::ReportItem::HANDED_BACK);
-  item.set_token(token);
-  item.set_first(index);
-  item.set_count(1);
-  Report(std::move(item));
 }
 
 void WorkerSession::Drain(WorkerOutput* out) {
@@ -235,21 +168,6 @@ void WorkerSession::Drain(WorkerOutput* out) {
     range.set_count(kJobsPerRunMax);
     out->recall.push_back(range);
   }
-}
-
-// Whoever runs a job for long tells the broker, so that a death of this process is charged to the
-// right ones. Quick ones finish before their mark is due.
-void WorkerSession::MarkStarts(Instant now) {
-  if (unmarked_.empty() || now.mono < last_report_ + kMarkAfter) return;
-  for (const auto& [token, index] : unmarked_) {
-    wire::ReportItem item;
-    item.set_kind(wire::ReportItem::STARTED);
-    item.set_token(token);
-    item.set_first(index);
-    item.set_count(1);
-    Report(std::move(item));
-  }
-  unmarked_.clear();
 }
 
 void WorkerSession::UpdateCredits() {
@@ -273,44 +191,6 @@ wire::Credit WorkerSession::CreditOf(Queue& queue) {
   credit.set_service_time_ns(static_cast<uint64_t>(queue.window.service_time().count()));
   queue.told = true;
   return credit;
-}
-
-bool WorkerSession::MayReport() const {
-  if (!reports_.has_unsent()) return false;
-  const uint64_t under_way = reports_.bytes_in_flight();
-  return under_way == 0 || under_way + reports_.PeekUnsent().bytes <= window_bytes_;
-}
-
-void WorkerSession::SendReports(Instant now, WorkerOutput* out) {
-  UpdateCredits();
-  const bool news =
-      std::any_of(queues_.begin(), queues_.end(), [](const Queue& queue) { return !queue.told; });
-  bool due = MayReport() || news || now.mono >= tell_deliveries_at_ || draining_told_ != draining_;
-  while (due) {
-    wire::Report* report = out->complete.emplace_back().mutable_report();
-    report->set_session(link_.session());
-    report->set_first_ordinal(reports_.next_to_send());
-    uint64_t bytes = 0;
-    while (MayReport() && bytes < kReportBytes) {
-      bytes += reports_.PeekUnsent().bytes;
-      *report->add_items() = reports_.PeekUnsent().value;
-      reports_.MarkSent(now.mono);
-    }
-    for (Queue& queue : queues_) {
-      if (!queue.told) *report->add_credits() = CreditOf(queue);
-    }
-    report->set_deliveries_next(DeliveriesNext());
-    report->set_draining(draining_);
-    tell_deliveries_at_ = kNever;
-    untold_bytes_ = 0;
-    draining_told_ = draining_;
-    last_report_ = now.mono;
-    if (timed_ordinal_ == 0 && report->items_size() > 0) {
-      timed_ordinal_ = reports_.next_to_send() - 1;
-      timed_at_ = now.mono;
-    }
-    due = MayReport();
-  }
 }
 
 void WorkerSession::Poll(Instant now, WorkerOutput* out) {

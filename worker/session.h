@@ -8,10 +8,12 @@
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -48,6 +50,16 @@ struct WorkerOutput {
   void Clear() { *this = WorkerOutput(); }
 };
 
+// What became of a batch.
+struct BatchOutcome {
+  std::vector<uint32_t> indexes;  // of its jobs in the lease, ascending
+  absl::Status status;            // if not OK: the one status of all
+  // Else one for each of `indexes`.
+  std::vector<absl::StatusOr<std::string>> results;
+  // Of any of the jobs, in their order. Those of jobs that are not completed are left out.
+  std::vector<wire::FollowOn> follow_ons;
+};
+
 class WorkerSession {
  public:
   struct Config {
@@ -64,10 +76,13 @@ class WorkerSession {
   void OnDoor(Instant now, wire::Envelope& message, WorkerOutput* out);
   void OnBadFrame(const absl::Status& error);
 
-  // From the executor. `run_time` is what the job took in its slot.
+  // From the executor. `run_time` is what the call took in its slot. Follow-on jobs are reported if
+  // the job is completed.
   void OnStarted(uint64_t token, uint32_t index);
   void OnFinished(uint64_t token, uint32_t index, absl::StatusOr<std::string> result,
-                  Duration run_time);
+                  Duration run_time, std::vector<wire::FollowOn> follow_ons = {});
+  // All that ran of a batch. REQUIRES: as many results as indexes, if the status is OK.
+  void OnBatchFinished(uint64_t token, BatchOutcome outcome, Duration run_time);
   void OnRecalled(uint64_t token, uint32_t index);
 
   // Takes nothing new and hands back what has not been started. done() once all is confirmed.
@@ -81,11 +96,14 @@ class WorkerSession {
 
   bool connected() const { return link_.connected(); }
   const absl::Status& fatal() const { return fatal_; }
+  // Jobs that are here, a batch counting as one.
   uint64_t held_jobs() const { return possessed_; }
   uint32_t result_bytes_max() const { return result_bytes_max_; }
 
  private:
   static constexpr uint64_t kReportBytes = 256 << 10;
+  // Beyond the largest result, what the items of one batch may have; a frame has 1 MiB.
+  static constexpr uint64_t kBatchBytesBeyond = 256 << 10;
   static constexpr Duration kMarkAfter = milliseconds(1);
   // Well before the broker would send deliveries again.
   static constexpr Duration kTellDeliveriesAfter = milliseconds(200);
@@ -103,20 +121,37 @@ class WorkerSession {
     IntervalSet open;             // not reported
     IntervalSet held;             // of open: not started, and no start is charged
     uint64_t unacknowledged = 0;  // jobs reported, not acknowledged
-    uint64_t payload_bytes = 0;   // of one job, on average
+    uint64_t payload_bytes = 0;   // of one start, on average
+    bool batch = false;           // one start of all its jobs
+    uint64_t starts() const { return batch ? (open.empty() ? 0 : 1) : open.size(); }
+  };
+  struct Reported {
+    wire::ReportItem item;
+    bool joined = false;  // goes into one message with the next
   };
 
   void SendHello(WorkerOutput* out);
   void OnWelcome(Instant now, const wire::Welcome& welcome, WorkerOutput* out);
   void OnDeliveries(Instant now, wire::Deliveries* deliveries, WorkerOutput* out);
   void OnReportAck(Instant now, const wire::ReportAck& ack);
+  void TakeDelivery(wire::Delivery delivery, WorkerOutput* out);
   void Report(wire::ReportItem item);
+  // Closes the jobs of `outcome`; what is to be reported of them, in order.
+  std::vector<wire::ReportItem> BatchItems(uint64_t token, BatchOutcome outcome);
+  // What the items of one batch, or of a job with follow-on jobs, may have.
+  uint64_t BatchBytesMax() const {
+    return std::max(payload_bytes_max_, result_bytes_max_) + kBatchBytesBeyond;
+  }
+  // `result` as it can be reported: a status instead of one that is too large.
+  void Bound(absl::StatusOr<std::string>* result, std::span<const wire::FollowOn> follow_ons) const;
   // The job leaves the worker. False: its lease is void.
   bool CloseJob(uint64_t token, uint32_t index);
   void MarkStarts(Instant now);
   void UpdateCredits();
   wire::Credit CreditOf(Queue& queue);
-  // The next report item is there and fits the window.
+  // The items to send next that go into one message; their bytes together.
+  uint64_t NextBytes() const;
+  // They are there and fit the window.
   bool MayReport() const;
   void SendReports(Instant now, WorkerOutput* out);
   uint64_t DeliveriesNext() const {
@@ -129,17 +164,18 @@ class WorkerSession {
   std::vector<Queue> queues_;
   std::map<std::string, size_t> queue_by_name_;
   std::map<uint64_t, Lease> leases_;
-  uint64_t possessed_ = 0;     // jobs of open, over all leases
+  uint64_t possessed_ = 0;     // starts() of all leases
   IntervalSet received_;       // ordinals of deliveries in this session
   uint64_t untold_bytes_ = 0;  // of payload that arrived since the broker was told
   // Their arrival is told with the next report, or by itself at this time.
   MonoTime tell_deliveries_at_ = kNever;
   std::set<std::pair<uint64_t, uint32_t>> unmarked_;  // started, not charged, not reported
-  ResendQueue<wire::ReportItem> reports_;
+  ResendQueue<Reported> reports_;
   MonoTime last_report_{};
   // One report at a time is timed, for the window.
   uint64_t timed_ordinal_ = 0;
   MonoTime timed_at_{};
+  uint32_t payload_bytes_max_ = 0;
   uint32_t result_bytes_max_ = 0;
   uint64_t window_bytes_ = 0;
   bool draining_ = false;

@@ -20,7 +20,10 @@ class Worker::Impl {
   explicit Impl(WorkerOptions options) : options_(std::move(options)) {}
 
   void Handle(std::string queue, Handler handler) {
-    handlers_[std::move(queue)] = std::move(handler);
+    handlers_[std::move(queue)].job = std::move(handler);
+  }
+  void HandleBatch(std::string queue, BatchHandler handler) {
+    handlers_[std::move(queue)].batch = std::move(handler);
   }
   void Signal(int level) {
     int seen = signal_.load();
@@ -41,7 +44,7 @@ class Worker::Impl {
   }
 
   const WorkerOptions options_;
-  std::map<std::string, Handler> handlers_;
+  std::map<std::string, QueueHandlers> handlers_;
   WakeEvent wake_;
   std::atomic<int> signal_{0};  // 1: drain, 2: stop
 };
@@ -52,7 +55,10 @@ void Worker::Impl::FromExecutor(Executor& executor, WorkerSession& session, absl
   for (const auto& [token, index] : events.started) session.OnStarted(token, index);
   for (const auto& [token, index] : events.recalled) session.OnRecalled(token, index);
   for (auto& f : events.finished) {
-    session.OnFinished(f.token, f.index, std::move(f.result), f.run_time);
+    session.OnFinished(f.token, f.index, std::move(f.result), f.run_time, std::move(f.follow_ons));
+  }
+  for (auto& f : events.finished_batches) {
+    session.OnBatchFinished(f.token, std::move(f.outcome), f.run_time);
   }
   if (!events.worker_failure.ok() && failure->ok()) {
     *failure = events.worker_failure;
@@ -146,6 +152,9 @@ Worker::Worker(WorkerOptions options) : impl_(std::make_unique<Impl>(std::move(o
 Worker::~Worker() = default;
 void Worker::Handle(std::string queue, Handler handler) {
   impl_->Handle(std::move(queue), std::move(handler));
+}
+void Worker::HandleBatch(std::string queue, BatchHandler handler) {
+  impl_->HandleBatch(std::move(queue), std::move(handler));
 }
 absl::Status Worker::Run() { return impl_->Run(); }
 void Worker::Drain() { impl_->Signal(1); }

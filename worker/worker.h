@@ -15,34 +15,53 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "common/time.h"
 
 namespace whippletree {
 
-// What a handler is told about the job it runs, and its ear for the end of it.
-// Thread-safe. Lives as long as the handler's call.
-class JobContext {
+// Options of a follow-on job.
+struct FollowOnOptions {
+  Duration timeout{0};        // of an attempt; zero: the queue's own policy
+  uint32_t max_attempts = 0;  // at most 1000; 0: the queue's own policy
+  std::string key{};          // the line inside the queue; at most 256 bytes of UTF-8
+
+  friend bool operator==(const FollowOnOptions&, const FollowOnOptions&) = default;
+};
+
+// Consecutive follow-on jobs of one job, for one queue, with the same options. Payloads lie end to
+// end in `block`.
+struct FollowOnRun {
+  size_t job;  // whose they are: its index in the handler's call
+  std::string queue;
+  FollowOnOptions options;
+  std::vector<uint32_t> sizes;
+  std::string block;
+};
+
+// Of one handler call.
+inline constexpr uint64_t kFollowOnJobsMax = 65'536;
+inline constexpr uint64_t kFollowOnBytesMax = 64u << 20;
+
+// What the contexts of a job and of a batch share: the ear for the end of a handler's call.
+// Thread-safe. Lives as long as the call.
+class CallContext {
  public:
-  struct Job {
-    std::string id;  // "<stream>-<number>": the same at each attempt
-    std::string queue;
-    uint32_t attempt = 1;        // from 1
-    MonoTime deadline = kNever;  // when this attempt times out
-  };
+  CallContext(const CallContext&) = delete;
+  CallContext& operator=(const CallContext&) = delete;
 
-  explicit JobContext(Job job) : job_(std::move(job)) {}
+  const std::string& queue() const { return queue_; }
+  // When this attempt times out. kNever: no limit.
+  MonoTime deadline() const { return deadline_; }
 
-  const std::string& id() const { return job_.id; }
-  const std::string& queue() const { return job_.queue; }
-  uint32_t attempt() const { return job_.attempt; }
-  // kNever: no limit.
-  MonoTime deadline() const { return job_.deadline; }
-
-  // OK while the job should go on. CANCELLED once its producer cancelled it or the worker stops
-  // at once; DEADLINE_EXCEEDED once its timeout passed. Cheap enough for an inner loop.
+  // OK while the call should go on. CANCELLED once its jobs were cancelled by their producers or
+  // the worker stops at once; DEADLINE_EXCEEDED once the timeout passed. Cheap enough for an inner
+  // loop.
   absl::Status status() const;
 
   // Blocks for `duration`, or until status() is no longer OK. Returns status().
@@ -60,14 +79,82 @@ class JobContext {
   // For the executor.
   void End(absl::StatusCode code);
   absl::Status worker_failure() const;
+  std::vector<FollowOnRun> TakeFollowOns();
+
+ protected:
+  CallContext(std::string queue, MonoTime deadline)
+      : queue_(std::move(queue)), deadline_(deadline) {}
+  ~CallContext() = default;
+  absl::Status AddFollowOn(size_t job, std::string queue, std::string_view payload,
+                           FollowOnOptions options);
 
  private:
-  const Job job_;
+  const std::string queue_;
+  const MonoTime deadline_;
   mutable std::mutex mutex_;
   std::condition_variable ended_;
   std::atomic<int> code_{0};
   std::function<void()> wake_;
   absl::Status worker_failure_;
+  std::vector<FollowOnRun> follow_ons_;
+  uint64_t follow_on_jobs_ = 0;
+  uint64_t follow_on_bytes_ = 0;
+};
+
+// What a handler is told about the job it runs.
+class JobContext : public CallContext {
+ public:
+  struct Job {
+    std::string id;  // "<stream>-<number>": the same at each attempt
+    std::string queue;
+    uint32_t attempt = 1;        // from 1
+    MonoTime deadline = kNever;  // when this attempt times out
+  };
+
+  explicit JobContext(Job job)
+      : CallContext(std::move(job.queue), job.deadline),
+        id_(std::move(job.id)),
+        attempt_(job.attempt) {}
+
+  const std::string& id() const { return id_; }
+  uint32_t attempt() const { return attempt_; }
+
+  // Adds a follow-on job: one for another queue, accepted together with this job's result. If this
+  // job does not complete, its follow-on jobs are forgotten.
+  // INVALID_ARGUMENT: a bad queue name or option. RESOURCE_EXHAUSTED: more than kFollowOnJobsMax
+  // or kFollowOnBytesMax. Nothing is added then.
+  absl::Status Submit(std::string queue, std::string_view payload, FollowOnOptions options = {}) {
+    return AddFollowOn(0, std::move(queue), payload, std::move(options));
+  }
+
+ private:
+  const std::string id_;
+  const uint32_t attempt_;
+};
+
+// What a batch handler is told about the jobs it runs; `i` counts them from 0.
+class BatchContext : public CallContext {
+ public:
+  struct Job {
+    std::string id;
+    uint32_t attempt = 1;
+  };
+
+  // `deadline` is that of the job with the shortest timeout.
+  BatchContext(std::string queue, std::vector<Job> jobs, MonoTime deadline = kNever)
+      : CallContext(std::move(queue), deadline), jobs_(std::move(jobs)) {}
+
+  size_t size() const { return jobs_.size(); }
+  // REQUIRES: i < size().
+  const std::string& id(size_t i) const { return jobs_.at(i).id; }
+  uint32_t attempt(size_t i) const { return jobs_.at(i).attempt; }
+
+  // As JobContext::Submit; the follow-on job is one of job `i`. REQUIRES: i < size().
+  absl::Status Submit(std::string queue, std::string_view payload, FollowOnOptions options = {},
+                      size_t i = 0);
+
+ private:
+  const std::vector<Job> jobs_;
 };
 
 // Returns the result, or why there is none. The status code decides what follows: INVALID_ARGUMENT
@@ -76,6 +163,19 @@ class JobContext {
 // slots. An exception that leaves it counts as INTERNAL.
 using Handler =
     std::function<absl::StatusOr<std::string>(JobContext& context, std::string_view payload)>;
+
+// One result or status for each job, in their order; or one status for the whole batch. Another
+// number of results fails the whole batch with INTERNAL, and so does an exception.
+using BatchResults = absl::StatusOr<std::vector<absl::StatusOr<std::string>>>;
+using BatchHandler =
+    std::function<BatchResults(BatchContext& context, std::span<const std::string_view> payloads)>;
+
+// For a batch handler that gives no results: all `n` jobs are completed, with empty ones.
+BatchResults CompletedAll(size_t n);
+
+// RESOURCE_EXHAUSTED: the job is tried again, and no job of its queue is started before `delay` has
+// passed. For a handler whose service asks it to come back later.
+absl::Status RetryAfter(Duration delay, std::string_view message);
 
 struct WorkerOptions {
   std::string broker = "127.0.0.1:7711";  // the door
@@ -97,8 +197,13 @@ class Worker {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  // Runs jobs of `queue` with `handler`. REQUIRES: Run() has not been called.
+  // Runs jobs of `queue` with `handler`; those of a batch in turn, in one slot.
+  // REQUIRES: Run() has not been called.
   void Handle(std::string queue, Handler handler);
+  // Runs batches of `queue` with `handler`. A job that does not come in a batch is a batch of one,
+  // unless the queue has a handler by Handle() too, which runs it then.
+  // REQUIRES: Run() has not been called.
+  void HandleBatch(std::string queue, BatchHandler handler);
 
   // Runs jobs until Drain() or Stop() has taken effect; reconnects by itself.
   // Returns OK after these; else why it cannot go on: UNAVAILABLE (no broker within

@@ -41,10 +41,13 @@ std::vector<Slice> Broker::NextBatch(Queue& queue, BatchReason* reason) {
   const uint64_t ready = queue.jobs.ready();
   if (ready == 0) return {};
   const uint64_t most = BatchJobsMax(queue);
+  // A delivery is one message: no larger than one with the largest payload.
+  const uint64_t bytes_max =
+      std::min<uint64_t>(queue.policy.batch.max_bytes, config_.payload_bytes_max);
   const MonoTime flush_at = queue.jobs.oldest() + queue.policy.batch.linger;
   if (ready >= most) {
     *reason = BatchReason::kSize;
-  } else if (queue.jobs.ready_bytes() >= queue.policy.batch.max_bytes) {
+  } else if (queue.jobs.ready_bytes() >= bytes_max) {
     *reason = BatchReason::kBytes;
   } else if (now_.mono >= flush_at) {
     *reason = BatchReason::kLinger;
@@ -60,9 +63,9 @@ std::vector<Slice> Broker::NextBatch(Queue& queue, BatchReason* reason) {
   std::vector<Slice> batch;
   uint64_t jobs = 0;
   uint64_t bytes = 0;
-  while (jobs < wanted && bytes < queue.policy.batch.max_bytes) {
+  while (jobs < wanted && bytes < bytes_max) {
     std::optional<Slice> slice = queue.jobs.Take({.jobs = static_cast<uint32_t>(wanted - jobs),
-                                                  .bytes = queue.policy.batch.max_bytes - bytes,
+                                                  .bytes = bytes_max - bytes,
                                                   .exactly = jobs > 0},
                                                  false, queue.policy.max_attempts);
     if (!slice) break;

@@ -8,7 +8,8 @@ import zmtp
 from harness import BIN, PATIENCE, SystemTest, environment, free_ports, main, wait_for
 
 USAGE, UNREACHABLE, REFUSED, MACHINE = 2, 3, 4, 5
-HANDLERS = "crash, echo, fail, flaky, sleep, square, upper"
+HANDLERS = ("crash, echo, fail, flaky, product, replace, second, seventh, sleep, square, sum, total, "
+            "upper, words")
 QUEUE_NAME = "a queue's name has 1 to 128 of the characters A-Z a-z 0-9 . _ - : /"
 VERSION_2 = "protocol version 2 is not supported; whippletree 0.1.0 speaks version 1"
 

@@ -108,6 +108,20 @@ TEST_F(FollowOnTest, AllAreWantedWhileTheFirstIsMissing) {
   EXPECT_EQ(hello.streams(0).wanted(), 1u);
 }
 
+TEST_F(FollowOnTest, AnotherStreamOfTheQueueHasOtherJobs) {
+  Join();
+  OnFollowOns(1, {Completed(1, 2)});
+  EXPECT_EQ(TakeSettled().size(), 1u);
+  Rejoin(2);
+  Outcome range = Completed(1, 1);
+  range.set_stream(9);
+  OnFollowOns(1, {range});
+  ASSERT_EQ(out.settled.size(), 1u);
+  EXPECT_EQ(out.settled[0].stream, 9u);
+  Rejoin(3);
+  EXPECT_EQ(hello.streams(0).wanted(), 2u);
+}
+
 TEST_F(FollowOnTest, AreUnknownWhenTheBrokerIsAnother) {
   FollowOnStreams streams;
   wire::Outcomes outcomes;

@@ -283,5 +283,17 @@ TEST_F(ProducerGroupTest, MembersThatAGoneStreamRefusedCountAsRejected) {
   EXPECT_FALSE(ends[0].lost());
 }
 
+TEST_F(ProducerGroupTest, IsLostWithAStreamThatIsGone) {
+  const uint64_t group = ClosedGroup(3);
+  State gone = Update(0, State::GONE);
+  *gone.mutable_status() = ToWire(absl::FailedPreconditionError("forgotten"));
+  Rejoin(2, {gone});
+  EXPECT_EQ(TakeSettled(), (Settled{{Outcome::UNSPECIFIED, 1, 3}}));
+  const auto ends = TakeEnds();
+  ASSERT_EQ(ends.size(), 1u);
+  EXPECT_EQ(ends[0].group(), group);
+  EXPECT_TRUE(ends[0].lost());
+}
+
 }  // namespace
 }  // namespace whippletree

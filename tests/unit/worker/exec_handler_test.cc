@@ -40,7 +40,7 @@ struct Ran {
 
 Ran Exec(ExecOptions options, std::string_view payload = "") {
   JobContext context({.id = "3-14", .queue = "shell", .attempt = 2});
-  auto result = MakeExecHandler(std::move(options), nullptr)(context, payload);
+  auto result = MakeExecHandlers(std::move(options), nullptr).job(context, payload);
   return {std::move(result), context.worker_failure()};
 }
 
@@ -212,12 +212,14 @@ TEST(ExecHandlerTest, ProgramHasItsOwnGroupAndPlainSignals) {
 }
 
 TEST(ExecHandlerTest, NoDescriptorLeaks) {
-  // Of this process: all, and those that whoever started it meant to be inherited.
+  // Of this process: all, and those that a program has: for follow-on jobs, and what whoever
+  // started this meant to be inherited.
   const auto count = [](bool inherited_only) {
     int open = 0;
     for (int fd = 0; fd < 1024; ++fd) {
       const int flags = fcntl(fd, F_GETFD);
-      open += flags >= 0 && !(inherited_only && (flags & FD_CLOEXEC) != 0);
+      const bool inherited = fd == 3 || (flags >= 0 && (flags & FD_CLOEXEC) == 0);
+      open += inherited_only ? inherited : flags >= 0;
     }
     return open;
   };
@@ -253,7 +255,7 @@ TEST(ExecHandlerTest, NobodyWaitsForAProcessThatEscaped) {
 Ran EndFamily(absl::StatusCode code, ExecOptions options) {
   Lifeline lifeline;
   JobContext context({.id = "1-1", .queue = "q"});
-  const Handler handler = MakeExecHandler(std::move(options), nullptr);
+  const Handler handler = MakeExecHandlers(std::move(options), nullptr).job;
   auto result = std::async(std::launch::async, [&] { return handler(context, ""); });
   EXPECT_EQ(lifeline.Next(), "up\n");
   context.End(code);
@@ -298,15 +300,15 @@ TEST(ExecHandlerTest, EndedJobIsNotStarted) {
   JobContext context({.id = "1-1", .queue = "q"});
   context.End(absl::StatusCode::kCancelled);
   const std::string path = TempPath("started");
-  EXPECT_TRUE(
-      absl::IsCancelled(MakeExecHandler({.argv = {"touch", path}}, nullptr)(context, "").status()));
+  EXPECT_TRUE(absl::IsCancelled(
+      MakeExecHandlers({.argv = {"touch", path}}, nullptr).job(context, "").status()));
   EXPECT_FALSE(std::filesystem::exists(path));
 }
 
 TEST(ExecHandlerTest, SeveralThreadsAtATime) {
   auto guard = ProcessGuard::Start(2);  // fewer places than threads: the others wait
   ASSERT_TRUE(guard.ok()) << guard.status();
-  const Handler handler = MakeExecHandler({.argv = {"cat"}}, guard->get());
+  const Handler handler = MakeExecHandlers({.argv = {"cat"}}, guard->get()).job;
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&handler, t] {
@@ -334,7 +336,7 @@ pid_t Host(const std::function<void()>& body) {
 
 void RunForever(const std::vector<std::string>& argv, ProcessGuard* guard) {
   JobContext context({.id = "1-1", .queue = "q"});
-  MakeExecHandler({.argv = argv}, guard)(context, "").status().IgnoreError();
+  MakeExecHandlers({.argv = argv}, guard).job(context, "").status().IgnoreError();
 }
 
 void KillAndReap(pid_t pid) {

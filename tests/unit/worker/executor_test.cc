@@ -11,71 +11,10 @@
 #include <string>
 #include <vector>
 
+#include "tests/unit/worker/executor_harness.h"
+
 namespace whippletree {
 namespace {
-
-// An executor for queue "q"; gathers what it tells.
-class ExecutorTest : public ::testing::Test {
- protected:
-  void Start(uint32_t slots, Handler handler) {
-    executor_ = std::make_unique<Executor>(
-        slots, std::map<std::string, Handler>{{"q", std::move(handler)}}, [this] {
-          const std::lock_guard lock(mutex_);
-          notified_ = true;
-          changed_.notify_all();
-        });
-  }
-  // Waits until `count` jobs in all have finished.
-  void WaitForFinished(size_t count) {
-    WaitUntil([&] { return finished_.size() >= count; });
-  }
-  template <typename Condition>
-  void WaitUntil(Condition&& condition) {
-    while (true) {
-      Executor::Events events;
-      executor_->TakeEvents(&events);
-      started_.insert(started_.end(), events.started.begin(), events.started.end());
-      recalled_.insert(recalled_.end(), events.recalled.begin(), events.recalled.end());
-      for (auto& finished : events.finished) finished_.push_back(std::move(finished));
-      if (!events.worker_failure.ok()) worker_failure_ = events.worker_failure;
-      if (condition()) return;
-      std::unique_lock lock(mutex_);
-      ASSERT_TRUE(changed_.wait_for(lock, seconds(60), [&] { return notified_; }));
-      notified_ = false;
-    }
-  }
-  static wire::Delivery Jobs(uint64_t token, const std::vector<std::string>& payloads,
-                             uint32_t started, uint32_t timeout_ms = 0) {
-    wire::Delivery delivery;
-    delivery.set_token(token);
-    delivery.set_queue("q");
-    delivery.set_stream(7);
-    delivery.set_first(100);
-    delivery.set_attempt(3);
-    delivery.set_started(started);
-    delivery.mutable_options()->set_timeout_ms(timeout_ms);
-    for (const std::string& payload : payloads) AppendToRun(payload, delivery.mutable_run());
-    return delivery;
-  }
-  static wire::JobRange Range(uint64_t token, uint32_t first, uint32_t count) {
-    wire::JobRange range;
-    range.set_token(token);
-    range.set_first(first);
-    range.set_count(count);
-    return range;
-  }
-
-  using JobList = std::vector<std::pair<uint64_t, uint32_t>>;
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool notified_ = false;
-  JobList started_;
-  JobList recalled_;
-  std::vector<Executor::Events::Finished> finished_;
-  absl::Status worker_failure_;
-  std::unique_ptr<Executor> executor_;
-};
 
 absl::StatusOr<std::string> Echo(JobContext&, std::string_view payload) {
   return std::string(payload);

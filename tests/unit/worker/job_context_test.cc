@@ -5,6 +5,7 @@
 #include <future>
 #include <thread>
 
+#include "common/status.h"
 #include "worker/worker.h"
 
 namespace whippletree {
@@ -127,6 +128,57 @@ TEST(JobContextTest, WakeNeverOutlivesItsRemoval) {
     }
     ender.join();
   }
+}
+
+TEST(JobContextTest, FollowOnJobsAreChecked) {
+  JobContext context(TestJob());
+  const auto is_bad = [&](const std::string& queue, FollowOnOptions options) {
+    return absl::IsInvalidArgument(context.Submit(queue, "x", std::move(options)));
+  };
+  EXPECT_TRUE(is_bad("", {}));
+  EXPECT_TRUE(is_bad("two words", {}));
+  EXPECT_TRUE(is_bad("\xff", {}));
+  EXPECT_TRUE(is_bad("q", {.timeout = Duration(-1)}));
+  EXPECT_TRUE(is_bad("q", {.max_attempts = 1001}));
+  EXPECT_TRUE(is_bad("q", {.key = std::string(257, 'k')}));
+  EXPECT_TRUE(is_bad("q", {.key = "\xff"}));
+  EXPECT_TRUE(context.TakeFollowOns().empty());
+}
+
+TEST(JobContextTest, FollowOnJobsAreBounded) {
+  JobContext many(TestJob());
+  for (uint64_t i = 0; i < kFollowOnJobsMax; ++i) ASSERT_TRUE(many.Submit("q", "").ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(many.Submit("q", "")));
+  EXPECT_EQ(many.TakeFollowOns().at(0).sizes.size(), kFollowOnJobsMax);
+
+  JobContext large(TestJob());
+  EXPECT_TRUE(large.Submit("q", std::string(kFollowOnBytesMax, 'x')).ok());
+  EXPECT_TRUE(large.Submit("q", "").ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(large.Submit("q", "x")));
+}
+
+TEST(RetryAfterTest, CarriesItsDelay) {
+  const absl::Status status = RetryAfter(milliseconds(1500), "busy");
+  EXPECT_TRUE(absl::IsResourceExhausted(status));
+  EXPECT_EQ(status.message(), "busy");
+  EXPECT_EQ(RetryAfterOf(status), milliseconds(1500));
+  EXPECT_EQ(ToWire(status).retry_after_ms(), 1500u);
+  EXPECT_EQ(RetryAfterOf(FromWire(ToWire(status))), milliseconds(1500));
+}
+
+TEST(RetryAfterTest, IsWholeMilliseconds) {
+  EXPECT_EQ(RetryAfterOf(RetryAfter(Duration(1), "")), milliseconds(1));
+  EXPECT_EQ(RetryAfterOf(RetryAfter(Duration(0), "")), Duration(0));
+  EXPECT_EQ(RetryAfterOf(RetryAfter(seconds(-1), "")), Duration(0));
+  EXPECT_EQ(RetryAfterOf(RetryAfter(Duration::max(), "")), milliseconds(4'294'967'295));
+}
+
+TEST(RetryAfterTest, OtherStatusesHaveNone) {
+  EXPECT_EQ(RetryAfterOf(absl::ResourceExhaustedError("busy")), Duration(0));
+  wire::Status unavailable = ToWire(absl::UnavailableError("no"));
+  EXPECT_EQ(unavailable.retry_after_ms(), 0u);
+  unavailable.set_retry_after_ms(5);
+  EXPECT_EQ(RetryAfterOf(FromWire(unavailable)), Duration(0));
 }
 
 }  // namespace

@@ -58,6 +58,7 @@ class WorkerSessionTest : public ::testing::Test {
     welcome->set_session(number);
     welcome->set_broker_start(9);
     welcome->set_complete_port(7713);
+    welcome->set_payload_bytes_max(50);
     welcome->set_result_bytes_max(100);
     welcome->set_window_bytes(window_bytes);
     welcome->set_heartbeat_interval_ms(2000);
@@ -86,6 +87,29 @@ class WorkerSessionTest : public ::testing::Test {
     delivery->set_started(started);
     for (uint32_t i = 0; i < count; ++i) AppendToRun("payload", delivery->mutable_run());
     OnDoor(message);
+  }
+  // A batch of `count` jobs of one stream.
+  void DeliverBatch(uint64_t ordinal, uint64_t token, uint32_t count,
+                    const std::vector<uint32_t>& indexes = {}) {
+    wire::Envelope message;
+    message.mutable_deliveries()->set_session(session_number);
+    message.mutable_deliveries()->set_first_ordinal(ordinal);
+    wire::Delivery* delivery = message.mutable_deliveries()->add_deliveries();
+    delivery->set_token(token);
+    delivery->set_queue("q");
+    delivery->set_batch(true);
+    delivery->set_started(count);
+    delivery->add_parts()->set_count(count);
+    for (uint32_t i = 0; i < count; ++i) AppendToRun("payload", delivery->mutable_run());
+    delivery->mutable_indexes()->Add(indexes.begin(), indexes.end());
+    OnDoor(message);
+  }
+  static wire::FollowOn MakeFollowOn(uint32_t index, const std::string& payload) {
+    wire::FollowOn follow_on;
+    follow_on.set_index(index);
+    follow_on.set_queue("next");
+    AppendToRun(payload, follow_on.mutable_run());
+    return follow_on;
   }
   void Finish(uint64_t token, uint32_t index, Duration run_time = seconds(1)) {
     session.OnFinished(token, index, "result", run_time);

@@ -1,0 +1,115 @@
+// The library's types and those of the wire.
+#include "producer/convert.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "common/status.h"
+#include "producer/callbacks.h"
+#include "producer/group_promises.h"
+
+namespace whippletree {
+namespace {
+
+TEST(JobOptionsTest, TimesAreMillisecondsSince1970) {
+  JobOptions options;
+  EXPECT_EQ(ToWire(options).not_before_ms(), 0u);
+  EXPECT_EQ(ToWire(options).expires_at_ms(), 0u);
+  options.not_before = WallTime(milliseconds(1'700'000'000'123));
+  options.expires_at = options.not_before + seconds(1);
+  options.group = 7;
+  EXPECT_TRUE(CheckOptions(options).ok());
+  EXPECT_EQ(ToWire(options).not_before_ms(), 1'700'000'000'123u);
+  EXPECT_EQ(ToWire(options).expires_at_ms(), 1'700'000'001'123u);
+  EXPECT_EQ(ToWire(options).group(), 7u);
+}
+
+TEST(JobOptionsTest, AJobThatNeverRunsIsRefused) {
+  JobOptions options;
+  options.not_before = options.expires_at = WallTime(seconds(5));
+  EXPECT_TRUE(absl::IsInvalidArgument(CheckOptions(options)));
+  options.not_before = options.expires_at = WallTime(seconds(-5));
+  EXPECT_TRUE(absl::IsInvalidArgument(CheckOptions(options)));
+}
+
+TEST(GroupEndTest, OfALostGroupIsUnavailable) {
+  wire::GroupEnd end;
+  end.set_group(3);
+  end.set_completed(4);
+  end.set_rejected(1);
+  EXPECT_TRUE(FromWire(end).status.ok());
+  EXPECT_EQ(FromWire(end).jobs(), 5u);
+  end.set_lost(true);
+  EXPECT_EQ(FromWire(end).status, absl::UnavailableError("the broker restarted"));
+}
+
+TEST(OutcomeMakerTest, NamesJobGroupAndResult) {
+  SettledJobs jobs;
+  jobs.queue = "q";
+  jobs.stream = 8;
+  jobs.follow_on = true;
+  jobs.range.set_kind(wire::OutcomeRange::COMPLETED);
+  jobs.range.set_first(5);
+  jobs.range.set_count(2);
+  jobs.range.set_group(3);
+  AppendToRun("a", jobs.range.mutable_results());
+  AppendToRun("b", jobs.range.mutable_results());
+  const OutcomeMaker maker(&jobs);
+  const Outcome outcome = maker.Make(6);
+  EXPECT_EQ(outcome.id, "8-6");
+  EXPECT_EQ(outcome.result, "b");
+  EXPECT_EQ(outcome.group, 3u);
+  EXPECT_TRUE(outcome.follow_on);
+  EXPECT_TRUE(outcome.status.ok());
+}
+
+TEST(FillRunTest, LargePayloadsAreInRunsOfTheirOwn) {
+  const std::string large(100'000, 'x');
+  const std::vector<std::string_view> payloads = {"a", "b", large, "c"};
+  RunData first, second, third;
+  EXPECT_EQ(FillRun(payloads, 0, &first), 2u);
+  EXPECT_EQ(FillRun(payloads, 2, &second), 3u);
+  EXPECT_EQ(FillRun(payloads, 3, &third), 4u);
+  EXPECT_EQ(second.count(), 1u);
+}
+
+TEST(GroupPromisesTest, EachGroupEndsOnce) {
+  GroupPromises promises;
+  std::future<GroupEnd> first = promises.Add(1);
+  std::future<GroupEnd> second = promises.Add(2);
+  GroupEnd told;
+  told.group = 1;
+  told.completed = 5;
+  promises.End(told);
+  told.completed = 6;
+  promises.End(told);
+  promises.EndAll(absl::UnavailableError("closed"));
+  EXPECT_EQ(first.get().completed, 5u);
+  const GroupEnd end = second.get();
+  EXPECT_EQ(end.group, 2u);
+  EXPECT_EQ(end.status, absl::UnavailableError("closed"));
+}
+
+TEST(CallbacksTest, JobsOfOneCallShareACallbackAndOthersHaveTheEarlierOne) {
+  Callbacks callbacks;
+  std::string called;
+  callbacks.SetEarlier("q", [&](Outcome) { called += "e"; });
+  callbacks.Add("q", 5, 3, false, [&](Outcome) { called += "a"; });
+  callbacks.Add("q", 8, 1, true, [&](Outcome) { called += "b"; });
+  Callbacks::Part part = callbacks.Take("q", 3, 9);
+  (*part.callback)({});
+  EXPECT_EQ(part.end, 5u);
+  part = callbacks.Take("q", 5, 9);
+  (*part.callback)({});
+  EXPECT_EQ(part.end, 8u);
+  part = callbacks.Take("q", 8, 9);
+  (*part.callback)({});
+  EXPECT_TRUE(part.discarded);
+  EXPECT_EQ(called, "eab");
+  EXPECT_EQ(callbacks.Take("other", 1, 4).callback, nullptr);
+}
+
+}  // namespace
+}  // namespace whippletree

@@ -1,0 +1,101 @@
+#include "worker/exec_batch.h"
+
+#include <absl/strings/ascii.h>
+#include <absl/strings/str_cat.h>
+#include <absl/time/time.h>
+
+#include <utility>
+
+#include "common/check.h"
+#include "common/printable.h"
+
+namespace whippletree {
+namespace {
+
+constexpr size_t kShownBytesMax = 100;  // of a line in an error
+constexpr std::string_view kRetryAfter = "retry-after:";
+
+// Calls take(piece) for each piece that ends with `separator`, and for the rest if there is one.
+template <typename Take>
+void Split(std::string_view text, char separator, Take take) {
+  while (!text.empty()) {
+    const size_t end = text.find(separator);
+    take(text.substr(0, end));
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+  }
+}
+
+}  // namespace
+
+ExecBatch::ExecBatch(std::span<const std::string_view> payloads, char separator)
+    : jobs_(payloads.size()), separator_(separator) {
+  for (size_t i = 0; i < payloads.size(); ++i) {
+    if (payloads[i].find(separator) != std::string_view::npos) continue;
+    input_.append(payloads[i]);
+    input_.push_back(separator);
+    taken_.push_back(i);
+  }
+}
+
+absl::StatusOr<std::vector<std::string>> ExecBatch::SplitOutput(std::string_view output,
+                                                                std::string_view program) const {
+  std::vector<std::string> outputs;
+  size_t count = 0;
+  Split(output, separator_, [&](std::string_view piece) {
+    if (++count <= size()) outputs.emplace_back(piece);
+  });
+  if (count == size()) return outputs;
+  const bool lines = separator_ == '\n';
+  return absl::InternalError(absl::StrCat(std::string(program), " wrote ", count,
+                                          lines ? " lines for " : " NUL-ended pieces for ", size(),
+                                          " jobs; it must write one for each job of a batch"));
+}
+
+std::vector<absl::StatusOr<std::string>> ExecBatch::Results(
+    std::vector<std::string> outputs) const {
+  WT_CHECK(outputs.size() == size());
+  const absl::Status left_out = absl::InvalidArgumentError(
+      separator_ == '\n' ? "payload contains a newline; start the worker with --nul"
+                         : "payload contains a NUL byte, which ends a job of a batch with --nul");
+  std::vector<absl::StatusOr<std::string>> results(jobs_, left_out);
+  for (size_t i = 0; i < taken_.size(); ++i) results[taken_[i]] = std::move(outputs[i]);
+  return results;
+}
+
+absl::Status ForEachFollowOn(
+    std::string_view lines,
+    const std::function<absl::Status(std::string_view queue, std::string_view payload)>& submit) {
+  absl::Status status;
+  size_t number = 0;
+  Split(lines, '\n', [&](std::string_view line) {
+    if (!status.ok()) return;
+    ++number;
+    const size_t tab = line.find('\t');
+    std::string why = "expected QUEUE<TAB>PAYLOAD";
+    if (tab != std::string_view::npos) {
+      status = submit(line.substr(0, tab), line.substr(tab + 1));
+      if (!absl::IsInvalidArgument(status)) return;
+      why = std::string(status.message());
+    }
+    status = absl::InvalidArgumentError(absl::StrCat("line ", number, " of the follow-on jobs, ",
+                                                     Quoted(line, kShownBytesMax), ": ", why));
+  });
+  return status;
+}
+
+Duration RetryAfterIn(std::string_view text) {
+  Duration delay(0);
+  Split(text, '\n', [&](std::string_view line) {
+    if (line.substr(0, kRetryAfter.size()) != kRetryAfter) return;
+    line.remove_prefix(kRetryAfter.size());
+    absl::Duration told;
+    if (absl::ParseDuration(absl::StripAsciiWhitespace(absl::string_view(line.data(), line.size())),
+                            &told) &&
+        told > absl::ZeroDuration()) {
+      delay = absl::ToChronoNanoseconds(told);
+    }
+  });
+  return delay;
+}
+
+}  // namespace whippletree

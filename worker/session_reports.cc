@@ -1,0 +1,294 @@
+// What the worker's session reports, and how it leaves. A batch's items leave in one message, and
+// come again in one: the broker decides on the whole of it.
+#include <algorithm>
+#include <span>
+
+#include "common/check.h"
+#include "common/status.h"
+#include "worker/session.h"
+
+namespace whippletree {
+namespace {
+
+// Of an item or of a run of follow-on jobs, at most.
+constexpr uint64_t kOverheadBytes = 32;
+// Of the size of a result in a run, at most.
+constexpr uint64_t kSizeBytes = 5;
+
+wire::ReportItem MakeItem(wire::ReportItem::Kind kind, uint64_t token, uint32_t index) {
+  wire::ReportItem item;
+  item.set_kind(kind);
+  item.set_token(token);
+  item.set_first(index);
+  item.set_count(1);
+  return item;
+}
+
+wire::ReportItem FailedItem(uint64_t token, uint32_t index, const absl::Status& status) {
+  wire::ReportItem item = MakeItem(wire::ReportItem::FAILED, token, index);
+  *item.mutable_status() = ToWire(status);
+  return item;
+}
+
+wire::ReportItem CompletedItem(uint64_t token, uint32_t index, std::string result) {
+  wire::ReportItem item = MakeItem(wire::ReportItem::COMPLETED, token, index);
+  item.mutable_results()->add_sizes(static_cast<uint32_t>(result.size()));
+  *item.mutable_results()->mutable_block() = std::move(result);
+  return item;
+}
+
+uint64_t BytesOf(std::span<const wire::FollowOn> follow_ons) {
+  uint64_t bytes = 0;
+  for (const wire::FollowOn& each : follow_ons) bytes += each.ByteSizeLong() + kOverheadBytes;
+  return bytes;
+}
+
+// What an item adds to a message, at most.
+uint64_t BytesOf(const wire::ReportItem& item) {
+  uint64_t bytes = item.results().block().size() + item.status().message().size() + kOverheadBytes;
+  if (item.count() > 1) bytes += kSizeBytes * static_cast<uint64_t>(item.results().sizes_size());
+  for (const wire::FollowOn& each : item.follow_ons()) bytes += BytesOf({&each, 1});
+  return bytes;
+}
+
+// Whether `next` says the same of the job behind those of `item`.
+bool Continues(const wire::ReportItem& item, const wire::ReportItem& next) {
+  return item.token() == next.token() && item.kind() == next.kind() &&
+         item.first() + item.count() == next.first() &&
+         (item.kind() != wire::ReportItem::FAILED || (item.whole_batch() && next.whole_batch()));
+}
+
+// REQUIRES: Continues(*item, next).
+void Join(wire::ReportItem next, wire::ReportItem* item) {
+  item->set_count(item->count() + next.count());
+  if (item->kind() != wire::ReportItem::COMPLETED) return;
+  item->mutable_results()->mutable_block()->append(next.results().block());
+  item->mutable_results()->mutable_sizes()->MergeFrom(next.results().sizes());
+  for (wire::FollowOn& each : *next.mutable_follow_ons()) {
+    *item->add_follow_ons() = std::move(each);
+  }
+}
+
+}  // namespace
+
+void WorkerSession::OnStarted(uint64_t token, uint32_t index) {
+  auto it = leases_.find(token);
+  if (it == leases_.end() || !it->second.held.Contains(index)) return;
+  it->second.held.Remove(index, index + 1);
+  unmarked_.emplace(token, index);
+}
+
+void WorkerSession::OnReportAck(Instant now, const wire::ReportAck& ack) {
+  if (ack.next() > reports_.sent_below()) return;  // never sent
+  reports_.Acknowledge(ack.next(), now.mono, [this](const Reported& reported) {
+    const wire::ReportItem& item = reported.item;
+    auto it = leases_.find(item.token());
+    if (it == leases_.end() || item.kind() == wire::ReportItem::STARTED) return;
+    it->second.unacknowledged -= item.count();
+    if (it->second.open.empty() && it->second.unacknowledged == 0) leases_.erase(it);
+  });
+  if (timed_ordinal_ != 0 && ack.next() > timed_ordinal_) {
+    for (Queue& queue : queues_) queue.window.OnTurnaround(now.mono - timed_at_);
+    timed_ordinal_ = 0;
+  }
+}
+
+bool WorkerSession::CloseJob(uint64_t token, uint32_t index) {
+  auto it = leases_.find(token);
+  if (it == leases_.end() || it->second.open.Remove(index, index + 1) == 0) return false;
+  it->second.held.Remove(index, index + 1);
+  ++it->second.unacknowledged;
+  unmarked_.erase({token, index});
+  if (!it->second.batch || it->second.open.empty()) --possessed_;
+  return true;
+}
+
+void WorkerSession::Report(wire::ReportItem item) {
+  const uint64_t bytes = BytesOf(item);
+  auto* back = reports_.UnsentBack();
+  const bool joins = back != nullptr && Continues(back->value.item, item);
+  if (joins && item.kind() == wire::ReportItem::HANDED_BACK) {
+    Join(std::move(item), &back->value.item);
+  } else if (joins && back->bytes < kReportBytes &&
+             (item.follow_ons().empty() || back->bytes + bytes <= kReportBytes)) {
+    Join(std::move(item), &back->value.item);
+    reports_.AddBytesToBack(bytes);
+  } else {
+    reports_.Push({std::move(item)}, bytes);
+  }
+}
+
+void WorkerSession::Bound(absl::StatusOr<std::string>* result,
+                          std::span<const wire::FollowOn> follow_ons) const {
+  if (!result->ok()) return;
+  if ((*result)->size() > result_bytes_max_) {
+    *result = absl::OutOfRangeError("result of " + std::to_string((*result)->size()) +
+                                    " bytes; at most " + std::to_string(result_bytes_max_) +
+                                    " are taken");
+    return;
+  }
+  for (const wire::FollowOn& each : follow_ons) {
+    for (const uint32_t size : each.run().sizes()) {
+      if (size <= payload_bytes_max_) continue;
+      *result = absl::OutOfRangeError("follow-on job of " + std::to_string(size) +
+                                      " bytes for queue " + each.queue() + "; at most " +
+                                      std::to_string(payload_bytes_max_) + " are taken");
+      return;
+    }
+  }
+  const uint64_t bytes = (*result)->size() + BytesOf(follow_ons);
+  const uint64_t most = BatchBytesMax();
+  if (!follow_ons.empty() && bytes > most) {
+    *result = absl::OutOfRangeError("result and follow-on jobs of " + std::to_string(bytes) +
+                                    " bytes together; a job can report " + std::to_string(most));
+  }
+}
+
+void WorkerSession::OnFinished(uint64_t token, uint32_t index, absl::StatusOr<std::string> result,
+                               Duration run_time, std::vector<wire::FollowOn> follow_ons) {
+  if (!CloseJob(token, index)) return;
+  const Lease& lease = leases_.at(token);
+  const uint64_t result_bytes = result.ok() ? result->size() : result.status().message().size();
+  queues_[lease.queue].window.OnFinished(1, run_time, std::max(lease.payload_bytes, result_bytes));
+  Bound(&result, follow_ons);
+  if (!result.ok()) {
+    Report(FailedItem(token, index, result.status()));
+    return;
+  }
+  wire::ReportItem item = CompletedItem(token, index, *std::move(result));
+  for (wire::FollowOn& each : follow_ons) *item.add_follow_ons() = std::move(each);
+  Report(std::move(item));
+}
+
+std::vector<wire::ReportItem> WorkerSession::BatchItems(uint64_t token, BatchOutcome outcome) {
+  std::vector<wire::ReportItem> items;
+  auto follow_on = outcome.follow_ons.begin();
+  for (size_t i = 0; i < outcome.indexes.size(); ++i) {
+    const uint32_t index = outcome.indexes[i];
+    // Those of this job.
+    while (follow_on != outcome.follow_ons.end() && follow_on->index() < index) ++follow_on;
+    const auto begin = follow_on;
+    while (follow_on != outcome.follow_ons.end() && follow_on->index() == index) ++follow_on;
+    if (!CloseJob(token, index)) continue;
+    wire::ReportItem item;
+    if (!outcome.status.ok()) {
+      item = FailedItem(token, index, outcome.status);
+      item.set_whole_batch(true);
+    } else {
+      absl::StatusOr<std::string>& result = outcome.results[i];
+      Bound(&result, {begin, follow_on});
+      item = result.ok() ? CompletedItem(token, index, *std::move(result))
+                         : FailedItem(token, index, result.status());
+      if (item.kind() == wire::ReportItem::COMPLETED) {
+        for (auto each = begin; each != follow_on; ++each) {
+          *item.add_follow_ons() = std::move(*each);
+        }
+      }
+    }
+    if (!items.empty() && Continues(items.back(), item)) {
+      Join(std::move(item), &items.back());
+    } else {
+      items.push_back(std::move(item));
+    }
+  }
+  return items;
+}
+
+void WorkerSession::OnBatchFinished(uint64_t token, BatchOutcome outcome, Duration run_time) {
+  auto it = leases_.find(token);
+  if (it == leases_.end()) return;
+  WT_CHECK(!outcome.status.ok() || outcome.results.size() == outcome.indexes.size());
+  const Lease& lease = it->second;
+  const std::vector<uint32_t> indexes = outcome.indexes;
+  std::vector<wire::ReportItem> items = BatchItems(token, std::move(outcome));
+  uint64_t bytes = 0;
+  for (const wire::ReportItem& item : items) bytes += BytesOf(item);
+  queues_[lease.queue].window.OnFinished(1, run_time, std::max(lease.payload_bytes, bytes));
+  if (bytes > BatchBytesMax() && indexes.size() > 1) {
+    // It does not help to try the same batch again: the broker halves it.
+    const absl::Status status = absl::OutOfRangeError(
+        "the results of a batch of " + std::to_string(indexes.size()) + " jobs have " +
+        std::to_string(bytes) + " bytes; one report takes " + std::to_string(BatchBytesMax()));
+    items.clear();
+    for (const uint32_t index : indexes) {
+      wire::ReportItem item = FailedItem(token, index, status);
+      item.set_whole_batch(true);
+      if (!items.empty() && Continues(items.back(), item)) {
+        Join(std::move(item), &items.back());
+      } else {
+        items.push_back(std::move(item));
+      }
+    }
+  }
+  for (size_t i = 0; i < items.size(); ++i) {
+    const uint64_t item_bytes = BytesOf(items[i]);
+    reports_.Push({std::move(items[i]), i + 1 < items.size()}, item_bytes);
+  }
+}
+
+void WorkerSession::OnRecalled(uint64_t token, uint32_t index) {
+  if (CloseJob(token, index)) Report(MakeItem(wire::ReportItem::HANDED_BACK, token, index));
+}
+
+// Whoever runs a job for long tells the broker, so that a death of this process is charged to the
+// right ones. Quick ones finish before their mark is due.
+void WorkerSession::MarkStarts(Instant now) {
+  if (unmarked_.empty() || now.mono < last_report_ + kMarkAfter) return;
+  for (const auto& [token, index] : unmarked_) {
+    Report(MakeItem(wire::ReportItem::STARTED, token, index));
+  }
+  unmarked_.clear();
+}
+
+uint64_t WorkerSession::NextBytes() const {
+  const auto& items = reports_.items();
+  uint64_t bytes = 0;
+  for (size_t i = reports_.next_to_send() - reports_.first_ordinal(); i < items.size(); ++i) {
+    bytes += items[i].bytes;
+    if (!items[i].value.joined) break;
+  }
+  return bytes;
+}
+
+bool WorkerSession::MayReport() const {
+  if (!reports_.has_unsent()) return false;
+  const uint64_t under_way = reports_.bytes_in_flight();
+  return under_way == 0 || under_way + NextBytes() <= window_bytes_;
+}
+
+void WorkerSession::SendReports(Instant now, WorkerOutput* out) {
+  UpdateCredits();
+  const bool news =
+      std::any_of(queues_.begin(), queues_.end(), [](const Queue& queue) { return !queue.told; });
+  bool due = MayReport() || news || now.mono >= tell_deliveries_at_ || draining_told_ != draining_;
+  while (due) {
+    wire::Report* report = out->complete.emplace_back().mutable_report();
+    report->set_session(link_.session());
+    report->set_first_ordinal(reports_.next_to_send());
+    uint64_t bytes = 0;
+    bool joined = false;  // what follows belongs to the batch before it
+    while (joined || (MayReport() && (bytes == 0 || bytes + NextBytes() <= kReportBytes))) {
+      const auto& next = reports_.PeekUnsent();
+      bytes += next.bytes;
+      joined = next.value.joined;
+      *report->add_items() = next.value.item;
+      reports_.MarkSent(now.mono);
+    }
+    for (Queue& queue : queues_) {
+      if (!queue.told) *report->add_credits() = CreditOf(queue);
+    }
+    report->set_deliveries_next(DeliveriesNext());
+    report->set_draining(draining_);
+    tell_deliveries_at_ = kNever;
+    untold_bytes_ = 0;
+    draining_told_ = draining_;
+    last_report_ = now.mono;
+    if (timed_ordinal_ == 0 && report->items_size() > 0) {
+      timed_ordinal_ = reports_.next_to_send() - 1;
+      timed_at_ = now.mono;
+    }
+    due = MayReport();
+  }
+}
+
+}  // namespace whippletree
