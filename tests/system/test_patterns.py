@@ -149,7 +149,7 @@ class PatternTest(SystemTest):
         self.assertEqual([(row[0], row[-1]) for row in table], [(p, "yes") for p in PATTERNS])
         self.assertIn(golden("composition")[0], demo.stdout())
         self.assertEqual(demo.stdout().count("kill -9"), 3)
-        
+
     def test_demo_says_what_is_wrong(self):
         """A broker without the demo's policies makes no batches."""
         self.demo_broker = self.broker()
