@@ -28,6 +28,8 @@ RUN apt-get update \
  && useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent \
     --shell /usr/sbin/nologin whippletree
 COPY --from=build /opt/whippletree/bin/ /usr/local/bin/
+# The queues of `whippletree-producer demo`.
+COPY demo/policies.yaml /etc/whippletree/demo.yaml
 RUN ! ldd /usr/local/bin/whippletree-* | grep 'not found'
 USER 10001:10001
 WORKDIR /tmp

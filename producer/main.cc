@@ -7,6 +7,7 @@
 #include "common/cli.h"
 #include "common/codec.h"
 #include "common/printable.h"
+#include "producer/demo.h"
 #include "producer/mapreduce_command.h"
 #include "producer/submit.h"
 
@@ -106,6 +107,15 @@ Example: how often each word is in each file
       { n[$1] += $2 }
       END { for (key in n) print key "\t" n[key] }' &
   whippletree-producer mapreduce --map-queue words --reduce-queue sum *.txt)";
+
+constexpr char kDemoAbout[] =
+    R"(Show patterns of distributed work: with a broker that runs, and workers that this starts.
+
+The broker needs the queues of the demo:
+  whippletree-broker serve --config demo/policies.yaml
+Each pattern starts its workers as processes, shows what happens, compares the
+results with what they must be, and ends the workers. In the end there is a table;
+the exit code is 0 only if every pattern is ok.)";
 
 // The option `name`, which is one of the names in `choices`.
 template <typename T>
@@ -227,6 +237,15 @@ CLI::App* AddMapReduce(CLI::App* app, MapReduceCommandOptions* options) {
   return command;
 }
 
+CLI::App* AddDemo(CLI::App* app, DemoOptions* options) {
+  CLI::App* command = app->add_subcommand("demo", kDemoAbout);
+  command->add_option("PATTERN", options->patterns, "Patterns to show, or all");
+  command->add_flag("--list", options->list, "Only say which patterns there are")
+      ->configurable(false);
+  AddBroker(command, &options->broker);
+  return command;
+}
+
 // Prints what is wrong with the options of a command, and returns the exit code.
 int UsageError(const std::string& message, const std::string& command) {
   PrintError(kProgram, message + " (see " + kProgram + " " + command + " --help)");
@@ -257,16 +276,24 @@ int MapReduce(const MapReduceCommandOptions& options) {
   return RunMapReduce(options);
 }
 
+int Demo(const DemoOptions& options) {
+  const std::string error = options.list ? "" : DemoPatternsError(options.patterns);
+  return error.empty() ? RunDemo(options) : UsageError(error, "demo");
+}
+
 int Main(int argc, char** argv) {
   CLI::App app(kAbout, kProgram);
   app.require_subcommand(1);
   SubmitOptions submit;
   MapReduceCommandOptions mapreduce;
+  DemoOptions demo;
   const CLI::App* submit_command = AddSubmit(&app, &submit);
   const CLI::App* mapreduce_command = AddMapReduce(&app, &mapreduce);
+  const CLI::App* demo_command = AddDemo(&app, &demo);
   if (const auto code = ParseCommandLine(&app, argc, argv)) return *code;
   if (submit_command->parsed()) return Submit(submit);
   if (mapreduce_command->parsed()) return MapReduce(mapreduce);
+  if (demo_command->parsed()) return Demo(demo);
   return kExitUsage;
 }
 
