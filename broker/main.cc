@@ -152,6 +152,7 @@ int ShowConfig(const PolicyOptions& options) {
 }
 
 int Main(int argc, char** argv) {
+  SilenceProtobuf();
   CLI::App app(kAbout, kProgram);
   app.require_subcommand(1);
   ServeOptions serve;

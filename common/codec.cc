@@ -1,5 +1,7 @@
 #include "common/codec.h"
 
+#include <google/protobuf/stubs/logging.h>
+
 #include <algorithm>
 #include <cctype>
 #include <limits>
@@ -134,6 +136,8 @@ absl::Status Decode(std::string_view frame, wire::Envelope* envelope) {
   }
   return CheckBody(*envelope);
 }
+
+void SilenceProtobuf() { google::protobuf::SetLogHandler(nullptr); }
 
 bool SameOptions(const wire::JobOptions& a, const wire::JobOptions& b) {
   return a.timeout_ms() == b.timeout_ms() && a.max_attempts() == b.max_attempts() &&

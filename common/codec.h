@@ -19,6 +19,10 @@ void Encode(wire::Envelope* envelope, std::string* frame);
 // `envelope` is then unspecified.
 absl::Status Decode(std::string_view frame, wire::Envelope* envelope);
 
+// For programs: protobuf prints nothing by itself. What it would say of bytes from outside, Decode
+// returns.
+void SilenceProtobuf();
+
 // Whether runs with these options may be joined: every field counts.
 bool SameOptions(const wire::JobOptions& a, const wire::JobOptions& b);
 

@@ -282,6 +282,7 @@ int Demo(const DemoOptions& options) {
 }
 
 int Main(int argc, char** argv) {
+  SilenceProtobuf();
   CLI::App app(kAbout, kProgram);
   app.require_subcommand(1);
   SubmitOptions submit;

@@ -269,6 +269,7 @@ int Run(Flags flags) {
 }
 
 int Main(int argc, char** argv) {
+  SilenceProtobuf();
   OpenStandardStreams();
   Flags flags;
   if (const auto code = ParseFlags(argc, argv, &flags)) return *code;
