@@ -108,6 +108,7 @@ void Broker::HalveBatch(Lease& lease, const wire::Status& status, const std::str
         ++half.halvings;
         WriteReturned(lease, half, Duration(0));
         CloseJobs(lease, bit, counts ? Verdict::kFailed : Verdict::kSucceeded);
+        WatchExpiry(queue, half);
         guilty_or_not.push_back(std::move(half));
       });
     }

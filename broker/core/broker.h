@@ -62,6 +62,7 @@ class Broker {
   // For tests.
   const std::map<std::string, std::unique_ptr<Queue>>& queues() const { return queues_; }
   const LeaseTable& leases() const { return leases_; }
+  const Queue& queue_of(const Lease& lease) const { return QueueOf(lease); }
   uint64_t counter(std::string_view name) const;
 
  private:

@@ -14,7 +14,7 @@ namespace whippletree::core {
 
 // REQUIRES: the queue has ready jobs.
 uint64_t Broker::AllowedStarts(Queue& queue) {
-  if (queue.paused && !Planted("ignore_pause")) return 0;
+  if (queue.paused) return 0;
   if (now_.mono < queue.held_until) {
     SetTimer(queue, queue.held_until);
     return 0;

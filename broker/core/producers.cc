@@ -255,6 +255,7 @@ void Broker::AddJobs(Stream& stream, Slice slice) {
   if (queue.policy.durable) {
     record::Accepted* accepted = Write()->mutable_accepted();
     accepted->set_stream(stream.number);
+    accepted->set_follow_on(stream.follow_on);
     if (stream.producer != 0) accepted->set_producer(peers_.at(stream.producer)->name);
     accepted->set_queue(queue.name);
     accepted->set_first(slice.first);
@@ -301,8 +302,8 @@ void Broker::Reject(Stream& stream, uint64_t first, uint64_t count, const absl::
   ProducerState& producer = *peers_.at(stream.producer)->producer;
   auto& groups = producer.groups;
   const bool room = groups.contains(number) || groups.size() < kGroupsPerProducerMax;
-  const bool counts = number != 0 && room && !producer.ended_groups.Contains(number) &&
-                      !groups[number].ended;
+  const bool counts =
+      number != 0 && room && !producer.ended_groups.Contains(number) && !groups[number].ended;
   if (counts) {
     outcome.set_group(number);
     groups[number].arrived[stream.queue->name] += count;

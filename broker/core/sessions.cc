@@ -229,9 +229,9 @@ void Broker::WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* 
   worker.leased = 0;
   for (uint64_t token : had) {
     const Lease& lease = *leases_.Find(token);
-    worker.leased += lease.open.size();
+    worker.leased += lease.starts();
     if (WorkerQueue* wq = WorkerQueueOf(lease)) {
-      wq->leased += lease.open.size();
+      wq->leased += lease.starts();
       wq->held += lease.held();
     }
   }

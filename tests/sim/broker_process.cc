@@ -20,7 +20,10 @@ constexpr uint64_t kReturnedBytes = 400 << 10;
 }  // namespace
 
 BrokerProcess::BrokerProcess(World* world)
-    : world_(world), prng_(world->prng.Next()), store_delay_mean_(world->options.store_delay_mean) {
+    : world_(world),
+      prng_(world->prng.Next()),
+      policies_(&world->options, &world->situations),
+      store_delay_mean_(world->options.store_delay_mean) {
   Start();
 }
 
@@ -33,6 +36,7 @@ void BrokerProcess::Start() {
   config.complete_port = 2;
   core_ = std::make_unique<core::Broker>(config);
   checker_ = std::make_unique<CommitChecker>(world_->options);
+  policies_.OnBrokerUp();
   durable_ = durable_told_ = 0;
   counted_.clear();
   name_by_route_.clear();
@@ -102,6 +106,7 @@ void BrokerProcess::Step() {
   core::Effects effects;
   core_->Step(world_->loop.instant(), inputs_, &effects);
   inputs_.clear();
+  policies_.AfterStep(*core_, world_->loop.instant());
   if (only_durable && !effects.sends.empty()) world_->situations.Count("gate_released");
   for (const LogEvent& event : effects.logs) {
     if (event.event == "leases_expired") {

@@ -9,6 +9,7 @@
 
 #include "broker/core/broker.h"
 #include "tests/sim/commit_checker.h"
+#include "tests/sim/policy_checker.h"
 #include "tests/sim/world.h"
 
 namespace whippletree::sim {
@@ -53,6 +54,7 @@ class BrokerProcess {
   Prng prng_;
   std::unique_ptr<core::Broker> core_;
   std::unique_ptr<CommitChecker> checker_;
+  PolicyChecker policies_;
   uint32_t epoch_ = 0;
   bool paused_ = false;
   MonoTime wake_at_ = kNever;

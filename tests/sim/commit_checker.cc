@@ -7,6 +7,12 @@
 
 namespace whippletree::sim {
 
+namespace {
+
+constexpr char kFollowOn[] = " follow-on";  // no queue has a blank in its name
+
+}  // namespace
+
 bool CommitChecker::IsDurable(const std::string& queue) const {
   auto it = options_.broker.queues.find(queue);
   return it != options_.broker.queues.end() && it->second.durable;
@@ -47,15 +53,17 @@ void CommitChecker::OnWrite(uint64_t commit, const record::Record& record) {
   if (record.has_accepted()) {
     const record::Accepted& accepted = record.accepted();
     if (!IsDurable(accepted.queue())) Violation("I3", "a write for a memory queue");
-    streams_[{accepted.producer(), accepted.queue()}] = accepted.stream();
+    const std::string queue = accepted.queue() + (accepted.follow_on() ? kFollowOn : "");
+    streams_[{accepted.producer(), queue}] = accepted.stream();
     for (int i = 0; i < accepted.run().sizes_size(); ++i) {
       notes_[accepted.stream()].accepted[accepted.first() + static_cast<uint64_t>(i)] = commit;
     }
   } else if (record.has_leased()) {
     const record::Leased& leased = record.leased();
-    if (leased.token() <= last_token_) Violation("I8", "lease tokens do not rise");
+    if (leased.token() < last_token_) Violation("I8", "lease tokens do not rise");
     last_token_ = leased.token();
-    leases_[leased.token()] = {commit, leased.stream(), leased.first(), leased.count()};
+    leases_.emplace(leased.token(),
+                    LeaseNotes{commit, leased.stream(), leased.first(), leased.count()});
   } else if (record.has_ended()) {
     const wire::OutcomeRange& outcome = record.ended().outcome();
     for (uint64_t i = 0; i < outcome.count(); ++i) {
@@ -109,7 +117,9 @@ void CommitChecker::OnSend(const core::Send& send) {
       CheckStream(send.session, update.queue(), update.next());
     }
   } else if (message.has_outcomes() && IsDurable(message.outcomes().queue())) {
-    const StreamNotes* notes = Find(send.session, message.outcomes().queue());
+    const StreamNotes* notes =
+        Find(send.session, message.outcomes().queue() +
+                               (message.outcomes().follow_on() ? kFollowOn : ""));
     for (const wire::OutcomeRange& range : message.outcomes().ranges()) {
       if (range.kind() == wire::OutcomeRange::REJECTED) continue;
       for (uint64_t i = 0; i < range.count(); ++i) {

@@ -55,9 +55,10 @@ class CommitChecker {
   uint64_t last_token_ = 0;
   std::map<std::string, std::string> name_by_route_;  // of hellos
   std::map<uint64_t, std::string> name_by_session_;
-  std::map<std::pair<std::string, std::string>, uint64_t> streams_;  // producer, queue → number
+  // Producer and queue (with a mark, if of follow-on jobs) → number.
+  std::map<std::pair<std::string, std::string>, uint64_t> streams_;
   std::map<uint64_t, StreamNotes> notes_;
-  std::map<uint64_t, LeaseNotes> leases_;                // by token
+  std::multimap<uint64_t, LeaseNotes> leases_;           // by token; several in a batch
   std::map<std::pair<uint64_t, uint64_t>, Item> items_;  // of reports, by session and ordinal
 };
 

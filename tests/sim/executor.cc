@@ -30,27 +30,40 @@ void SimExecutor::Run(wire::Delivery delivery) {
 void SimExecutor::Start() {
   while (!paused_ && !leases_.empty() && running_.size() < slots_) {
     const std::shared_ptr<Lease> lease = leases_.front();
-    const uint32_t position = lease->waiting.front();
-    lease->waiting.pop_front();
-    if (lease->waiting.empty()) leases_.pop_front();
+    const wire::Delivery& delivery = lease->delivery;
+    const uint64_t token = delivery.token();
+    const size_t count = delivery.batch() ? lease->waiting.size() : 1;
     Running running;
     running.lease = lease;
-    running.index = lease->IndexOf(position);
-    running.payload = std::string(lease->run.payload(position));
-    history_->OnStart(worker_, lease->delivery, running.payload, loop_->now());
-    running.spec = history_->job(UidOf(running.payload)).spec;
-    running.begin = loop_->now();
-    running.end = loop_->now() + running.spec.service;
-    const uint64_t token = lease->delivery.token();
-    if (position >= lease->delivery.started()) {
-      events_.started.emplace_back(token, running.index);
-      hooks_.notify();
+    running.begin = running.end = loop_->now();
+    uint32_t timeout = delivery.options().timeout_ms();
+    for (size_t i = 0; i < count; ++i) {
+      const uint32_t position = lease->waiting.front();
+      lease->waiting.pop_front();
+      RunningJob job;
+      job.index = lease->IndexOf(position);
+      job.attempt = PlaceOf(delivery, position).attempt;
+      job.payload = std::string(lease->run.payload(position));
+      history_->OnStart(worker_, delivery, job.payload, loop_->now());
+      job.spec = history_->job(UidOf(job.payload)).spec;
+      running.end += job.spec.service;
+      running.ignores_cancel = running.ignores_cancel || job.spec.ignores_cancel;
+      if (position >= delivery.started()) {
+        events_.started.emplace_back(token, job.index);
+        hooks_.notify();
+      }
+      running.jobs.push_back(std::move(job));
+    }
+    if (lease->waiting.empty()) leases_.pop_front();
+    for (const wire::DeliveryPart& part : delivery.parts()) {
+      const uint32_t own = part.options().timeout_ms();
+      if (own > 0 && (timeout == 0 || own < timeout)) timeout = own;
     }
     const uint64_t id = ++last_start_;
     Running& placed = running_.emplace(id, std::move(running)).first->second;
     if (stopped_) End(&placed, id, absl::StatusCode::kCancelled);
     Plan(id);
-    if (const uint32_t timeout = lease->delivery.options().timeout_ms(); timeout > 0) {
+    if (timeout > 0) {
       loop_->After(milliseconds(timeout), [this, self = self_, id] {
         if (*self == nullptr) return;
         auto it = running_.find(id);
@@ -69,7 +82,7 @@ void SimExecutor::Plan(uint64_t id) {
 void SimExecutor::End(Running* running, uint64_t id, absl::StatusCode code) {
   if (running->ended != absl::StatusCode::kOk) return;
   running->ended = code;
-  if (running->spec.ignores_cancel) return;
+  if (running->ignores_cancel) return;
   const MonoTime soon = loop_->now() + DrawDuration(&prng_, milliseconds(2));
   if (soon >= running->end) return;
   running->end = soon;
@@ -80,21 +93,50 @@ void SimExecutor::Finish(uint64_t id) {
   auto it = running_.find(id);
   if (paused_ || it == running_.end() || loop_->now() < it->second.end) return;
   const Running running = std::move(it->second);
-  if (running.spec.poison) {
+  for (const RunningJob& job : running.jobs) {
+    if (!job.spec.poison) continue;
     hooks_.die();  // and we are gone
     return;
   }
   running_.erase(it);
-  const wire::Delivery& delivery = running.lease->delivery;
-  history_->OnEnd(worker_, running.spec.uid, delivery.token(), loop_->now());
-  absl::StatusOr<std::string> result = ResultOf(running.spec, running.payload);
-  if (running.spec.fatal) {
-    result = absl::InvalidArgumentError("bad job \xff\xfe");  // no UTF-8: handlers may
-  } else if (delivery.attempt() <= running.spec.fails) {
+  for (const RunningJob& job : running.jobs) {
+    history_->OnEnd(worker_, job.spec.uid, running.lease->delivery.token(), loop_->now());
+  }
+  if (running.lease->delivery.batch()) {
+    FinishBatch(running);
+  } else {
+    FinishJob(running);
+  }
+  hooks_.notify();
+  Start();
+}
+
+// What the handler says of one job.
+absl::StatusOr<std::string> SimExecutor::ResultFor(const RunningJob& job) const {
+  if (job.spec.fatal) return absl::InvalidArgumentError("bad job \xff\xfe");  // no UTF-8
+  if (job.attempt <= job.spec.fails) {
     std::string text(4095, 'x');
     text += "\xc3\xa4 is cut in the middle";
-    result = absl::UnavailableError(text);
-  } else if (running.ended == absl::StatusCode::kCancelled && !running.spec.ignores_cancel) {
+    return absl::UnavailableError(text);
+  }
+  return ResultOf(job.spec, job.payload);
+}
+
+std::vector<wire::FollowOn> SimExecutor::FollowOnsOf(const RunningJob& job) {
+  std::vector<wire::FollowOn> follow_ons;
+  if (!job.spec.follows) return follow_ons;
+  const Job& next = history_->AddFollowOn(job.spec.uid);
+  wire::FollowOn& follow_on = follow_ons.emplace_back();
+  follow_on.set_index(job.index);
+  follow_on.set_queue(next.queue);
+  AppendToRun(PayloadOf(next.spec), follow_on.mutable_run());
+  return follow_ons;
+}
+
+void SimExecutor::FinishJob(const Running& running) {
+  const RunningJob& job = running.jobs.front();
+  absl::StatusOr<std::string> result = ResultFor(job);
+  if (running.ended == absl::StatusCode::kCancelled && !running.ignores_cancel && result.ok()) {
     result = absl::CancelledError("ended");
   }
   if (running.ended == absl::StatusCode::kDeadlineExceeded) {
@@ -102,10 +144,39 @@ void SimExecutor::Finish(uint64_t id) {
   } else if (stopped_ && !result.ok()) {
     result = absl::UnavailableError("its worker was stopped");
   }
-  events_.finished.push_back(
-      {delivery.token(), running.index, std::move(result), loop_->now() - running.begin});
-  hooks_.notify();
-  Start();
+  std::vector<wire::FollowOn> follow_ons;
+  if (result.ok()) follow_ons = FollowOnsOf(job);
+  events_.finished.push_back({running.lease->delivery.token(), job.index, std::move(result),
+                              loop_->now() - running.begin, std::move(follow_ons)});
+}
+
+// Half of the handlers answer with one status for all, the others with one for each.
+void SimExecutor::FinishBatch(const Running& running) {
+  const uint64_t token = running.lease->delivery.token();
+  const bool whole = token % 2 == 0;
+  BatchOutcome outcome;
+  for (const RunningJob& job : running.jobs) {
+    outcome.indexes.push_back(job.index);
+    absl::StatusOr<std::string> result = ResultFor(job);
+    if (whole && !result.ok() && outcome.status.ok()) outcome.status = result.status();
+    if (result.ok()) {
+      for (wire::FollowOn& follow_on : FollowOnsOf(job)) {
+        outcome.follow_ons.push_back(std::move(follow_on));
+      }
+    }
+    outcome.results.push_back(std::move(result));
+  }
+  if (running.ended == absl::StatusCode::kDeadlineExceeded) {
+    outcome.status = absl::DeadlineExceededError("timed out");
+  } else if (running.ended == absl::StatusCode::kCancelled && !running.ignores_cancel) {
+    outcome.status =
+        stopped_ ? absl::UnavailableError("its worker was stopped") : absl::CancelledError("ended");
+  }
+  if (!outcome.status.ok()) {
+    outcome.results.clear();
+    outcome.follow_ons.clear();
+  }
+  events_.batches.push_back({token, std::move(outcome), loop_->now() - running.begin});
 }
 
 void SimExecutor::Recall(const wire::JobRange& range) {
@@ -125,8 +196,13 @@ void SimExecutor::Recall(const wire::JobRange& range) {
 void SimExecutor::Cancel(const wire::JobRange& range) {
   Recall(range);
   for (auto& [id, running] : running_) {
-    if (running.lease->delivery.token() == range.token() && running.index >= range.first() &&
-        running.index < uint64_t{range.first()} + range.count()) {
+    if (running.lease->delivery.token() != range.token()) continue;
+    const auto covered =
+        std::count_if(running.jobs.begin(), running.jobs.end(), [&](const RunningJob& job) {
+          return job.index >= range.first() && job.index < uint64_t{range.first()} + range.count();
+        });
+    // A part of a batch cannot be ended alone.
+    if (static_cast<size_t>(covered) == running.jobs.size()) {
       End(&running, id, absl::StatusCode::kCancelled);
     }
   }

@@ -19,6 +19,7 @@
 #include "tests/sim/history.h"
 #include "tests/sim/options.h"
 #include "wire.pb.h"
+#include "worker/session.h"
 
 namespace whippletree::sim {
 
@@ -38,9 +39,16 @@ class SimExecutor {
       uint32_t index;
       absl::StatusOr<std::string> result;
       Duration run_time;
+      std::vector<wire::FollowOn> follow_ons;
+    };
+    struct FinishedBatch {
+      uint64_t token;
+      BatchOutcome outcome;
+      Duration run_time;
     };
     std::vector<std::pair<uint64_t, uint32_t>> started;
     std::vector<Finished> finished;
+    std::vector<FinishedBatch> batches;
     std::vector<std::pair<uint64_t, uint32_t>> recalled;
   };
   void TakeEvents(Events* events) { *events = std::exchange(events_, Events{}); }
@@ -65,11 +73,17 @@ class SimExecutor {
       return delivery.indexes_size() > 0 ? delivery.indexes(static_cast<int>(position)) : position;
     }
   };
-  struct Running {
-    std::shared_ptr<Lease> lease;
+  struct RunningJob {
     uint32_t index;
+    uint32_t attempt;
     JobSpec spec;
     std::string payload;
+  };
+  // One call of a handler: several jobs if it is a batch.
+  struct Running {
+    std::shared_ptr<Lease> lease;
+    std::vector<RunningJob> jobs;
+    bool ignores_cancel = false;
     MonoTime begin;
     MonoTime end;
     absl::StatusCode ended = absl::StatusCode::kOk;  // why its context ended
@@ -79,6 +93,10 @@ class SimExecutor {
   void Plan(uint64_t id);
   void End(Running* running, uint64_t id, absl::StatusCode code);
   void Finish(uint64_t id);
+  absl::StatusOr<std::string> ResultFor(const RunningJob& job) const;
+  void FinishJob(const Running& running);
+  void FinishBatch(const Running& running);
+  std::vector<wire::FollowOn> FollowOnsOf(const RunningJob& job);
 
   EventLoop* const loop_;
   History* const history_;

@@ -1,6 +1,7 @@
 #include "tests/sim/history.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "common/run.h"
@@ -19,6 +20,34 @@ std::string Name(const Job& job) {
 
 }  // namespace
 
+Place PlaceOf(const wire::Delivery& delivery, uint32_t position) {
+  uint64_t at = position;
+  for (const wire::DeliveryPart& part : delivery.parts()) {
+    if (at < part.count()) return {part.stream(), part.first() + at, part.attempt()};
+    at -= part.count();
+  }
+  if (delivery.indexes_size() > 0) at = delivery.indexes(static_cast<int>(position));
+  return {delivery.stream(), delivery.first() + at, delivery.attempt()};
+}
+
+const Job& History::AddFollowOn(uint64_t parent) {
+  const Job& before = jobs_.at(parent);
+  JobSpec spec;
+  spec.payload_bytes = 16;
+  spec.result_bytes = 8;
+  spec.service = microseconds(100);
+  Job& job = AddJob(spec);
+  job.parent = parent;
+  job.producer = before.producer;
+  job.queue = options_->queues[parent % options_->queues.size()];
+  job.options.set_group(before.options.group());
+  job.discard = before.discard;
+  job.excused = before.excused;
+  job.max_attempts = options_->broker.queues.at(job.queue).max_attempts;
+  job.batch_max = options_->broker.queues.at(job.queue).batch.max_jobs;
+  return job;
+}
+
 Job& History::AddJob(JobSpec spec) {
   spec.uid = jobs_.size() + 1;
   Job& job = jobs_[spec.uid];
@@ -29,6 +58,8 @@ Job& History::AddJob(JobSpec spec) {
 void History::OnBrokerUp(uint32_t epoch) {
   epoch_ = epoch;
   tokens_.clear();
+  follow_ons_.clear();
+  followed_by_.clear();
   for (auto& [uid, job] : jobs_) {
     job.excused = true;
     job.stream = job.number_delivered = 0;
@@ -53,26 +84,37 @@ void History::OnDeliverySent(const wire::Delivery& delivery, const std::string& 
                              MonoTime at) {
   if (delivery.token() == 0) return;
   if (delivery.token() >> 32 != epoch_) Violation("I8", "a token of another epoch");
+  const Place front = PlaceOf(delivery, 0);
+  const bool whole = delivery.indexes_size() == 0;
   const auto [known, is_new] =
-      tokens_.try_emplace(delivery.token(), std::pair(delivery.stream(), delivery.first()));
-  if (known->second != std::pair(delivery.stream(), delivery.first())) {
+      tokens_.try_emplace(delivery.token(), std::pair(front.stream, front.number));
+  if (whole && known->second != std::pair(front.stream, front.number)) {
     Violation("I8", "token " + std::to_string(delivery.token()) + " names two leases");
   }
   wire::Run copy = delivery.run();
   const RunData run(&copy);
   for (uint32_t i = 0; i < run.count(); ++i) {
-    const uint32_t index = delivery.indexes_size() > 0 ? delivery.indexes(static_cast<int>(i)) : i;
     auto it = jobs_.find(UidOf(run.payload(i)));
     if (it == jobs_.end()) Violation("I5", "a delivery of a job that nobody submitted");
     Job& job = it->second;
-    const uint64_t number = delivery.first() + index;
-    if (job.stream != 0 && (job.stream != delivery.stream() || job.number_delivered != number)) {
+    const auto [stream, number, attempt] = PlaceOf(delivery, i);
+    if (job.stream != 0 && (job.stream != stream || job.number_delivered != number)) {
       Violation("I4", Name(job) + " was accepted twice, as number " +
                           std::to_string(job.number_delivered) + " and " + std::to_string(number));
     }
-    job.stream = delivery.stream();
+    job.stream = stream;
     job.number_delivered = number;
-    if (number != job.number) Violation("I4", Name(job) + " is number " + std::to_string(number));
+    if (job.parent == 0 && number != job.number) {
+      Violation("I4", Name(job) + " is number " + std::to_string(number));
+    }
+    if (job.parent != 0) {
+      follow_ons_[{stream, number}] = job.spec.uid;
+      const auto followed = followed_by_.try_emplace(job.parent, job.spec.uid).first;
+      if (followed->second != job.spec.uid) {
+        Violation("I4", Name(jobs_.at(job.parent)) + " is followed twice");
+      }
+      situations_->Count("follow_on_delivered");
+    }
     if (job.ended && !job.excused && !job.deliveries.contains(delivery.token())) {
       Violation("I2", Name(job) + " is delivered to " + worker + " after its outcome");
     }
@@ -119,8 +161,9 @@ void History::OnStart(const std::string& worker, const wire::Delivery& delivery,
   if (!this_life) return;
   uint64_t starts = 0;
   for (const Start& start : job.starts) starts += start.token != 0 ? 1 : 0;
-  const uint64_t allowed =
-      job.max_attempts + (job.max_attempts > 1 && job.held_by_lost_worker ? 1 : 0);
+  uint64_t allowed = job.max_attempts + (job.max_attempts > 1 && job.held_by_lost_worker ? 1 : 0);
+  // The halving of its batches.
+  if (job.max_attempts > 1) allowed += static_cast<uint64_t>(std::bit_width(job.batch_max - 1));
   if (starts > allowed) {
     Violation("I6", Name(job) + " was started " + std::to_string(starts) + " times, at most " +
                         std::to_string(allowed) + " are allowed");
@@ -148,42 +191,76 @@ void History::OnWorkerGone(const std::string& worker, MonoTime at) {
 }
 
 void History::OnSettled(uint64_t process, const std::string& producer, const std::string& queue,
-                        const OutcomeRange& range, std::string_view status_message) {
+                        const OutcomeRange& range) {
   const std::vector<uint64_t>& stream = StreamJobs(producer, queue);
   if (range.first() + range.count() - 1 > stream.size()) {
     Violation("I5", "an outcome of a job that nobody submitted: " + producer + " " + queue + " " +
                         std::to_string(range.first()));
   }
   for (uint64_t i = 0; i < range.count(); ++i) {
-    Job& job = jobs_.at(stream[range.first() + i - 1]);
-    ++settled_;
-    if (!job.reported_to.insert(process).second) {
-      Violation("I2", Name(job) + " has its outcome reported twice");
-    }
-    if (job.ended && job.outcome != range.kind() && !job.excused) {
-      Violation("I2", Name(job) + " has its outcome changed");
-    }
-    job.ended = true;
-    job.outcome = range.kind();
-    if (range.kind() == OutcomeRange::UNSPECIFIED && !job.excused) {
-      Violation("I1", Name(job) + " is lost: " + std::string(status_message));
-    }
-    if (job.discard && range.kind() == OutcomeRange::COMPLETED) {
-      Violation("I2", Name(job) + " has an outcome that nobody wanted");
-    }
-    if (range.kind() == OutcomeRange::COMPLETED) {
-      size_t offset = 0;
-      for (uint64_t k = 0; k < i; ++k) offset += range.results().sizes(static_cast<int>(k));
-      const std::string_view result =
-          std::string_view(range.results().block())
-              .substr(offset, range.results().sizes(static_cast<int>(i)));
-      if (result != ResultOf(job.spec, PayloadOf(job.spec))) {
-        Violation("I5", Name(job) + " has another's result");
-      }
-    }
-    CheckOutcome(job, range);
-    if (!job.excused) CheckCharges(job, range);
+    SettleJob(process, jobs_.at(stream[range.first() + i - 1]), range, i);
   }
+}
+
+void History::OnFollowOnsSettled(uint64_t process, uint64_t stream, const OutcomeRange& range) {
+  for (uint64_t i = 0; i < range.count(); ++i) {
+    const auto it = follow_ons_.find({stream, range.first() + i});
+    // Of another life of the broker; or it never left it.
+    if (it == follow_ons_.end()) continue;
+    situations_->Count("follow_on_settled");
+    SettleJob(process, jobs_.at(it->second), range, i);
+  }
+}
+
+void History::OnGroupEnd(const std::string& producer, const wire::GroupEnd& end) {
+  situations_->Count(end.lost() ? "group_lost" : "group_end");
+  if (end.lost()) return;
+  uint64_t members = 0;
+  bool excused = false;
+  for (const auto& [uid, job] : jobs_) {
+    if (job.producer != producer || job.options.group() != end.group()) continue;
+    if (job.parent != 0 && !job.ended) continue;  // perhaps its parent's completion was stale
+    if (job.excused) excused = true;
+    if (!job.ended && !job.excused) {
+      Violation("I17", Name(job) + " has no outcome though its group has ended");
+    }
+    ++members;
+  }
+  const uint64_t told =
+      end.completed() + end.dead() + end.cancelled() + end.expired() + end.rejected();
+  if (!excused && told != members) {
+    Violation("I17", "a group of " + std::to_string(members) + " members ended with " +
+                         std::to_string(told));
+  }
+}
+
+void History::SettleJob(uint64_t process, Job& job, const OutcomeRange& range, uint64_t i) {
+  ++settled_;
+  if (!job.reported_to.insert(process).second) {
+    Violation("I2", Name(job) + " has its outcome reported twice");
+  }
+  if (job.ended && job.outcome != range.kind() && !job.excused) {
+    Violation("I2", Name(job) + " has its outcome changed");
+  }
+  job.ended = true;
+  job.outcome = range.kind();
+  if (range.kind() == OutcomeRange::UNSPECIFIED && !job.excused) {
+    Violation("I1", Name(job) + " is lost: " + range.status().message());
+  }
+  if (job.discard && range.kind() == OutcomeRange::COMPLETED) {
+    Violation("I2", Name(job) + " has an outcome that nobody wanted");
+  }
+  if (range.kind() == OutcomeRange::COMPLETED) {
+    size_t offset = 0;
+    for (uint64_t k = 0; k < i; ++k) offset += range.results().sizes(static_cast<int>(k));
+    const std::string_view result = std::string_view(range.results().block())
+                                        .substr(offset, range.results().sizes(static_cast<int>(i)));
+    if (result != ResultOf(job.spec, PayloadOf(job.spec))) {
+      Violation("I5", Name(job) + " has another's result");
+    }
+  }
+  CheckOutcome(job, range);
+  if (!job.excused) CheckCharges(job, range);
 }
 
 void History::CheckOutcome(const Job& job, const OutcomeRange& range) const {
@@ -200,6 +277,10 @@ void History::CheckOutcome(const Job& job, const OutcomeRange& range) const {
       if (range.status().code() == static_cast<int>(absl::StatusCode::kDeadlineExceeded)) {
         situations_->Count("deadline_exceeded");
       }
+      if (!job.spec.fatal && job.max_attempts > 1 && job.batch_max > 1 &&
+          range.status().code() == static_cast<int>(absl::StatusCode::kInvalidArgument)) {
+        Violation("I20", Name(job) + " died of a neighbour's fault");
+      }
       if (IsRetryable(range.status().code()) && range.attempts() < job.max_attempts) {
         Violation("I1", Name(job) + " died after " + std::to_string(range.attempts()) +
                             " of its attempts: " + range.status().message());
@@ -208,6 +289,10 @@ void History::CheckOutcome(const Job& job, const OutcomeRange& range) const {
     case OutcomeRange::CANCELLED:
       situations_->Count("cancel_confirmed");
       if (!job.cancel_asked) Violation("I5", Name(job) + " was cancelled by nobody");
+      break;
+    case OutcomeRange::EXPIRED:
+      situations_->Count("job_expired");
+      if (job.options.expires_at_ms() == 0) Violation("I11", Name(job) + " expired by itself");
       break;
     case OutcomeRange::REJECTED:
       if (!job.rejectable && !job.excused) {

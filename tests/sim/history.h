@@ -12,6 +12,7 @@
 
 #include "common/time.h"
 #include "tests/sim/job_spec.h"
+#include "tests/sim/options.h"
 #include "tests/sim/situations.h"
 #include "wire.pb.h"
 
@@ -34,6 +35,8 @@ struct Job {
   uint32_t max_attempts = 1;
   bool discard = false;
   bool rejectable = false;  // its payload is too large
+  uint64_t parent = 0;      // of a follow-on job: the job that asked for it
+  uint64_t batch_max = 1;   // of its queue
   bool cancel_asked = false;
   // Its broker crashed, or its stream was given up: its outcome may be unknown, it may be accepted
   // again.
@@ -56,12 +59,23 @@ struct Job {
   std::set<uint64_t> reported_to;  // producer processes
 };
 
+// Where the job at a position of a delivery's run belongs.
+struct Place {
+  uint64_t stream;
+  uint64_t number;
+  uint32_t attempt;
+};
+Place PlaceOf(const wire::Delivery& delivery, uint32_t position);
+
 class History {
  public:
-  explicit History(Situations* situations) : situations_(situations) {}
+  History(const Options* options, Situations* situations)
+      : options_(options), situations_(situations) {}
 
   // ---- Producers.
   Job& AddJob(JobSpec spec);
+  // A handler asks for a job to follow `parent`; it is accepted if its completion is.
+  const Job& AddFollowOn(uint64_t parent);
   Job& job(uint64_t uid) { return jobs_.at(uid); }
   const std::map<uint64_t, Job>& jobs() const { return jobs_; }
   // Jobs of a (producer, queue) by number, from 1: uids.
@@ -70,7 +84,11 @@ class History {
   }
   // `process` got outcomes.
   void OnSettled(uint64_t process, const std::string& producer, const std::string& queue,
-                 const wire::OutcomeRange& range, std::string_view status_message);
+                 const wire::OutcomeRange& range);
+  // The same, of follow-on jobs.
+  void OnFollowOnsSettled(uint64_t process, uint64_t stream, const wire::OutcomeRange& range);
+  // A group of `process` ended: all members have their outcome.
+  void OnGroupEnd(const std::string& producer, const wire::GroupEnd& end);
   // The broker has forgotten the producer.
   void OnProducerForgotten(const std::string& producer);
 
@@ -89,12 +107,16 @@ class History {
   uint64_t settled() const { return settled_; }
 
  private:
+  void SettleJob(uint64_t process, Job& job, const wire::OutcomeRange& range, uint64_t i);
   bool ExpiredSince(const std::string& worker, MonoTime since) const;
   void CheckOutcome(const Job& job, const wire::OutcomeRange& range) const;
   void CheckCharges(const Job& job, const wire::OutcomeRange& range) const;
 
+  const Options* const options_;
   Situations* const situations_;
   std::map<uint64_t, Job> jobs_;
+  std::map<std::pair<uint64_t, uint64_t>, uint64_t> follow_ons_;  // (stream, number) → uid
+  std::map<uint64_t, uint64_t> followed_by_;  // parent → the follow-on job that was delivered
   std::map<std::pair<std::string, std::string>, std::vector<uint64_t>> streams_;
   std::map<std::string, MonoTime> expired_;  // worker → when its leases ended last
   std::map<std::string, std::map<uint64_t, std::set<uint64_t>>> running_;  // worker → token → uids

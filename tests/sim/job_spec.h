@@ -20,6 +20,7 @@ struct JobSpec {
   bool fatal = false;   // fails for good
   bool poison = false;  // kills its worker
   bool ignores_cancel = false;
+  bool follows = false;  // asks for another job when it completes
 };
 
 inline uint64_t HashBytes(std::string_view bytes, uint64_t hash = 0xcbf29ce484222325) {  // FNV-1a

@@ -33,6 +33,33 @@ core::QueuePolicy DrawPolicy(Prng* prng, bool tiny) {
   return policy;
 }
 
+// What keeps jobs from dispatch; each is rare in a run, and they meet in some.
+void DrawGates(Prng* prng, core::QueuePolicy* policy) {
+  if (prng->Chance(250)) {
+    policy->batch.max_jobs = static_cast<uint32_t>(Pick(prng, {2, 3, 8, 30}));
+    policy->batch.max_bytes = Pick(prng, {100, 5000, 1 << 20});
+    policy->batch.linger = Pick(prng, {Duration(0), milliseconds(20), milliseconds(700)});
+  }
+  if (prng->Chance(150)) {
+    policy->rate.count = Pick(prng, {20, 70, 300, 1000});
+    policy->rate.burst = Pick(prng, {1, 2, 5, 20});
+    policy->rate.of_batches = policy->batches() && prng->Chance(500);
+  }
+  if (prng->Chance(150)) policy->concurrency = static_cast<uint32_t>(Pick(prng, {1, 2, 5}));
+  if (prng->Chance(150)) {
+    policy->breaker.failures = static_cast<uint32_t>(Pick(prng, {1, 2, 4}));
+    if (prng->Chance(300)) {
+      policy->breaker.failures = 0;
+      policy->breaker.ratio = 0.3;
+      policy->breaker.min_jobs = 4;
+      policy->breaker.window = seconds(2);
+    }
+    policy->breaker.open = Pick(prng, {milliseconds(20), milliseconds(200), seconds(2)});
+    policy->breaker.probes = static_cast<uint32_t>(Pick(prng, {1, 1, 3}));
+  }
+  if (prng->Chance(100)) policy->timeout = milliseconds(Pick(prng, {20, 200}));
+}
+
 NetworkOptions DrawNetwork(Prng* prng) {
   NetworkOptions net;
   net.hostile = prng->Chance(450);
@@ -89,6 +116,10 @@ LoadOptions DrawLoad(Prng* prng) {
   l.slow = rate(250, {3, 20});
   l.timeout = rate(250, {50, 500});
   l.ignores_cancel = rate(300, {100, 1000});
+  l.scheduled = rate(250, {50, 500});
+  l.expires = rate(250, {50, 500});
+  if (l.discard == 0) l.follow_on = rate(300, {50, 500});
+  if (l.discard == 0) l.group = rate(400, {500, 1000});
   return l;
 }
 
@@ -129,6 +160,7 @@ Options DrawOptions(uint64_t seed) {
   for (size_t i = 0; i < queues; ++i) {
     const std::string name = "queue" + std::to_string(i);
     core::QueuePolicy policy = DrawPolicy(&prng, tiny);
+    DrawGates(&prng, &policy);
     policy.durable = o.durable && prng.Chance(600);
     if (o.durable && i + 1 == queues && !any_durable) policy.durable = true;
     any_durable = any_durable || policy.durable;

@@ -57,6 +57,10 @@ struct LoadOptions {
   uint64_t slow = 0;  // seconds instead of the mean
   uint64_t timeout = 0;
   uint64_t ignores_cancel = 0;
+  uint64_t scheduled = 0;
+  uint64_t expires = 0;
+  uint64_t follow_on = 0;
+  uint64_t group = 0;  // of the producers
 };
 
 struct Options {

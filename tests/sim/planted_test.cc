@@ -48,7 +48,12 @@ INSTANTIATE_TEST_SUITE_P(
                     PlantedFault{"corrupt_result", "I5"}, PlantedFault{"skip_charge", "I6"},
                     PlantedFault{"move_at_revoke", "I7"}, PlantedFault{"forget_epoch", "I8"},
                     PlantedFault{"ignore_capacity", "I15"}, PlantedFault{"count_stale", "I16"},
-                    PlantedFault{"charge_held", "I19"}),
+                    PlantedFault{"charge_held", "I19"}, PlantedFault{"start_early", "I11"},
+                    PlantedFault{"forget_expires_at", "I11"},
+                    PlantedFault{"ignore_concurrency", "I12"}, PlantedFault{"ignore_rate", "I13"},
+                    PlantedFault{"large_batches", "I14"}, PlantedFault{"forget_linger", "I1"},
+                    PlantedFault{"end_group_early", "I17"}, PlantedFault{"ignore_breaker", "I18"},
+                    PlantedFault{"never_halve", "I20"}),
     [](const auto& fault) { return std::string(fault.param.name); });
 
 TEST(PlantedFaultTest, NothingIsFoundWhenNoneIsOn) {

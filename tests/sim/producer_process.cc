@@ -15,7 +15,9 @@ ProducerProcess::ProducerProcess(World* world, std::string name, bool named, uin
   config.named = named;
   config.process = world_->prng.Next();
   config.seed = world_->prng.Next();
+  config.first_group = 1 + world_->prng.Below(1'000'000'000);
   session_ = std::make_unique<ProducerSession>(config);
+  if (prng_.Chance(world_->options.load.group)) group_ = session_->OpenGroup();
   if (named_) {
     for (const std::string& queue : world_->options.queues) session_->OpenStream(queue);
   }
@@ -30,6 +32,7 @@ void ProducerProcess::Hurry() {
 
 bool ProducerProcess::finished() const {
   if (jobs_left_ > 0 || session_->pending_jobs() > 0 || session_->open_jobs() > 0) return false;
+  if (group_ != 0 && !group_ended_) return false;
   if (!named_) return true;
   for (const std::string& queue : world_->options.queues) {
     const auto state = session_->GetStream(queue);
@@ -66,6 +69,7 @@ JobSpec ProducerProcess::DrawJob(const wire::JobOptions& options) {
   spec.fatal = prng_.Chance(load.fatal);
   spec.poison = prng_.Chance(load.poison);
   spec.ignores_cancel = prng_.Chance(load.ignores_cancel);
+  spec.follows = prng_.Chance(load.follow_on);
   if (options.timeout_ms() > 0 && prng_.Chance(300)) {
     spec.service = milliseconds(options.timeout_ms()) * 4;
   }
@@ -83,6 +87,13 @@ void ProducerProcess::SubmitRun(const std::string& queue) {
     options.set_timeout_ms(static_cast<uint32_t>(prng_.Between(1, 200)));
   }
   options.set_discard_outcome(prng_.Chance(load.discard));
+  const auto in = [&](uint64_t ms_max) {
+    const WallTime at = world_->loop.instant().wall + milliseconds(prng_.Below(ms_max));
+    return static_cast<uint64_t>(ToMilliseconds(at.time_since_epoch()));
+  };
+  if (prng_.Chance(load.scheduled)) options.set_not_before_ms(in(3000));
+  if (prng_.Chance(load.expires)) options.set_expires_at_ms(in(5000));
+  if (group_ != 0 && !group_closed_ && prng_.Chance(700)) options.set_group(group_);
   const core::QueuePolicy& policy = world_->options.broker.queues.at(queue);
   const uint64_t count = std::min<uint64_t>(jobs_left_, prng_.Between(1, load.run_jobs_max));
   jobs_left_ -= static_cast<uint32_t>(count);
@@ -94,6 +105,7 @@ void ProducerProcess::SubmitRun(const std::string& queue) {
     job.queue = queue;
     job.options = options;
     job.max_attempts = options.max_attempts() > 0 ? options.max_attempts() : policy.max_attempts;
+    job.batch_max = policy.batch.max_jobs;
     job.discard = options.discard_outcome();
     job.rejectable = job.spec.payload_bytes > world_->options.broker.payload_bytes_max;
     stream.push_back(job.spec.uid);
@@ -111,9 +123,10 @@ bool ProducerProcess::SubmitAgain() {
     if (!state.open || !state.error.ok()) continue;
     const std::vector<uint64_t>& stream = world_->history.StreamJobs(name_, queue);
     for (uint64_t number = state.next_number; number <= stream.size(); ++number) {
-      const Job& job = world_->history.job(stream[number - 1]);
+      Job& job = world_->history.job(stream[number - 1]);
       RunData run;
       run.Append(PayloadOf(job.spec));
+      job.options.clear_group();  // it was the earlier process's
       session_->Submit(queue, job.options, run);
       any = true;
     }
@@ -133,6 +146,14 @@ void ProducerProcess::CancelSome() {
     world_->history.job(stream[number - 1]).cancel_asked = true;
   }
   session_->Cancel(queue, first, count);
+}
+
+// Some time before the last job, or after it.
+void ProducerProcess::CloseGroup() {
+  if (group_ == 0 || group_closed_) return;
+  if (jobs_left_ > 0 && !prng_.Chance(5)) return;
+  group_closed_ = true;
+  if (!session_->CloseGroup(group_).ok()) Violation("I17", name_ + " cannot close its group");
 }
 
 void ProducerProcess::Submit() {
@@ -206,9 +227,20 @@ void ProducerProcess::Turn() {
   });
   SendAcks();
   Submit();
+  CloseGroup();
   session_->Poll(now, &out);
   for (const ProducerOutput::Settled& s : out.settled) {
-    world_->history.OnSettled(number_, name_, s.queue, s.range, s.range.status().message());
+    if (s.follow_on) {
+      world_->history.OnFollowOnsSettled(number_, s.stream, s.range);
+    } else {
+      world_->history.OnSettled(number_, name_, s.queue, s.range);
+    }
+  }
+  for (const wire::GroupEnd& end : out.group_ends) {
+    if (end.group() != group_ || std::exchange(group_ended_, true)) {
+      Violation("I17", name_ + " has a group ended that did not end");
+    }
+    world_->history.OnGroupEnd(name_, end);
   }
   for (const std::string& line : out.log) world_->Say(name_, line);
   Carry(out.reopen_door, out.reopen_submit_port, out.door, out.submit);

@@ -36,6 +36,7 @@ class ProducerProcess : public Process {
   void SubmitRun(const std::string& queue);
   JobSpec DrawJob(const wire::JobOptions& options);
   void CancelSome();
+  void CloseGroup();
   // Numbers that an earlier process used: its input comes again.
   bool SubmitAgain();
 
@@ -43,6 +44,9 @@ class ProducerProcess : public Process {
   std::unique_ptr<ProducerSession> session_;
   Prng prng_;
   uint32_t jobs_left_;
+  uint64_t group_ = 0;  // that jobs may join; 0: none
+  bool group_closed_ = false;
+  bool group_ended_ = false;
   MonoTime submit_at_{};
   std::deque<std::pair<MonoTime, wire::OutcomeAck>> acks_;  // and when they are due
   uint32_t sessions_ = 0;

@@ -1,6 +1,7 @@
 #include "tests/sim/simulation.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "common/check.h"
@@ -225,10 +226,24 @@ void Simulation::CheckEnd() {
   if (crashed_ || producer_died_ || world_.situations.count("stream_gone") > 0) return;
   std::map<std::string, uint64_t> accepted;
   for (const auto& [uid, job] : world_.history.jobs()) {
+    if (job.parent != 0) {  // accepted if its parent's completion was
+      if (job.ended) ++accepted[job.queue];
+      continue;
+    }
     if (!job.discard && !job.ended) {
       throw Failure(FailureKind::kLiveness, "I1", "job " + std::to_string(uid) + " has no outcome");
     }
     if (!job.rejectable) ++accepted[job.queue];
+  }
+  std::set<uint64_t> followed;
+  for (const auto& [uid, job] : world_.history.jobs()) {
+    if (job.parent != 0 && job.ended) followed.insert(job.parent);
+  }
+  for (const auto& [uid, job] : world_.history.jobs()) {
+    const bool completed = job.outcome == wire::OutcomeRange::COMPLETED;
+    if (job.spec.follows && completed && !followed.contains(uid)) {
+      Violation("I1", "the job that follows job " + std::to_string(uid) + " is lost");
+    }
   }
   for (const auto& [name, queue] : core.queues()) {
     if (queue->ledger.accepted != accepted[name]) {

@@ -75,7 +75,11 @@ void WorkerProcess::Turn() {
   for (const auto& [token, index] : events.started) session_->OnStarted(token, index);
   for (const auto& [token, index] : events.recalled) session_->OnRecalled(token, index);
   for (auto& f : events.finished) {
-    session_->OnFinished(f.token, f.index, std::move(f.result), f.run_time);
+    session_->OnFinished(f.token, f.index, std::move(f.result), f.run_time,
+                         std::move(f.follow_ons));
+  }
+  for (auto& f : events.batches) {
+    session_->OnBatchFinished(f.token, std::move(f.outcome), f.run_time);
   }
   session_->Poll(now, &out);
   Carry(out.reopen_door, out.reopen_complete_port, out.door, out.complete);

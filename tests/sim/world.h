@@ -17,7 +17,7 @@ struct World {
       : options(o),
         verbose(v),
         prng(o.seed),
-        history(&situations),
+        history(&options, &situations),
         network(&loop, o.network, prng.Next(), &situations) {}
 
   void Say(const std::string& who, const std::string& what) const {
