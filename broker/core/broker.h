@@ -63,6 +63,8 @@ class Broker {
   const std::map<std::string, std::unique_ptr<Queue>>& queues() const { return queues_; }
   const LeaseTable& leases() const { return leases_; }
   const Queue& queue_of(const Lease& lease) const { return QueueOf(lease); }
+  // Some worker would take a start of this queue now.
+  bool HasFreeSlot(const Queue& queue) const;
   uint64_t counter(std::string_view name) const;
 
  private:

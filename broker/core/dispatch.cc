@@ -24,6 +24,18 @@ uint32_t Broker::Room(const WorkerState& worker, const WorkerQueue& wq, bool to_
   return static_cast<uint32_t>(std::min(credit, room));
 }
 
+bool Broker::HasFreeSlot(const Queue& queue) const {
+  if (HeldByOutcomes(queue)) return false;
+  return std::any_of(queue.ready.begin(), queue.ready.end(), [&](uint64_t number) {
+    const Peer& peer = *peers_.at(number);
+    if (!peer.writable()) return false;
+    const auto& queues = peer.worker->queues;
+    return std::any_of(queues.begin(), queues.end(), [&](const WorkerQueue& wq) {
+      return wq.queue == &queue && Room(*peer.worker, wq, false) > 0;
+    });
+  });
+}
+
 void Broker::UpdateReady(Peer& peer) {
   const WorkerState& worker = *peer.worker;
   const bool takes = peer.writable() && !worker.draining;

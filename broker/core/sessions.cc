@@ -302,6 +302,14 @@ void Broker::LoseSession(Peer& peer, std::string_view reason) {
          {"session", peer.session - config_.first_number()},
          {"reason", std::string(reason)}});
   }
+  // What this step was to send it does not leave: a job that nobody can have got is not charged.
+  std::erase_if(effects_->sends, [&](const Send& send) {
+    if (send.session != peer.session) return false;
+    for (const wire::Delivery& delivery : send.message.deliveries().deliveries()) {
+      if (Lease* lease = leases_.Find(delivery.token())) --lease->sends;
+    }
+    return true;
+  });
   peer.session = 0;
   peer.outbox.clear();
   peer.retry_at = kNever;

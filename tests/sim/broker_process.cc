@@ -1,6 +1,7 @@
 #include "tests/sim/broker_process.h"
 
 #include <algorithm>
+#include <utility>
 #include <variant>
 
 #include "common/codec.h"
@@ -62,6 +63,7 @@ void BrokerProcess::Crash() {
 void BrokerProcess::Resume() {
   if (!core_) return;
   paused_ = false;
+  was_paused_ = true;
   WakeAt(world_->loop.now());
 }
 
@@ -97,6 +99,9 @@ void BrokerProcess::Step() {
   if (durable_ > durable_told_) {
     durable_told_ = durable_;
     inputs_.emplace_back(core::Durable{durable_});
+  }
+  if (!std::exchange(was_paused_, false)) {
+    policies_.BeforeStep(*core_, world_->loop.instant());
   }
   Take(Channel::kDoor);
   Take(Channel::kComplete);

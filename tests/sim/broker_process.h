@@ -57,6 +57,7 @@ class BrokerProcess {
   PolicyChecker policies_;
   uint32_t epoch_ = 0;
   bool paused_ = false;
+  bool was_paused_ = false;  // there was no step since
   MonoTime wake_at_ = kNever;
   std::deque<Frame> frames_[3];  // by channel
   std::vector<core::Input> inputs_;

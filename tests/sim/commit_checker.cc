@@ -118,8 +118,8 @@ void CommitChecker::OnSend(const core::Send& send) {
     }
   } else if (message.has_outcomes() && IsDurable(message.outcomes().queue())) {
     const StreamNotes* notes =
-        Find(send.session, message.outcomes().queue() +
-                               (message.outcomes().follow_on() ? kFollowOn : ""));
+        Find(send.session,
+             message.outcomes().queue() + (message.outcomes().follow_on() ? kFollowOn : ""));
     for (const wire::OutcomeRange& range : message.outcomes().ranges()) {
       if (range.kind() == wire::OutcomeRange::REJECTED) continue;
       for (uint64_t i = 0; i < range.count(); ++i) {

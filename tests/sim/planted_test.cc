@@ -51,7 +51,7 @@ INSTANTIATE_TEST_SUITE_P(
                     PlantedFault{"charge_held", "I19"}, PlantedFault{"start_early", "I11"},
                     PlantedFault{"forget_expires_at", "I11"},
                     PlantedFault{"ignore_concurrency", "I12"}, PlantedFault{"ignore_rate", "I13"},
-                    PlantedFault{"large_batches", "I14"}, PlantedFault{"forget_linger", "I1"},
+                    PlantedFault{"large_batches", "I14"}, PlantedFault{"forget_linger", "I14"},
                     PlantedFault{"end_group_early", "I17"}, PlantedFault{"ignore_breaker", "I18"},
                     PlantedFault{"never_halve", "I20"}),
     [](const auto& fault) { return std::string(fault.param.name); });

@@ -6,6 +6,20 @@ namespace whippletree::sim {
 
 using State = core::CircuitBreaker::State;
 
+// Whoever forgets to wake for the end of a batch's linger oversleeps it.
+void PolicyChecker::BeforeStep(const core::Broker& core, Instant now) const {
+  for (const auto& [name, queue] : core.queues()) {
+    const core::QueuePolicy& policy = options_->broker.queues.at(name);
+    const bool other_gates =
+        policy.rate.count > 0 || policy.concurrency > 0 || policy.breaker.enabled();
+    if (!policy.batches() || other_gates || queue->jobs.ready() == 0) continue;
+    const MonoTime due = queue->jobs.oldest() + policy.batch.linger;
+    if (now.mono > due + milliseconds(1) && core.HasFreeSlot(*queue)) {
+      Violation("I14", name + " has a batch that waits longer than its linger");
+    }
+  }
+}
+
 void PolicyChecker::AfterStep(const core::Broker& core, Instant now) {
   std::map<std::string, uint64_t> granted;  // starts of this step, by queue
   const auto& leases = core.leases().all();

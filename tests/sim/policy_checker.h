@@ -19,6 +19,8 @@ class PolicyChecker {
   PolicyChecker(const Options* options, Situations* situations)
       : options_(options), situations_(situations) {}
 
+  // Before each step of a broker that was not paused.
+  void BeforeStep(const core::Broker& core, Instant now) const;
   // After each step of the broker.
   void AfterStep(const core::Broker& core, Instant now);
   // The breakers of the next life begin anew.

@@ -50,6 +50,24 @@ TEST(DurableTest, NothingIsSaidBeforeTheCommitIsDurable) {
   EXPECT_EQ(s.producer.TakeOutcome().kind(), wire::OutcomeRange::COMPLETED);
 }
 
+// Found by the simulator: the delivery was counted as sent, though the session ended in the step
+// that released it.
+TEST(DurableTest, ADeliveryThatIsReleasedAsItsLeaseEndsChargesNobody) {
+  Scene s;
+  s.producer.Submit("d", 1, {"payload"});
+  const uint64_t commit = s.h.broker.last_commit();
+  s.h.Run(milliseconds(9'999));
+  s.h.now.mono += milliseconds(1);
+  s.h.Step({Durable{commit}});
+  EXPECT_TRUE(s.h.HasLog("worker_left"));
+  s.MakeDurable();
+  WorkerPeer other(&s.h, "other", {.queues = {"d"}});
+  other.Join();
+  s.MakeDurable();
+  EXPECT_EQ(other.TakeDelivery().attempt(), 1u);
+  s.h.sent.clear();
+}
+
 TEST(DurableTest, MemoryQueuesDoNotWait) {
   Scene s;
   s.producer.Submit("d", 1, {"payload"});
