@@ -113,7 +113,7 @@ constexpr QueueMetric kQueueMetrics[] = {
      [](const Queue& q) -> double { return q.follow_ons(); }},
     {kCounter, "batches_total", "Batches dispatched.",
      [](const Queue& q) -> double { return q.batches(); }},
-    {kCounter, "batches_halved_total", "Batches that failed and were halved.",
+    {kCounter, "batches_halved_total", "Halves of failed batches, dispatched.",
      [](const Queue& q) -> double { return q.batches_halved(); }},
     {kCounter, "rate_pauses_total", "Times that jobs waited for the rate.",
      [](const Queue& q) -> double { return q.rate_pauses(); }},
@@ -170,7 +170,8 @@ void AddWorkers(const wire::StatusReply& status, Exposition* out) {
 
   out->Begin(kGauge, "worker_slots", "Handler calls that fit in a worker at a time.");
   for (const auto& [name, worker] : workers) out->Add({{"worker", name}}, worker->slots());
-  out->Begin(kGauge, "worker_jobs_leased", "Jobs that a worker holds or runs.");
+  out->Begin(kGauge, "worker_jobs_leased",
+             "Jobs that a worker holds or runs; a batch counts as one.");
   for (const auto& [name, worker] : workers) {
     out->Add({{"worker", name}}, static_cast<double>(worker->leased()));
   }

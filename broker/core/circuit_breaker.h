@@ -21,6 +21,15 @@ class CircuitBreaker {
   CircuitBreaker() = default;
   explicit CircuitBreaker(const BreakerPolicy& policy) : policy_(policy) {}
 
+  // Closed, with another policy. What was started before says nothing.
+  void Reconfigure(const BreakerPolicy& policy) {
+    const uint64_t generation = generation_ + 1;
+    const uint64_t times_opened = times_opened_;
+    *this = CircuitBreaker(policy);
+    generation_ = generation;
+    times_opened_ = times_opened;
+  }
+
   bool enabled() const { return policy_.enabled(); }
   State state() const { return state_; }
   // "closed", "open", "half-open".

@@ -1,6 +1,7 @@
 // Who gets what. First the free slots of all workers, evenly; then what workers may hold beyond
 // them. Queues of one worker take turns.
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "broker/core/broker.h"
@@ -232,7 +233,8 @@ void Broker::FillDelivery(const Lease& lease, wire::Delivery* delivery) const {
   const auto fill_options = [&](const Slice& slice, wire::JobOptions* options) {
     *options = *slice.options;
     if (options->timeout_ms() == 0 && policy.timeout > Duration(0)) {
-      options->set_timeout_ms(static_cast<uint32_t>(ToMilliseconds(policy.timeout)));
+      options->set_timeout_ms(static_cast<uint32_t>(
+          std::min<int64_t>(ToMilliseconds(policy.timeout), std::numeric_limits<uint32_t>::max())));
     }
   };
   const Slice& front = lease.slices.front();

@@ -130,6 +130,9 @@ void Broker::TakeBackHeld(Queue& queue) {
 
 wire::AdminReply Broker::OnPause(const wire::PauseRequest& request) {
   wire::AdminReply reply;
+  absl::Status error;
+  // One that is configured may be paused before anybody uses it.
+  if (policies_.queues.contains(request.queue())) OpenQueue(request.queue(), &error);
   const auto it = queues_.find(request.queue());
   if (it == queues_.end()) {
     *reply.mutable_error() = WireStatus(absl::StatusCode::kNotFound,
@@ -162,7 +165,7 @@ void Broker::Configure(Queue& queue, const QueuePolicy& policy) {
     }
   }
   const BreakerPolicy& breaker = policy.breaker;
-  if (breaker != before.breaker) queue.breaker = CircuitBreaker(breaker);
+  if (breaker != before.breaker) queue.breaker.Reconfigure(breaker);
   if (!queue.may_hold()) TakeBackHeld(queue);
   Wake(queue);
 }

@@ -200,8 +200,7 @@ void Broker::ResumeGroups(Peer& peer, const wire::Hello& hello, bool known) {
 
 // Its producer is gone: nobody will close what is open.
 void Broker::CancelUnclosedGroups(Peer& peer) {
-  for (const auto& [queue, number] : peer.producer->streams) {
-    Stream& stream = *streams_.at(number);
+  ForEachStream(*peer.producer, [&](Stream& stream) {
     const std::map<uint64_t, GroupRange> groups = stream.groups;
     for (const auto& [first, range] : groups) {
       const JobGroup& group = peer.producer->groups.at(range.group);
@@ -209,7 +208,7 @@ void Broker::CancelUnclosedGroups(Peer& peer) {
       Count("group_jobs_cancelled", range.end - first);
       CancelJobs(stream, first, range.end);
     }
-  }
+  });
 }
 
 }  // namespace whippletree::core

@@ -192,9 +192,9 @@ void Broker::WelcomeProducer(Peer& peer, const wire::Hello& hello, Claimant clai
   ForEachStream(producer, [this](Stream& stream) {
     if (stream.follow_on) MarkClaimed(stream);
   });
-  welcome->set_first_jobs_limit(std::min(kStreamWindowJobs, config_.default_policy.capacity_jobs));
+  welcome->set_first_jobs_limit(std::min(kStreamWindowJobs, policies_.defaults.capacity_jobs));
   welcome->set_first_bytes_limit(
-      std::min(config_.window_bytes(), config_.default_policy.capacity_bytes));
+      std::min(config_.window_bytes(), policies_.defaults.capacity_bytes));
 }
 
 void Broker::WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* welcome) {

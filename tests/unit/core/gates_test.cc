@@ -262,6 +262,41 @@ TEST(PoliciesTest, NewOnesHoldFromTheNextDispatchOn) {
   EXPECT_EQ(s.Delivered(), 1u);
 }
 
+// A probe of the breaker before must not count for the new one.
+TEST(PoliciesTest, ANewBreakerKnowsNothingOfStartsFromBefore) {
+  QueuePolicy policy;
+  policy.breaker = {.failures = 1, .open = seconds(1)};
+  policy.max_attempts = 1;
+  Scene s(policy, 5);
+  s.producer.SubmitAccepted("q", 1, 1);
+  EXPECT_EQ(s.Delivered(), 1u);
+  const auto fail = [&](uint64_t token) {
+    s.worker.Failed(token, absl::StatusCode::kUnavailable);
+    s.producer.TakeOutcome();
+  };
+  fail(s.tokens[0]);
+  s.h.Run(seconds(1));
+  s.producer.SubmitAccepted("q", 2, 1);
+  EXPECT_EQ(s.Delivered(), 1u);  // a probe
+  Policies policies;
+  policies.queues["q"] = policy;
+  policies.queues["q"].breaker.open = seconds(2);
+  policies.queues["q"].lease_duration = std::chrono::hours(1);
+  s.h.Step({policies});
+  EXPECT_EQ(s.h.queue("q").breaker.name(), "closed");
+  s.producer.SubmitAccepted("q", 3, 1);
+  EXPECT_EQ(s.Delivered(), 1u);
+  s.h.sent.clear();
+  s.worker.Failed(s.tokens[2], absl::StatusCode::kUnavailable);
+  EXPECT_EQ(s.h.queue("q").breaker.name(), "open");
+  s.producer.SubmitAccepted("q", 4, 1);
+  s.h.Run(seconds(2));
+  EXPECT_EQ(s.h.queue("q").breaker.name(), "half-open");
+  s.worker.Completed(s.tokens[1]);
+  EXPECT_EQ(s.h.queue("q").breaker.name(), "half-open");
+  s.h.sent.clear();
+}
+
 TEST(PoliciesTest, UnknownQueuesMayBeRefused) {
   Config config;
   config.queues["known"] = {};

@@ -171,6 +171,16 @@ TEST(GroupTest, OneThatIsNotClosedIsCancelledWhenItsProducerIsGone) {
   EXPECT_EQ(s.h.ledger("q").waiting(), 2u);
 }
 
+TEST(GroupTest, SoAreTheJobsThatFollowItsMembers) {
+  Scene s;
+  s.producer.SubmitAccepted("q", 1, 1, Scene::InGroup(7));
+  s.worker.Report({Scene::WithFollowOns(s.worker.TakeDelivery().token(), 0, {"next"})});
+  s.h.sent.clear();
+  s.h.Run(kProducerRetention + seconds(30));
+  EXPECT_EQ(s.h.ledger("next").cancelled, 1u);
+  s.h.sent.clear();
+}
+
 TEST(GroupTest, AnotherStartOfTheBrokerSaysThatItIsLost) {
   Scene s;
   ProducerPeer other(&s.h, "other");
