@@ -41,6 +41,28 @@ TEST(DispatchTest, AWorkerThatJoinsIsGivenJobsAtOnce) {
   EXPECT_EQ(s.h.ledger("q").waiting(), 1u);
 }
 
+// The original's loops ran from 0 to N inclusive: one worker and one task too many.
+TEST(DispatchTest, ThereIsNoExtraSlotAndNoExtraJob) {
+  Scene s;
+  WorkerPeer worker(&s.h, "w", {.slots = 10});
+  worker.Join();
+  s.producer.SubmitAccepted("q", 1, 50);
+  uint32_t jobs = 0;
+  while (s.h.HasFrameFor("w")) {
+    uint32_t at_once = 0;
+    for (const wire::Delivery& delivery : worker.TakeDeliveries()) {
+      const auto count = static_cast<uint32_t>(delivery.run().sizes_size());
+      at_once += count;
+      worker.Completed(delivery.token(), 0, count);
+      s.producer.TakeOutcomes();
+    }
+    EXPECT_EQ(at_once, 10u);
+    jobs += at_once;
+  }
+  EXPECT_EQ(jobs, 50u);
+  EXPECT_EQ(s.h.ledger("q").completed, 50u);
+}
+
 TEST(DispatchTest, FreeSlotsAreFilledEvenly) {
   Scene s;
   WorkerPeer a(&s.h, "a", {.slots = 100});

@@ -130,6 +130,19 @@ TEST(ExpiryTest, NothingIsHeld) {
   s.h.ExpectNothingLeft();
 }
 
+// The original's worker returned without a result for the job that it dropped.
+TEST(TimeoutTest, ATimedOutJobHasAnOutcome) {
+  Config config;
+  config.default_policy.max_attempts = 1;
+  Scene s(config);
+  s.worker.Join();
+  s.producer.SubmitAccepted("q", 1, 1);
+  s.worker.Failed(s.worker.TakeDelivery().token(), absl::StatusCode::kDeadlineExceeded);
+  const wire::OutcomeRange outcome = s.producer.TakeOutcome();
+  EXPECT_EQ(outcome.kind(), wire::OutcomeRange::DEAD);
+  EXPECT_EQ(outcome.status().code(), static_cast<int>(absl::StatusCode::kDeadlineExceeded));
+}
+
 TEST(TimeoutTest, TheQueuesHoldsWhereTheJobSaysNothing) {
   Config config;
   config.default_policy.timeout = seconds(7);
