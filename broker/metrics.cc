@@ -140,6 +140,7 @@ void AddQueueParts(const wire::StatusReply& status, Exposition* out) {
     add("size", queue.batches_by_size());
     add("bytes", queue.batches_by_bytes());
     add("linger", queue.batches_by_linger());
+    add("drain", queue.batches_by_drain());
   }
   out->Begin(kGauge, "breaker_state", "1 for the state of the queue's breaker, 0 for the others.");
   for (const Queue& queue : status.queues()) {

@@ -137,6 +137,7 @@ std::string ShapeTable(const wire::StatusReply& status) {
                {"SIZE"},
                {"BYTES"},
                {"LINGER"},
+               {"DRAIN"},
                {"HALVED"},
                {"RATE PAUSES"},
                {"BREAKER", Align::kLeft},
@@ -144,11 +145,11 @@ std::string ShapeTable(const wire::StatusReply& status) {
   for (const wire::QueueStatus& queue : status.queues()) {
     if (!Shaped(queue)) continue;
     const bool breaker = !queue.breaker().empty();
-    table.Add({Shown(queue.name(), kQueueColumnsMax), Count(queue.scheduled()),
+    table.Add({Shown(queue.name(), kQueueColumnsMax - 4), Count(queue.scheduled()),
                Count(queue.follow_ons()), Count(queue.batches()), Count(queue.batches_by_size()),
                Count(queue.batches_by_bytes()), Count(queue.batches_by_linger()),
-               Count(queue.batches_halved()), Count(queue.rate_pauses()),
-               breaker ? Shown(queue.breaker(), 10) : "-",
+               Count(queue.batches_by_drain()), Count(queue.batches_halved()),
+               Count(queue.rate_pauses()), breaker ? Shown(queue.breaker(), 10) : "-",
                breaker ? Count(queue.breaker_opened()) : "-"});
   }
   return table.ToString();

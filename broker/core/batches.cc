@@ -23,6 +23,19 @@ uint64_t Broker::BatchJobsMax(const Queue& queue) const {
   return cut ? std::min<uint64_t>(max_jobs, queue.bucket.burst()) : max_jobs;
 }
 
+// The jobs in line are the last ones of a closed group: to wait for others is in vain. (By number:
+// jobs of no group among them only make the batch go early.)
+bool Broker::NoneWillJoin(const Queue& queue) const {
+  const Slice& front = queue.jobs.front();
+  const Stream& stream = *streams_.at(front.stream);
+  const uint64_t number = front.options->group();
+  if (number == 0 || stream.producer == 0) return false;
+  const auto& groups = peers_.at(stream.producer)->producer->groups;
+  const auto group = groups.find(number);
+  return group != groups.end() && group->second.all_arrived() &&
+         group->second.open <= queue.jobs.ready();
+}
+
 std::vector<Slice> Broker::NextBatch(Queue& queue, BatchReason* reason) {
   queue.jobs.ForgetCancelled();
   CountMemory(queue);
@@ -51,6 +64,8 @@ std::vector<Slice> Broker::NextBatch(Queue& queue, BatchReason* reason) {
     *reason = BatchReason::kBytes;
   } else if (now_.mono >= flush_at) {
     *reason = BatchReason::kLinger;
+  } else if (NoneWillJoin(queue)) {
+    *reason = BatchReason::kDrain;
   } else {
     if (!Planted("forget_linger")) SetTimer(queue, flush_at);
     return {};
@@ -92,7 +107,9 @@ void Broker::HalveBatch(Lease& lease, const wire::Status& status, const std::str
   for (const auto& part : open) {
     std::vector<std::pair<Slice, uint64_t>> pieces;
     lease.ForEach(part, [&](Slice slice, uint64_t at) { pieces.emplace_back(slice, at); });
-    for (auto& [slice, at] : pieces) {
+    for (const auto& entry : pieces) {
+      const Slice& slice = entry.first;
+      const uint64_t at = entry.second;
       const IntervalSet::Interval piece{at, at + slice.count()};
       if (alone || !MayHalve(slice, queue.policy)) {
         FailJobs(lease, piece, status, worker);

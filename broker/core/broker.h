@@ -163,6 +163,8 @@ class Broker {
   // Jobs wait from now on: at once, or when their time has come.
   void Enqueue(Stream& stream, Slice slice);
   void WatchExpiry(Queue& queue, const Slice& slice);
+  // Forgets entries of jobs that ended before they expired.
+  void PruneExpiries(Queue& queue);
   bool IsExpired(const Slice& slice) const;
   void SetWallTimer(Queue& queue);
   void FireWallTimers();
@@ -195,7 +197,7 @@ class Broker {
   IntervalSet AcceptFollowOns(Lease& lease, const IntervalSet& current, wire::ReportItem& item,
                               wire::Status* error);
   absl::Status FollowOnError(const wire::FollowOn& follow_on);
-  void AcceptFollowOn(const Slice& parent, wire::FollowOn& follow_on);
+  Queue& AcceptFollowOn(const Slice& parent, wire::FollowOn& follow_on);
   Stream& FollowOnStream(uint64_t producer, Queue& queue);
 
   // gates.cc
@@ -210,11 +212,14 @@ class Broker {
   // No job of the queue starts before `delay` has passed.
   void HoldQueue(Queue& queue, Duration delay);
   void TakeBackHeld(Queue& queue);
+  void RevokeHeld(Lease& lease);
+  void AskBackLater(Peer& peer, const Queue& queue);
   wire::AdminReply OnPause(const wire::PauseRequest& request);
   void Configure(Queue& queue, const QueuePolicy& policy);
 
   // batches.cc
   uint64_t BatchJobsMax(const Queue& queue) const;
+  bool NoneWillJoin(const Queue& queue) const;
   // The jobs of the next batch; empty: none is complete yet, or the rate does not allow it.
   std::vector<Slice> NextBatch(Queue& queue, BatchReason* reason);
   bool MayHalve(const Slice& slice, const QueuePolicy& policy) const;

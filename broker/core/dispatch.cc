@@ -105,7 +105,9 @@ bool Broker::Serve(Peer& peer, bool to_hold) {
     WorkerQueue& wq = worker.queues[at];
     Queue& queue = *wq.queue;
     if (!queue.jobs.has_ready() || HeldByOutcomes(queue)) continue;
-    if (to_hold && (!queue.may_hold() || queue.paused || now_.mono < queue.held_until)) continue;
+    if (to_hold && (!queue.may_hold() || queue.jobs.sealed() > 0 || queue.paused ||
+                    now_.mono < queue.held_until))
+      continue;
     uint64_t room = std::min<uint64_t>(Room(worker, wq, to_hold), queue.share);
     if (room > 0 && !to_hold) room = std::min(room, AllowedStarts(queue));
     if (room == 0) continue;
@@ -147,6 +149,8 @@ uint32_t Broker::GrantBatches(Peer& peer, WorkerQueue& wq, uint64_t batches) {
   Queue& queue = *wq.queue;
   uint32_t granted = 0;
   while (granted < batches && peer.worker->deliveries.bytes() < config_.window_bytes()) {
+    // Batches were switched off: what is left of them goes, the other jobs as usual.
+    if (!queue.policy.batches() && queue.jobs.sealed() == 0) break;
     BatchReason reason = BatchReason::kSize;
     std::vector<Slice> batch = NextBatch(queue, &reason);
     if (batch.empty()) break;

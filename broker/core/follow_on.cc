@@ -23,9 +23,13 @@ absl::Status Broker::FollowOnError(const wire::FollowOn& follow_on) {
 
 IntervalSet Broker::AcceptFollowOns(Lease& lease, const IntervalSet& current,
                                     wire::ReportItem& item, wire::Status* error) {
+  // Jobs with a result that is too large fail by that, and nothing follows.
+  const auto fails = [&](uint32_t index) {
+    return item.results().sizes(static_cast<int>(index - item.first())) > config_.result_bytes_max;
+  };
   IntervalSet bad;
   for (const wire::FollowOn& follow_on : item.follow_ons()) {
-    if (!current.Contains(follow_on.index())) continue;
+    if (!current.Contains(follow_on.index()) || fails(follow_on.index())) continue;
     const absl::Status status = FollowOnError(follow_on);
     if (status.ok()) continue;
     bad.Add(follow_on.index(), uint64_t{follow_on.index()} + 1);
@@ -35,14 +39,18 @@ IntervalSet Broker::AcceptFollowOns(Lease& lease, const IntervalSet& current,
   }
   for (wire::FollowOn& follow_on : *item.mutable_follow_ons()) {
     const uint64_t index = follow_on.index();
-    if (!current.Contains(index) || bad.Contains(index)) continue;
-    lease.ForEach({index, index + 1},
-                  [&](const Slice& parent, uint64_t) { AcceptFollowOn(parent, follow_on); });
+    if (!current.Contains(index) || bad.Contains(index) || fails(follow_on.index())) continue;
+    lease.ForEach({index, index + 1}, [&](const Slice& parent, uint64_t) {
+      if (!AcceptFollowOn(parent, follow_on).policy.durable) return;
+      // What is said of the parent must wait for this, though its own queue may be in memory.
+      streams_.at(parent.stream)->commit = ThisCommit();
+      peers_.at(lease.worker)->worker->commit = ThisCommit();
+    });
   }
   return bad;
 }
 
-void Broker::AcceptFollowOn(const Slice& parent, wire::FollowOn& follow_on) {
+Queue& Broker::AcceptFollowOn(const Slice& parent, wire::FollowOn& follow_on) {
   Stream& origin = *streams_.at(parent.stream);
   absl::Status error;
   Queue& queue = *OpenQueue(follow_on.queue(), &error);
@@ -62,6 +70,7 @@ void Broker::AcceptFollowOn(const Slice& parent, wire::FollowOn& follow_on) {
   queue.follow_ons += slice.count();
   Count("follow_ons", slice.count());
   AddJobs(stream, std::move(slice));
+  return queue;
 }
 
 Stream& Broker::FollowOnStream(uint64_t producer, Queue& queue) {

@@ -117,14 +117,29 @@ void Broker::HoldQueue(Queue& queue, Duration delay) {
   TakeBackHeld(queue);
 }
 
+void Broker::RevokeHeld(Lease& lease) {
+  for (const auto& part : lease.open.intervals()) lease.revoked.Add(part.begin, part.end);
+  for (const auto& part : lease.charged.intervals()) lease.revoked.Remove(part.begin, part.end);
+}
+
 void Broker::TakeBackHeld(Queue& queue) {
   if (queue.held == 0) return;
   for (const auto& [token, lease] : leases_.all()) {
     if (&QueueOf(lease) != &queue || lease.held() == 0) continue;
     Lease& asked = *leases_.Find(token);
-    for (const auto& part : lease.open.intervals()) asked.revoked.Add(part.begin, part.end);
-    for (const auto& part : lease.charged.intervals()) asked.revoked.Remove(part.begin, part.end);
+    RevokeHeld(asked);
     Ask(asked);
+  }
+}
+
+// The same for the leases of one worker, which is only being welcomed.
+void Broker::AskBackLater(Peer& peer, const Queue& queue) {
+  for (uint64_t token : peer.worker->leases) {
+    Lease& lease = *leases_.Find(token);
+    if (&QueueOf(lease) != &queue || lease.held() == 0) continue;
+    RevokeHeld(lease);
+    lease.asked_at = now_.mono - kRepeatAfter;
+    SetTimer(peer, now_.mono);
   }
 }
 
@@ -146,6 +161,7 @@ wire::AdminReply Broker::OnPause(const wire::PauseRequest& request) {
   reply.mutable_pause()->set_changed(changed);
   if (!changed) return reply;
   queue.paused = request.paused();
+  if (!queue.paused) queue.held_until = MonoTime{};
   Log(LogLevel::kInfo, queue.paused ? "queue_paused" : "queue_resumed",
       {{"queue", queue.name}, {"waiting", queue.ledger.waiting()}});
   if (queue.paused) TakeBackHeld(queue);

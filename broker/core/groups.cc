@@ -79,6 +79,7 @@ void Broker::LeaveGroup(Stream& stream, wire::OutcomeRange::Kind kind, uint64_t 
   const uint64_t jobs = end - begin;
   WT_CHECK(group->open >= jobs);
   group->open -= jobs;
+  group->commit = std::max(group->commit, stream.commit);
   switch (kind) {
     case wire::OutcomeRange::COMPLETED:
       group->completed += jobs;
@@ -99,6 +100,11 @@ void Broker::CheckGroup(uint64_t producer, uint64_t number) {
   Peer& peer = *peers_.at(producer);
   JobGroup& group = peer.producer->groups.at(number);
   if (!group.ended) {
+    if (group.all_arrived()) {  // its last members may be a batch now
+      ForEachStream(*peer.producer, [this](const Stream& stream) {
+        if (stream.queue->policy.batches()) Wake(*stream.queue);
+      });
+    }
     if (!group.complete() && !(Planted("end_group_early") && group.closed)) return;
     group.ended = true;
     Count("groups_ended");
@@ -120,6 +126,10 @@ void Broker::OnCloseGroup(Peer& peer, const wire::CloseGroup& close) {
   ProducerState& producer = *peer.producer;
   // Zero is no group, and one that ended may be closed again by a word that came late.
   if (close.group() == 0 || producer.ended_groups.Contains(close.group())) return;
+  if (static_cast<size_t>(close.counts_size()) > kStreamsPerProducerMax) {
+    Count("rejected_frames");
+    return;
+  }
   if (!producer.groups.contains(close.group()) && producer.groups.size() >= kGroupsPerProducerMax) {
     Count("rejected_frames");
     return;
@@ -155,6 +165,7 @@ void Broker::SendGroupUpdates(Peer& peer) {
   wire::Envelope message;
   wire::GroupUpdates* updates = message.mutable_group_updates();
   updates->set_session(peer.session);
+  uint64_t commit = 0;
   for (auto it = producer.updated_groups.begin(); it != producer.updated_groups.end();) {
     const uint64_t number = *it;
     JobGroup& group = producer.groups.at(number);
@@ -163,6 +174,7 @@ void Broker::SendGroupUpdates(Peer& peer) {
       it = producer.updated_groups.erase(it);
       continue;
     }
+    commit = std::max(commit, group.commit);
     wire::GroupEnd* end = updates->add_ended();
     end->set_group(number);
     end->set_completed(group.completed);
@@ -174,7 +186,8 @@ void Broker::SendGroupUpdates(Peer& peer) {
   }
   producer.groups_told_at = updates->ended().empty() ? kNever : now_.mono;
   if (!updates->ended().empty()) SetTimer(peer, now_.mono + kRepeatAfter);
-  if (!updates->closed().empty() || !updates->ended().empty()) SendTo(peer, std::move(message));
+  if (updates->closed().empty() && updates->ended().empty()) return;
+  SendTo(peer, std::move(message), commit);
 }
 
 // A new session: of the groups that the producer waits for, those that are over are told again,

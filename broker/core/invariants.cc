@@ -61,11 +61,12 @@ void Broker::CheckInvariants() const {
       const auto& streams = stream->follow_on ? producer.follow_on_streams : producer.streams;
       WT_CHECK(streams.at(stream->queue->name) == number);
     }
-    for (const auto& [first, token] : stream->leases) {
-      const std::vector<Slice>& slices = leases_.all().at(token).slices;
-      WT_CHECK(std::any_of(slices.begin(), slices.end(), [&, first = first](const Slice& slice) {
-        return slice.stream == stream->number && slice.first == first;
-      }));
+    for (const auto& entry : stream->leases) {
+      bool found = false;
+      for (const Slice& slice : leases_.all().at(entry.second).slices) {
+        found = found || (slice.stream == number && slice.first == entry.first);
+      }
+      WT_CHECK(found);
     }
     for (const auto& [first, range] : stream->groups) {
       WT_CHECK(stream->open.ContainsAll(first, range.end));

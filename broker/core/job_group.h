@@ -19,14 +19,17 @@ struct JobGroup {
   std::map<std::string, uint64_t> arrived;   // accepted or rejected ones
   uint64_t open = 0;                         // members without an outcome
   uint64_t unacknowledged = 0;               // outcomes of members that the producer has not taken
+  uint64_t commit = 0;                       // that the members' outcomes depend on
   uint64_t completed = 0;
   uint64_t dead = 0;
   uint64_t cancelled = 0;
   uint64_t expired = 0;
   uint64_t rejected = 0;
 
-  bool complete() const {
-    if (!closed || open > 0) return false;
+  bool complete() const { return open == 0 && all_arrived(); }
+  // Closed, and every submitted member was accepted or rejected.
+  bool all_arrived() const {
+    if (!closed) return false;
     for (const auto& [queue, jobs] : expected) {
       const auto it = arrived.find(queue);
       if (jobs > (it == arrived.end() ? 0 : it->second)) return false;

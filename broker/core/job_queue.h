@@ -68,6 +68,8 @@ class JobQueue {
   uint64_t scheduled() const { return scheduled_; }
   size_t sealed() const { return sealed_.size(); }  // batches
   bool has_ready() const { return ready_ > 0 || !sealed_.empty(); }
+  // The jobs whose turn it is. REQUIRES: ready() > 0.
+  const Slice& front() const { return turns_.front()->second.front(); }
   // Slice::arrived of the oldest job in a line. REQUIRES: ready() > 0.
   MonoTime oldest() const { return *arrivals_.begin(); }
   size_t records() const { return records_; }

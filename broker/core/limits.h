@@ -28,6 +28,8 @@ inline constexpr size_t kQueuesMax = 100'000;
 inline constexpr size_t kGroupsPerProducerMax = 100'000;
 inline constexpr size_t kPeerNameBytesMax = 128;
 inline constexpr uint32_t kAttemptsMax = 1000;
+// The longest time for which a worker's word holds a queue.
+inline constexpr uint32_t kRetryAfterMsMax = 3'600'000;
 
 // Counted per record beside its payload: queue entry, run, map nodes.
 inline constexpr uint64_t kRunOverheadBytes = 256;

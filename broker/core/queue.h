@@ -36,7 +36,7 @@ struct Expiry {
 };
 
 // What completed a batch.
-enum class BatchReason { kSize, kBytes, kLinger, kHalved };
+enum class BatchReason { kSize, kBytes, kLinger, kDrain, kHalved };
 
 struct Queue {
   uint64_t number = 0;
@@ -55,8 +55,9 @@ struct Queue {
   uint64_t starts = 0;        // leased: jobs, a batch counts as one
   bool rate_waiting = false;  // since the last start
   uint64_t rate_pauses = 0;
-  uint64_t batches_by[4] = {};                       // dispatched, by BatchReason
+  uint64_t batches_by[5] = {};                       // dispatched, by BatchReason
   std::map<WallTime, std::vector<Expiry>> expiries;  // of jobs that wait or did so
+  uint64_t expiry_records = 0;                       // entries of `expiries`, about
   WallTime wall_timer = WallTime::max();             // in Broker::wall_timers_
   uint64_t bytes = 0;                                // payloads in memory
   uint64_t record_bytes = 0;                         // of JobQueue's records, as counted last

@@ -52,6 +52,8 @@ void Broker::Tick() {
         rate(queue->ended_per_second, queue->ledger.ended(), queue->last_tick.ended());
     queue->last_tick = queue->ledger;
     CountMemory(*queue);
+    PruneExpiries(*queue);
+    SetWallTimer(*queue);
     if (!summary) continue;
     const Ledger& ledger = queue->ledger;
     const Ledger& last = queue->last_summary;
@@ -112,6 +114,7 @@ wire::StatusReply Broker::Status() const {
     q->set_batches_by_size(queue->batches_by[static_cast<int>(BatchReason::kSize)]);
     q->set_batches_by_bytes(queue->batches_by[static_cast<int>(BatchReason::kBytes)]);
     q->set_batches_by_linger(queue->batches_by[static_cast<int>(BatchReason::kLinger)]);
+    q->set_batches_by_drain(queue->batches_by[static_cast<int>(BatchReason::kDrain)]);
     q->set_batches_halved(queue->batches_by[static_cast<int>(BatchReason::kHalved)]);
     uint64_t batches = 0;
     for (const uint64_t count : queue->batches_by) batches += count;

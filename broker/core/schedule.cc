@@ -1,5 +1,8 @@
 // Jobs with a time of the calendar: not before one, and expiring at one.
 #include <algorithm>
+#include <iterator>
+#include <set>
+#include <tuple>
 #include <utility>
 
 #include "broker/core/broker.h"
@@ -44,6 +47,7 @@ void Broker::WatchExpiry(Queue& queue, const Slice& slice) {
     expiries.back().end = end;
   } else {
     expiries.push_back({slice.stream, slice.first, end});
+    ++queue.expiry_records;
   }
   SetWallTimer(queue);
 }
@@ -72,10 +76,31 @@ void Broker::FireWallTimers() {
       queue.expiries.erase(queue.expiries.begin());
       for (const Expiry& expiry : expiries) ExpireWaiting(queue, expiry);
     }
-    // Nothing waits that could expire; what returns from a lease is watched anew.
-    if (queue.ledger.waiting() == 0) queue.expiries.clear();
+    PruneExpiries(queue);
     SetWallTimer(queue);
     Wake(queue);
+  }
+}
+
+void Broker::PruneExpiries(Queue& queue) {
+  if (queue.ledger.waiting() == 0) {  // what returns from a lease is watched anew
+    queue.expiries.clear();
+    queue.expiry_records = 0;
+    return;
+  }
+  // Each look at all of them is paid for by as many that were added.
+  if (queue.expiry_records <= 2 * queue.open_jobs() + 1000) return;
+  queue.expiry_records = 0;
+  std::set<std::tuple<uint64_t, uint64_t, uint64_t>> seen;  // those that came back are named again
+  for (auto it = queue.expiries.begin(); it != queue.expiries.end();) {
+    std::erase_if(it->second, [&](const Expiry& expiry) {
+      const auto stream = streams_.find(expiry.stream);
+      return stream == streams_.end() ||
+             stream->second->open.Count(expiry.begin, expiry.end) == 0 ||
+             !seen.emplace(expiry.stream, expiry.begin, expiry.end).second;
+    });
+    queue.expiry_records += it->second.size();
+    it = it->second.empty() ? queue.expiries.erase(it) : std::next(it);
   }
 }
 

@@ -252,6 +252,12 @@ void Broker::WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* 
     }
     welcome->add_leases_kept(token);
   }
+  // What was asked back before is asked back again.
+  for (const WorkerQueue& wq : worker.queues) {
+    Queue& queue = *wq.queue;
+    if (queue.paused || now_.mono < queue.held_until || !queue.may_hold())
+      AskBackLater(peer, queue);
+  }
   UpdateReady(peer);
   woken_workers_.insert(peer.number);
 }

@@ -16,12 +16,13 @@ namespace whippletree::core {
 class TokenBucket {
  public:
   TokenBucket() = default;
-  // Empty at `start`.
+  // Empty at `start`. A burst that would take more than a century to gather is cut to that.
+  // REQUIRES: policy.count > 0.
   TokenBucket(const RatePolicy& policy, MonoTime start)
-      : burst_(std::max<uint64_t>(1, policy.burst)),
-        // Rounded up: never more than the rate.
-        interval_((policy.period + Duration(static_cast<int64_t>(policy.count)) - Duration(1)) /
+      // Rounded up: never more than the rate.
+      : interval_((policy.period + Duration(static_cast<int64_t>(policy.count)) - Duration(1)) /
                   static_cast<int64_t>(policy.count)),
+        burst_(std::clamp<uint64_t>(policy.burst, 1, static_cast<uint64_t>(kFillMax / interval_))),
         full_at_(start + interval_ * static_cast<int64_t>(burst_)) {}
 
   // Changes the rate; what was used up stays so.
@@ -50,8 +51,10 @@ class TokenBucket {
   }
 
  private:
-  uint64_t burst_ = std::numeric_limits<uint64_t>::max();
+  static constexpr Duration kFillMax = std::chrono::hours(24 * 365 * 100);
+
   Duration interval_{1};
+  uint64_t burst_ = std::numeric_limits<uint64_t>::max();
   MonoTime full_at_{};  // when the bucket is full, if nothing is taken
 };
 

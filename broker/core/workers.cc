@@ -144,6 +144,9 @@ void Broker::OnFailed(Peer& peer, Lease& lease, const Interval& part, wire::Repo
   if (status.code() == 0) {  // a failure that says OK
     status = WireStatus(absl::StatusCode::kUnknown, status.message());
   }
+  const uint32_t retry_after_ms = std::min(status.retry_after_ms(), kRetryAfterMsMax);
+  status = ToWire(FromWire(status));  // with a message of bounded length
+  status.set_retry_after_ms(retry_after_ms);
   if (status.code() == static_cast<int>(absl::StatusCode::kResourceExhausted) &&
       status.retry_after_ms() > 0) {
     HoldQueue(QueueOf(lease), milliseconds(status.retry_after_ms()));
@@ -395,6 +398,10 @@ void Broker::OnWorkerState(Peer& peer,
                            const google::protobuf::RepeatedPtrField<wire::Credit>& credits,
                            uint64_t deliveries_next, bool draining) {
   WorkerState& worker = *peer.worker;
+  if (credits.size() > kQueuesPerWorkerMax) {
+    Count("rejected_frames");
+    return;
+  }
   for (const wire::Credit& credit : credits) {
     for (WorkerQueue& wq : worker.queues) {
       if (wq.queue->name != credit.queue()) continue;

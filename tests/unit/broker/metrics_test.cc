@@ -71,6 +71,7 @@ TEST(MetricsTest, ShowsBatchesRatesAndBreakers) {
   queue.set_batches_by_size(6);
   queue.set_batches_by_bytes(1);
   queue.set_batches_by_linger(2);
+  queue.set_batches_by_drain(1);
   queue.set_batches_halved(3);
   queue.set_rate_pauses(8);
   queue.set_breaker("half-open");

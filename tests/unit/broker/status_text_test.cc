@@ -127,17 +127,18 @@ TEST(StatusTextTest, BatchesRatesAndBreakersHaveATableOfTheirOwn) {
   fed.set_follow_ons(1000);
   fed.set_scheduled(5);
   const std::string text = StatusText(status);
-  EXPECT_NE(text.find("\n\n"
-                      "QUEUE    SCHEDULED  FOLLOW-ONS  BATCHES  SIZE  BYTES  LINGER  HALVED  RATE "
-                      "PAUSES  BREAKER    OPENED\n"
-                      "batched          0           0       13    12      1       0       3       "
-                      "    11  -               -\n"
-                      "broken           0           0        0     0      0       0       0       "
-                      "     0  half-open       2\n"
-                      "fed              5        1000        0     0      0       0       0       "
-                      "     0  -               -\n"
-                      "\nWORKER"),
-            std::string::npos)
+  EXPECT_NE(
+      text.find("\n\n"
+                "QUEUE    SCHEDULED  FOLLOW-ONS  BATCHES  SIZE  BYTES  LINGER  DRAIN  HALVED  "
+                "RATE PAUSES  BREAKER    OPENED\n"
+                "batched          0           0       13    12      1       0      0       3  "
+                "         11  -               -\n"
+                "broken           0           0        0     0      0       0      0       0  "
+                "          0  half-open       2\n"
+                "fed              5        1000        0     0      0       0      0       0  "
+                "          0  -               -\n"
+                "\nWORKER"),
+      std::string::npos)
       << text;
 }
 

@@ -140,6 +140,23 @@ TEST(GroupTest, CancelledMembersCountByGroup) {
   EXPECT_EQ(updates.ended(1).cancelled(), 2u);
 }
 
+// A batch that waits for more of a group that is closed would wait its linger in vain.
+TEST(GroupTest, TheLastMembersAreABatchAtOnce) {
+  Config config;
+  config.default_policy.batch = {.max_jobs = 4, .linger = std::chrono::hours(1)};
+  Scene s(config);
+  s.producer.SubmitAccepted("q", 1, 6, Scene::InGroup(7));
+  const wire::Delivery full = s.worker.TakeDelivery();
+  EXPECT_EQ(full.run().sizes_size(), 4);
+  s.Close(7, 6);
+  s.TakeUpdates();
+  s.h.ExpectNothingLeft();  // the others may still ask for jobs
+  s.worker.Completed(full.token(), 0, 4);
+  s.producer.TakeOutcome();
+  EXPECT_EQ(s.worker.TakeDelivery().run().sizes_size(), 2);
+  EXPECT_EQ(s.h.broker.Status().queues(0).batches_by_drain(), 1u);
+}
+
 TEST(GroupTest, AnEndedOneTakesNoMore) {
   Scene s;
   s.Close(7, 0);
