@@ -68,6 +68,32 @@ TEST(DurableTest, ADeliveryThatIsReleasedAsItsLeaseEndsChargesNobody) {
   s.h.sent.clear();
 }
 
+// Members whose outcome nobody wants are not acknowledged by their producer either.
+TEST(DurableTest, TheEndOfAGroupWaitsForItsMembersOutcomes) {
+  Scene s;
+  wire::JobOptions options;
+  options.set_group(7);
+  options.set_discard_outcome(true);
+  s.producer.Submit("d", 1, {"payload"}, options);
+  wire::Envelope close;
+  close.mutable_close_group()->set_session(s.producer.session);
+  close.mutable_close_group()->set_group(7);
+  close.mutable_close_group()->add_counts()->set_queue("d");
+  close.mutable_close_group()->mutable_counts(0)->set_jobs(1);
+  s.h.Submit(std::move(close));
+  s.h.Take("p", wire::Envelope::kGroupUpdates);
+  s.MakeDurable();
+  s.producer.TakeUpdate();
+  const uint64_t token = s.worker.TakeDelivery().token();
+  s.h.Complete(
+      s.worker.ReportMessage({WorkerPeer::Item(wire::ReportItem::COMPLETED, token, 0, 1)}));
+  s.h.ExpectNothingLeft();
+  s.MakeDurable();
+  const wire::Envelope updates = s.h.Take("p", wire::Envelope::kGroupUpdates);
+  EXPECT_EQ(updates.group_updates().ended(0).completed(), 1u);
+  s.h.sent.clear();
+}
+
 TEST(DurableTest, MemoryQueuesDoNotWait) {
   Scene s;
   s.producer.Submit("d", 1, {"payload"});

@@ -154,6 +154,20 @@ TEST(PauseTest, WhatIsHeldIsTakenBack) {
   EXPECT_EQ(s.Delivered(), 0u);
 }
 
+TEST(PauseTest, WhatIsHeldIsAskedBackAgainAfterAReconnect) {
+  Scene s(QueuePolicy{}, 1);
+  s.worker.options.held_max = 5;
+  s.worker.Heartbeat();
+  s.producer.SubmitAccepted("q", 1, 4);
+  EXPECT_EQ(s.Delivered(), 4u);
+  s.Pause(true);
+  s.h.Take("w", wire::Envelope::kRevoke);  // is lost with the session
+  s.worker.Join(s.tokens);
+  s.h.Run(milliseconds(1));
+  const wire::Envelope revoke = s.h.Take("w", wire::Envelope::kRevoke);
+  EXPECT_EQ(revoke.revoke().ranges(0).count(), 3u);
+}
+
 TEST(PauseTest, OfAQueueThatIsNotThereSaysSo) {
   BrokerHarness h;
   wire::Envelope message;
@@ -176,6 +190,20 @@ TEST(RetryAfterTest, TheWholeQueueWaits) {
   s.h.Run(milliseconds(2999));
   EXPECT_EQ(s.Delivered(), 0u);
   s.h.Run(milliseconds(1));
+  EXPECT_EQ(s.Delivered(), 1u);
+}
+
+TEST(RetryAfterTest, ResumingTheQueueEndsTheWait) {
+  Scene s(QueuePolicy{}, 1);
+  s.producer.SubmitAccepted("q", 1, 2);
+  EXPECT_EQ(s.Delivered(), 1u);
+  wire::ReportItem item = WorkerPeer::Item(wire::ReportItem::FAILED, s.tokens[0], 0, 1);
+  item.mutable_status()->set_code(static_cast<int>(absl::StatusCode::kResourceExhausted));
+  item.mutable_status()->set_retry_after_ms(4'000'000'000);
+  s.worker.Report({item});
+  EXPECT_LE(s.h.queue("q").held_until, s.h.now.mono + std::chrono::hours(1));
+  s.Pause(true);
+  s.Pause(false);
   EXPECT_EQ(s.Delivered(), 1u);
 }
 

@@ -281,6 +281,20 @@ TEST(FollowOnTest, ABadOneEndsItsJobAndNotTheOthers) {
   s.h.sent.clear();
 }
 
+TEST(FollowOnTest, NothingFollowsAResultThatIsTooLarge) {
+  Config config;
+  config.result_bytes_max = 10;
+  Scene s(config);
+  s.producer.SubmitAccepted("q", 1, 1);
+  wire::ReportItem item = Scene::WithFollowOns(s.worker.TakeDelivery().token(), 0, {"next"});
+  item.clear_results();
+  AppendToRun(std::string(11, 'x'), item.mutable_results());
+  s.worker.Report({item});
+  EXPECT_EQ(s.h.ledger("q").dead, 1u);
+  EXPECT_FALSE(s.h.broker.queues().contains("next"));
+  s.h.sent.clear();
+}
+
 TEST(FollowOnTest, OfAJobWithoutWaitHasNoOutcomeToKeep) {
   Scene s;
   WorkerPeer second(&s.h, "second", {.queues = {"next"}});
