@@ -43,6 +43,17 @@ struct BreakerPolicy {
   friend bool operator==(const BreakerPolicy&, const BreakerPolicy&) = default;
 };
 
+// How jobs that have the same key are treated. Those without a key are free of it.
+struct KeyPolicy {
+  // One at a time: the next starts when the one before has its outcome.
+  bool ordered = false;
+  uint32_t concurrency = 0;  // jobs of a key at a time; 0: no limit
+  RatePolicy rate{};         // of the jobs of a key
+
+  bool limits() const { return ordered || concurrency > 0 || rate.count > 0; }
+  friend bool operator==(const KeyPolicy&, const KeyPolicy&) = default;
+};
+
 // How one queue treats its jobs.
 struct QueuePolicy {
   uint64_t capacity_jobs = 1'000'000;
@@ -50,6 +61,7 @@ struct QueuePolicy {
   BatchPolicy batch{};
   RatePolicy rate{};
   uint32_t concurrency = 0;  // handler calls at a time; 0: no limit
+  KeyPolicy keys{};
   Duration lease_duration = seconds(10);
   Duration timeout{0};  // of an attempt, where the job says nothing; zero: no limit
   uint32_t max_attempts = 5;
