@@ -258,7 +258,8 @@ class Broker {
   void WriteReturned(const Lease& lease, const Slice& slice, Duration delay);
   // The jobs of `slice`, from index `index` of the lease on, wait again, as `slice` says.
   void ReturnJobs(Lease& lease, Slice slice, uint64_t index, Duration delay, Verdict verdict);
-  void CloseJobs(Lease& lease, const IntervalSet::Interval& part, Verdict verdict);
+  // The jobs of `slice`, from index `index` of the lease on, are leased no more.
+  void CloseJobs(Lease& lease, const Slice& slice, uint64_t index, Verdict verdict);
   void EraseIfDone(Lease& lease);
   // The lease ends without a word from its worker. `uncharged`: it never got the jobs, or did not
   // list them.
@@ -278,6 +279,7 @@ class Broker {
   // These return how many jobs, or batches, were leased to the worker.
   uint32_t Grant(Peer& worker, WorkerQueue& wq, uint32_t jobs, bool to_hold);
   uint32_t GrantBatches(Peer& worker, WorkerQueue& wq, uint64_t batches);
+  void AfterGrants(Peer& worker, Queue& queue, uint32_t granted);
   void GrantLease(Peer& worker, WorkerQueue& wq, std::vector<Slice> slices, bool to_hold,
                   bool batch);
   void SendDeliveries(Peer& worker);

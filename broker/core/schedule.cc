@@ -161,6 +161,7 @@ void Broker::EndWaiting(Stream& stream, const IntervalSet& waiting,
     });
   }
   CountMemory(*stream.queue);
+  if (stream.queue->policy.keys.limits()) Wake(*stream.queue);  // they may have kept others back
 }
 
 }  // namespace whippletree::core
