@@ -120,6 +120,7 @@ void Broker::CheckInvariants() const {
       }
     }
     if (peer->producer) {
+      used += peer->producer->groups.size() * kGroupOverheadBytes;
       uint64_t in_flight = 0;
       for (const auto* streams : {&peer->producer->streams, &peer->producer->follow_on_streams}) {
         for (const auto& [queue, stream] : *streams) {

@@ -285,9 +285,10 @@ std::map<std::string, uint64_t> JobQueue::SealedByKey() const {
   return jobs;
 }
 
-void JobQueue::Cancel(uint64_t stream, uint64_t begin, uint64_t end) {
-  cancelled_[stream].Add(begin, end);
-  cancelled_count_ += end - begin;
+void JobQueue::Cancel(uint64_t stream, const IntervalSet& jobs) {
+  IntervalSet& cancelled = cancelled_[stream];
+  for (const auto& part : jobs.intervals()) cancelled.Add(part.begin, part.end);
+  cancelled_count_ += jobs.size();
   // Each sweep is paid for by at least half of the jobs it looks at.
   const bool many = cancelled_count_ * 2 > ready_ + sealed_jobs_ + delayed_ + scheduled_;
   // Those that keep places or hold back their key must not do so any longer.

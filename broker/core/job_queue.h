@@ -64,8 +64,8 @@ class JobQueue {
   // At least how many jobs Take would give now one by one, counted up to `most`.
   uint64_t Startable(uint64_t most, MonoTime now);
 
-  // Drops waiting jobs [begin, end) of a stream. REQUIRES: all of them wait here.
-  void Cancel(uint64_t stream, uint64_t begin, uint64_t end);
+  // Drops waiting jobs of a stream. REQUIRES: all of them wait here.
+  void Cancel(uint64_t stream, const IntervalSet& jobs);
   // Payload bytes that cancelled jobs have given up since the last call.
   uint64_t TakeDroppedBytes() { return std::exchange(dropped_bytes_, 0); }
 

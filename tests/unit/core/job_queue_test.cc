@@ -158,9 +158,9 @@ TEST(JobQueueTest, DelayedJobsComeBackWhenDue) {
 TEST(JobQueueTest, CancelledJobsAreSkipped) {
   JobQueue queue;
   queue.Push(Jobs(1, 10, Options()));
-  queue.Cancel(1, 1, 3);
-  queue.Cancel(1, 5, 6);
-  queue.Cancel(1, 10, 11);
+  queue.Cancel(1, IntervalSet(1, 3));
+  queue.Cancel(1, IntervalSet(5, 6));
+  queue.Cancel(1, IntervalSet(10, 11));
   EXPECT_EQ(queue.waiting(), 6u);
   EXPECT_EQ(TakeAll(&queue), (std::vector<uint64_t>{3, 4, 6, 7, 8, 9}));
   EXPECT_EQ(queue.TakeDroppedBytes(), 4u * 8);
@@ -175,7 +175,7 @@ TEST(JobQueueTest, CancellingMostJobsSweepsThemAway) {
   queue.Push(Jobs(1, 6, Options("a")));
   queue.Push(Jobs(7, 2, Options("b")));
   queue.Delay(Jobs(9, 2, options), MonoTime(seconds(1)));
-  queue.Cancel(1, 2, 10);  // 1 and 10 stay
+  queue.Cancel(1, IntervalSet(2, 10));  // 1 and 10 stay
   EXPECT_EQ(queue.ready(), 1u);
   EXPECT_EQ(queue.delayed(), 1u);
   EXPECT_EQ(queue.records(), 2u);
@@ -188,7 +188,7 @@ TEST(JobQueueTest, CancellingMostJobsSweepsThemAway) {
 TEST(JobQueueTest, CancelOfAllLeavesNothingReady) {
   JobQueue queue;
   queue.Push(Jobs(1, 100, Options()));
-  queue.Cancel(1, 1, 101);
+  queue.Cancel(1, IntervalSet(1, 101));
   EXPECT_FALSE(queue.has_ready());
   EXPECT_EQ(queue.records(), 0u);
   EXPECT_FALSE(queue.Take({.jobs = 1}, false, kAttempts, MonoTime{}).has_value());
