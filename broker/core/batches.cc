@@ -100,7 +100,7 @@ bool Broker::MayHalve(const Slice& slice, const QueuePolicy& policy) const {
 }
 
 void Broker::HalveBatch(Lease& lease, const wire::Status& status, const std::string& worker) {
-  Queue& queue = QueueOf(lease);
+  Queue& queue = *lease.queue;
   const bool counts = IsRetryable(status.code());
   const bool alone = lease.open.size() == 1;  // it is the guilty one
   std::vector<Slice> guilty_or_not;
@@ -124,7 +124,6 @@ void Broker::HalveBatch(Lease& lease, const wire::Status& status, const std::str
         Slice half = slice.Part(static_cast<uint32_t>(bit.begin - at),
                                 static_cast<uint32_t>(bit.end - bit.begin));
         ++half.halvings;
-        WriteReturned(lease, half, Duration(0));
         CloseJobs(lease, half, bit.begin, counts ? Verdict::kFailed : Verdict::kSucceeded);
         WatchExpiry(queue, half);
         guilty_or_not.push_back(std::move(half));
@@ -152,7 +151,10 @@ void Broker::HalveBatch(Lease& lease, const wire::Status& status, const std::str
     if (cut < slice.count()) halves[1].push_back(slice.Part(cut, slice.count() - cut));
   }
   for (std::vector<Slice>& half : halves) {
-    if (!half.empty()) queue.jobs.Seal(std::move(half));
+    if (half.empty()) continue;
+    ++queue.last_batch;
+    for (const Slice& slice : half) NoteReturned(slice, queue.last_batch, Duration(0));
+    queue.jobs.Seal(std::move(half));
   }
   CountMemory(queue);
   Wake(queue);

@@ -5,6 +5,7 @@
 
 #include "broker/core/limits.h"
 #include "broker/core/planted.h"
+#include "broker/core/restoring.h"
 #include "common/check.h"
 #include "common/status.h"
 #include "common/version.h"
@@ -16,15 +17,22 @@ Broker::Broker(Config config)
       policies_{config_.default_policy, config_.queues, config_.unknown_queues},
       prng_(config_.seed),
       last_session_(config_.first_number()),
-      leases_(Planted("forget_epoch") ? 0 : config_.first_number()) {}
+      leases_(Planted("forget_epoch") ? 0 : config_.first_number()),
+      commit_(config_.last_commit) {
+  gate_.OnDurable(commit_, [](Send) {});
+}
+
+Broker::~Broker() = default;
+
+void Broker::Start(Instant now) {
+  started_ = true;
+  start_ = now_ = now;
+  next_tick_ = now.mono + kTick;
+  next_summary_ = now.mono + kSummaryInterval;
+}
 
 void Broker::Step(Instant now, std::span<Input> inputs, Effects* effects) {
-  if (!started_) {
-    started_ = true;
-    start_ = now_ = now;
-    next_tick_ = now.mono + kTick;
-    next_summary_ = now.mono + kSummaryInterval;
-  }
+  if (!started_) Start(now);
   WT_CHECK(now.mono >= now_.mono);
   const Duration gap = now.mono - now_.mono;
   now_ = now;
@@ -185,7 +193,9 @@ void Broker::Apply(Loaded&) {
 void Broker::Apply(Policies& in) {
   policies_ = std::move(in);
   for (auto& [name, queue] : queues_) {
-    Configure(*queue, PolicyOf(name));
+    QueuePolicy policy = PolicyOf(name);
+    policy.durable = queue->policy.durable;  // for as long as the queue lives
+    Configure(*queue, policy);
   }
 }
 
@@ -411,10 +421,15 @@ void Broker::FinishStep() {
   }
   for (uint64_t number : std::exchange(dying_streams_, {})) {
     auto it = streams_.find(number);
-    if (it != streams_.end() && it->second->open.empty() && it->second->leases.empty()) {
-      streams_.erase(it);
+    if (it == streams_.end() || !it->second->open.empty() || !it->second->leases.empty()) continue;
+    if (it->second->rows != nullptr) {
+      record::Record* gone = Write();
+      gone->set_erased(true);
+      gone->mutable_stream()->set_number(number);
     }
+    streams_.erase(it);
   }
+  WriteRows();
   if (!effects_->writes.empty()) effects_->commit = ++commit_;
 }
 

@@ -7,7 +7,8 @@
 // The members are grouped by file: broker.cc (steps, timers, sends), sessions.cc (hello to loss),
 // producers.cc (streams), schedule.cc (times of the calendar), cancel.cc, groups.cc, follow_on.cc,
 // outcomes.cc, workers.cc (reports, leases), gates.cc (what keeps jobs from dispatch), batches.cc,
-// dispatch.cc (who gets what), report.cc (status, log), invariants.cc.
+// dispatch.cc (who gets what), journal.cc (rows for the store), restore.cc (and back), report.cc
+// (status, log), invariants.cc.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
@@ -39,8 +40,15 @@ namespace whippletree::core {
 class Broker {
  public:
   explicit Broker(Config config);
+  ~Broker();
   Broker(const Broker&) = delete;
   Broker& operator=(const Broker&) = delete;
+
+  // Takes over a row of the store. REQUIRES: before the first Step; in the order of Record.
+  // DATA_LOSS: the row cannot be, by itself or beside the others.
+  absl::Status Restore(record::Record row);
+  // After the last row, also if there was none and there is a store. Errors as Restore.
+  absl::Status FinishRestore(Instant now, Effects* effects);
 
   // Applies `inputs` in order, then what is due at `now`, then dispatches. Adds to `effects`, which
   // is to be empty. Inputs are consumed.
@@ -62,7 +70,6 @@ class Broker {
   // For tests.
   const std::map<std::string, std::unique_ptr<Queue>>& queues() const { return queues_; }
   const LeaseTable& leases() const { return leases_; }
-  const Queue& queue_of(const Lease& lease) const { return QueueOf(lease); }
   // Some worker would take a start of this queue now.
   bool HasFreeSlot(const Queue& queue) const;
   uint64_t counter(std::string_view name) const;
@@ -92,7 +99,7 @@ class Broker {
   void FinishStep();
   // The commit that this step's writes will be.
   uint64_t ThisCommit() const { return commit_ + 1; }
-  record::Record* Write() { return &effects_->writes.emplace_back(); }
+  void Start(Instant now);
 
   // sessions.cc
   // What a claiming producer was to this start of the broker: nobody, in a session before, or in
@@ -118,6 +125,7 @@ class Broker {
     for (const auto& [queue, number] : producer.follow_on_streams) each(*streams_.at(number));
   }
   void ForgetWorker(Peer& peer, std::string_view reason);
+  Peer& AddPeer(wire::Role role, const std::string& name);
   void ErasePeer(Peer& peer);
 
   // producers.cc
@@ -127,6 +135,8 @@ class Broker {
   // nullptr: too many streams or queues, or a bad name; `error` says so.
   Stream* OpenStream(Peer& peer, const std::string& queue_name, absl::Status* error);
   Queue* OpenQueue(const std::string& name, absl::Status* error);
+  Queue& AddQueue(const std::string& name);
+  Stream& AddStream(uint64_t number, Queue& queue, uint64_t producer);
   const QueuePolicy& PolicyOf(const std::string& queue) const;
   // The producer speaks of the stream: its outcomes may be sent.
   void MarkClaimed(Stream& stream);
@@ -242,6 +252,7 @@ class Broker {
   void EndJobs(Stream& stream, wire::OutcomeRange outcome, bool keep);
   void SendOutcomesOf(const Stream& stream);
   void KeepOutcome(Stream& stream, wire::OutcomeRange outcome);
+  void AddOutcome(Stream& stream, wire::OutcomeRange outcome);
   void ReleaseOutcome(Stream& stream, const wire::OutcomeRange& outcome, uint64_t bytes);
   void SendOutcomes(Peer& peer);
 
@@ -263,7 +274,6 @@ class Broker {
   void FailJobs(Lease& lease, const IntervalSet::Interval& part, const wire::Status& status,
                 const std::string& worker);
   void GiveBack(Lease& lease, const IntervalSet::Interval& part, bool cancelled, bool suspect);
-  void WriteReturned(const Lease& lease, const Slice& slice, Duration delay);
   // The jobs of `slice`, from index `index` of the lease on, wait again, as `slice` says.
   void ReturnJobs(Lease& lease, Slice slice, uint64_t index, Duration delay, Verdict verdict);
   // The jobs of `slice`, from index `index` of the lease on, are leased no more.
@@ -274,8 +284,6 @@ class Broker {
   void EndLease(uint64_t token, bool uncharged, std::string_view why);
   void Ask(Lease& lease);
   void UpdateReady(Peer& worker);
-  Queue& QueueOf(const Lease& lease);
-  const Queue& QueueOf(const Lease& lease) const;
   // The worker's entry for the lease's queue; nullptr if it does not serve it any more.
   WorkerQueue* WorkerQueueOf(const Lease& lease);
 
@@ -294,6 +302,30 @@ class Broker {
   void FillDelivery(const Lease& lease, wire::Delivery* delivery) const;
   void Wake(Queue& queue) { woken_queues_.insert(queue.number); }
   void RevokeForIdle(Queue& queue);
+
+  // journal.cc. These note that a row of a durable queue has changed.
+  void NoteQueue(const Queue& queue);
+  void NoteStream(Stream& stream);
+  void NoteLease(const Lease& lease);
+  void NoteGroup(uint64_t producer, uint64_t group);
+  void NoteProducer(Peer& peer);
+  void NoteReturned(const Slice& slice, uint64_t batch, Duration delay);
+  // At the end of the step.
+  void WriteRows();
+  record::Record* Write() { return &effects_->writes.emplace_back(); }
+  void EraseLeaseRow(const Lease& lease);
+
+  // restore.cc
+  struct Restoring;
+  absl::Status RestoreProducer(const record::Producer& row);
+  absl::Status RestoreStream(const record::Stream& row);
+  absl::Status RestoreRun(record::Run& row);
+  absl::Status RestoreGroup(const record::Group& row);
+  absl::Status RestoreOutcome(const record::Outcome& row);
+  absl::Status RestoreLeases();
+  void RestoreLease(const record::Lease& row);
+  void RestoreWaiting();
+  Slice RestoredSlice(uint64_t stream, uint64_t first, uint64_t count) const;
 
   // report.cc
   void Tick();
@@ -332,6 +364,14 @@ class Broker {
   std::set<std::pair<WallTime, uint64_t>> wall_timers_;
   std::map<uint64_t, uint64_t> orphan_streams_;  // of follow-on jobs without producer, by queue
   MonoTime next_tick_{};
+
+  // Rows to be written at the end of the step.
+  std::set<std::string> changed_queues_;
+  std::set<uint64_t> changed_streams_;
+  std::set<uint64_t> changed_leases_;
+  std::set<uint64_t> changed_producers_;                       // peers
+  std::set<std::pair<uint64_t, uint64_t>> changed_groups_;     // peer and group
+  std::unique_ptr<Restoring> restoring_;  // until FinishRestore
 
   // Work for the end of the step.
   std::vector<uint64_t> touched_streams_;

@@ -36,7 +36,9 @@ void Broker::CancelJobs(Stream& stream, const IntervalSet& jobs) {
       lease.cancelled.Add(part.begin, part.end);
       ask = true;
     });
-    if (ask) Ask(lease);
+    if (!ask) continue;
+    NoteLease(lease);
+    Ask(lease);
   }
   EndWaiting(stream, waiting, CancelledOutcome(0));
 }

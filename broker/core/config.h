@@ -85,6 +85,8 @@ struct Config {
   uint32_t epoch = 1;
   // Where their low bits begin, for starts with the same epoch.
   uint32_t epoch_offset = 0;
+  // What the store has, if it has something: the last commit.
+  uint64_t last_commit = 0;
   // Identifies this start to peers.
   uint64_t broker_start = 1;
   uint64_t seed = 1;

@@ -170,7 +170,7 @@ void Broker::GrantLease(Peer& peer, WorkerQueue& wq, std::vector<Slice> slices, 
                         bool batch) {
   WorkerState& worker = *peer.worker;
   Queue& queue = *wq.queue;
-  Lease& lease = *leases_.Grant(peer.number, std::move(slices), !to_hold, now_.mono);
+  Lease& lease = *leases_.Grant(peer.number, &queue, std::move(slices), !to_hold, now_.mono);
   lease.batch = batch;
   lease.breaker_generation = queue.breaker.generation();
   const uint64_t starts = lease.starts();
@@ -179,17 +179,11 @@ void Broker::GrantLease(Peer& peer, WorkerQueue& wq, std::vector<Slice> slices, 
     Stream& stream = *streams_.at(slice.stream);
     stream.leases.emplace(slice.first, lease.token);
     bytes += slice.bytes();
-    if (!queue.policy.durable) continue;
-    record::Leased* leased = Write()->mutable_leased();
-    leased->set_token(lease.token);
-    leased->set_worker(peer.name);
-    leased->set_stream(stream.number);
-    leased->set_first(slice.first);
-    leased->set_count(slice.count());
-    leased->set_attempts(slice.attempts);
-    leased->set_charged(to_hold ? 0 : slice.count());
+    if (stream.rows == nullptr) continue;
+    stream.rows->Lease(slice.first, slice.first + slice.count(), &effects_->writes);
     stream.commit = ThisCommit();
   }
+  NoteLease(lease);
   worker.leases.insert(lease.token);
   worker.leased += starts;
   wq.leased += starts;
@@ -233,7 +227,7 @@ void Broker::SendDeliveries(Peer& peer) {
 }
 
 void Broker::FillDelivery(const Lease& lease, wire::Delivery* delivery) const {
-  const QueuePolicy& policy = QueueOf(lease).policy;
+  const QueuePolicy& policy = lease.queue->policy;
   const auto fill_options = [&](const Slice& slice, wire::JobOptions* options) {
     *options = *slice.options;
     if (options->timeout_ms() == 0 && policy.timeout > Duration(0)) {
@@ -243,7 +237,7 @@ void Broker::FillDelivery(const Lease& lease, wire::Delivery* delivery) const {
   };
   const Slice& front = lease.slices.front();
   delivery->set_token(lease.token);
-  delivery->set_queue(streams_.at(front.stream)->queue->name);
+  delivery->set_queue(lease.queue->name);
   delivery->set_started(static_cast<uint32_t>(lease.charged.size()));
   delivery->set_batch(lease.batch);
   if (!lease.batch) {
@@ -297,12 +291,12 @@ void Broker::RevokeForIdle(Queue& queue) {
   const std::set<uint64_t>& tokens = victim->worker->leases;
   for (auto it = tokens.rbegin(); it != tokens.rend(); ++it) {  // one answer at a time
     const Lease& lease = *leases_.Find(*it);
-    if (&QueueOf(lease) == &queue && !lease.revoked.empty()) return;
+    if (lease.queue == &queue && !lease.revoked.empty()) return;
   }
   MonoTime next = kNever;
   for (auto it = tokens.rbegin(); it != tokens.rend() && wanted > 0; ++it) {
     Lease& lease = *leases_.Find(*it);
-    if (&QueueOf(lease) != &queue || lease.held() == 0) continue;
+    if (lease.queue != &queue || lease.held() == 0) continue;
     if (now_.mono < lease.granted + kRevokeAfter) {
       next = std::min(next, lease.granted + kRevokeAfter);
       continue;

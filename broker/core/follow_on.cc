@@ -89,14 +89,9 @@ Stream& Broker::FollowOnStream(uint64_t producer, Queue& queue) {
                                    : &peers_.at(producer)->producer->follow_on_streams[queue.name];
   if (*number != 0 && streams_.contains(*number)) return *streams_.at(*number);
   *number = ++last_stream_;
-  auto owned = std::make_unique<Stream>();
-  Stream& stream = *owned;
-  stream.number = *number;
-  stream.queue = &queue;
-  stream.producer = producer;
+  Stream& stream = AddStream(*number, queue, producer);
   stream.follow_on = true;
   stream.claimed = true;
-  streams_.emplace(*number, std::move(owned));
   return stream;
 }
 

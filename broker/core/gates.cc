@@ -76,7 +76,7 @@ std::string_view Broker::ClosedGate(const Queue& queue) const {
 }
 
 void Broker::FeedBreaker(Lease& lease, uint64_t jobs, Verdict verdict) {
-  Queue& queue = QueueOf(lease);
+  Queue& queue = *lease.queue;
   if (!queue.breaker.enabled()) return;
   bool changed = false;
   const auto feed = [&](Verdict result) {
@@ -126,7 +126,7 @@ void Broker::RevokeHeld(Lease& lease) {
 void Broker::TakeBackHeld(Queue& queue) {
   if (queue.held == 0) return;
   for (const auto& [token, lease] : leases_.all()) {
-    if (&QueueOf(lease) != &queue || lease.held() == 0) continue;
+    if (lease.queue != &queue || lease.held() == 0) continue;
     Lease& asked = *leases_.Find(token);
     RevokeHeld(asked);
     Ask(asked);
@@ -137,7 +137,7 @@ void Broker::TakeBackHeld(Queue& queue) {
 void Broker::AskBackLater(Peer& peer, const Queue& queue) {
   for (uint64_t token : peer.worker->leases) {
     Lease& lease = *leases_.Find(token);
-    if (&QueueOf(lease) != &queue || lease.held() == 0) continue;
+    if (lease.queue != &queue || lease.held() == 0) continue;
     RevokeHeld(lease);
     lease.asked_at = now_.mono - kRepeatAfter;
     SetTimer(peer, now_.mono);
@@ -162,6 +162,7 @@ wire::AdminReply Broker::OnPause(const wire::PauseRequest& request) {
   reply.mutable_pause()->set_changed(changed);
   if (!changed) return reply;
   queue.paused = request.paused();
+  NoteQueue(queue);
   if (!queue.paused) queue.held_until = MonoTime{};
   Log(LogLevel::kInfo, queue.paused ? "queue_paused" : "queue_resumed",
       {{"queue", queue.name}, {"waiting", queue.ledger.waiting()}});

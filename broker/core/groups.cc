@@ -34,7 +34,13 @@ absl::Status Broker::GroupError(const Stream& stream, uint64_t group) const {
                ? absl::OkStatus()
                : absl::ResourceExhaustedError("a producer has at most 100000 groups at a time");
   }
-  return it->second.ended ? absl::FailedPreconditionError("the group has ended") : absl::OkStatus();
+  if (it->second.ended) return absl::FailedPreconditionError("the group has ended");
+  const bool durable = stream.rows != nullptr;
+  if (it->second.has_members() && it->second.durable != durable) {
+    return absl::FailedPreconditionError(
+        "the jobs of a group are all in durable queues, or all in queues in memory");
+  }
+  return absl::OkStatus();
 }
 
 // Jobs [begin, end) were accepted.
@@ -43,6 +49,8 @@ void Broker::JoinGroup(Stream& stream, uint64_t group_number, uint64_t begin, ui
   if (group == nullptr) return;
   group->open += end - begin;
   if (!stream.follow_on) group->arrived[stream.queue->name] += end - begin;
+  group->durable |= stream.rows != nullptr;
+  NoteGroup(stream.producer, group_number);
   if (!stream.groups.empty()) {
     auto& [first, last] = *stream.groups.rbegin();
     if (last.group == group_number && last.end == begin) {
@@ -99,6 +107,7 @@ void Broker::LeaveGroup(Stream& stream, wire::OutcomeRange::Kind kind, uint64_t 
     default:
       group->expired += jobs;
   }
+  NoteGroup(stream.producer, range.group);
   CheckGroup(stream.producer, range.group);
 }
 
@@ -113,6 +122,7 @@ void Broker::CheckGroup(uint64_t producer, uint64_t number) {
     }
     if (!group.complete() && !(Planted("end_group_early") && group.closed)) return;
     group.ended = true;
+    NoteGroup(producer, number);
     Count("groups_ended");
     Log(LogLevel::kInfo, "group_ended",
         {{"producer", peer.name},
@@ -148,7 +158,10 @@ void Broker::OnCloseGroup(Peer& peer, const wire::CloseGroup& close) {
     group.closed = true;
     for (const wire::GroupCount& count : close.counts()) {
       group.expected[count.queue()] = count.jobs();
+      // One without members yet is what they will be.
+      group.durable |= PolicyOf(count.queue()).durable;
     }
+    NoteGroup(peer.number, close.group());
   }
   CheckGroup(peer.number, close.group());
 }
@@ -160,6 +173,7 @@ void Broker::OnGroupAck(Peer& peer, const wire::GroupAck& ack) {
     if (it->second.unacknowledged > 0) continue;  // never told
     peer.producer->updated_groups.erase(number);
     peer.producer->ended_groups.Add(number, number + 1);
+    NoteGroup(peer.number, number);
     peer.producer->groups.erase(it);
     used_bytes_ -= kGroupOverheadBytes;
   }
@@ -176,7 +190,10 @@ void Broker::SendGroupUpdates(Peer& peer) {
   for (auto it = producer.updated_groups.begin(); it != producer.updated_groups.end();) {
     const uint64_t number = *it;
     JobGroup& group = producer.groups.at(number);
-    if (std::exchange(group.closed_due, false)) updates->add_closed(number);
+    if (std::exchange(group.closed_due, false)) {
+      updates->add_closed(number);
+      commit = std::max(commit, group.commit);
+    }
     if (!group.ended || group.unacknowledged > 0) {
       it = producer.updated_groups.erase(it);
       continue;
@@ -198,23 +215,22 @@ void Broker::SendGroupUpdates(Peer& peer) {
 }
 
 // A new session: of the groups that the producer waits for, those that are over are told again,
-// and those that this start of the broker never knew are lost.
+// and those that were of an earlier start of the broker, and are not in the store, are lost.
 void Broker::ResumeGroups(Peer& peer, const wire::Hello& hello, bool known) {
   ProducerState& producer = *peer.producer;
-  if (known) {
-    for (const auto& [number, group] : producer.groups) {
-      if (group.ended) CheckGroup(peer.number, number);
-    }
-    return;
+  for (const auto& [number, group] : producer.groups) {
+    if (group.ended) CheckGroup(peer.number, number);
   }
-  if (hello.groups().empty()) return;
+  if (known) return;
   wire::Envelope message;
   message.mutable_group_updates()->set_session(peer.session);
   for (uint64_t number : hello.groups()) {
+    if (producer.groups.contains(number) || producer.ended_groups.Contains(number)) continue;
     wire::GroupEnd* end = message.mutable_group_updates()->add_ended();
     end->set_group(number);
     end->set_lost(true);
   }
+  if (message.group_updates().ended().empty()) return;
   SendTo(peer, std::move(message));
 }
 

@@ -16,7 +16,7 @@ void Broker::CheckInvariants() const {
   std::map<std::pair<const Queue*, std::string>, uint64_t> leased_keys;
   for (const auto& [token, lease] : leases_.all()) {
     WT_CHECK(token == lease.token && !lease.open.empty());
-    const Queue* queue = &QueueOf(lease);
+    const Queue* queue = lease.queue;
     leased[queue] += lease.open.size();
     starts[queue] += lease.starts();
     held[queue] += lease.held();
@@ -112,7 +112,7 @@ void Broker::CheckInvariants() const {
         uint64_t held_here = 0;
         for (uint64_t token : peer->worker->leases) {
           const Lease& lease = leases_.all().at(token);
-          if (&QueueOf(lease) != wq.queue) continue;
+          if (lease.queue != wq.queue) continue;
           leased_here += lease.starts();
           held_here += lease.held();
         }

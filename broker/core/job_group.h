@@ -15,6 +15,7 @@ struct JobGroup {
   bool closed = false;
   bool closed_due = false;  // the producer is to be told that it is closed
   bool ended = false;
+  bool durable = false;                      // so are all its members
   std::map<std::string, uint64_t> expected;  // when closed: submitted jobs, by queue
   std::map<std::string, uint64_t> arrived;   // accepted or rejected ones
   uint64_t open = 0;                         // members without an outcome
@@ -26,6 +27,7 @@ struct JobGroup {
   uint64_t expired = 0;
   uint64_t rejected = 0;
 
+  bool has_members() const { return open > 0 || !arrived.empty(); }
   bool complete() const { return open == 0 && all_arrived(); }
   // Closed, and every submitted member was accepted or rejected.
   bool all_arrived() const {

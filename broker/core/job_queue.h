@@ -56,6 +56,8 @@ class JobQueue {
   // The next sealed batch that may go, without what was cancelled; empty if there is none.
   std::vector<Slice> TakeSealed(MonoTime now);
 
+  // Jobs that were taken before this broker started.
+  void Enter(const Slice& slice) { keys_.Enter(slice.options->key(), slice.count()); }
   // Jobs that were taken have ended, or are about to come back.
   void Leave(const Slice& slice);
 

@@ -17,12 +17,15 @@
 
 namespace whippletree::core {
 
+struct Queue;
+
 // How a start ended, for the breaker.
 enum class Verdict { kNone, kSucceeded, kFailed };
 
 struct Lease {
   uint64_t token = 0;
   uint64_t worker = 0;  // number of the peer
+  Queue* queue = nullptr;
   // Of one queue. Several only in a batch.
   std::vector<Slice> slices;
   // One start of all its jobs together; else each job is a start.
@@ -79,15 +82,23 @@ class LeaseTable {
 
   // A new lease on all of `slices`. `charged`: they go to free slots.
   // REQUIRES: one slice, or several for a batch, all of one queue.
-  Lease* Grant(uint64_t worker, std::vector<Slice> slices, bool charged, MonoTime now) {
+  Lease* Grant(uint64_t worker, Queue* queue, std::vector<Slice> slices, bool charged,
+               MonoTime now) {
     Lease& lease = leases_[++last_token_];
     lease.token = last_token_;
     lease.worker = worker;
+    lease.queue = queue;
     lease.slices = std::move(slices);
     lease.open.Add(0, lease.count());
     if (charged) lease.charged = lease.open;
     lease.granted = now;
     return &lease;
+  }
+  // One of an earlier start of the broker. REQUIRES: its token is new and from before this start.
+  Lease* Restore(Lease lease) {
+    const auto [it, is_new] = leases_.emplace(lease.token, std::move(lease));
+    WT_CHECK(is_new && it->first <= last_token_);
+    return &it->second;
   }
   // nullptr: no such lease (any more).
   Lease* Find(uint64_t token) {

@@ -52,10 +52,9 @@ void Broker::EndJobs(Stream& stream, wire::OutcomeRange outcome, bool keep) {
     default:
       WT_CHECK(false);
   }
-  if (queue.policy.durable) {
-    record::Ended* ended = Write()->mutable_ended();
-    ended->set_stream(stream.number);
-    *ended->mutable_outcome() = outcome;
+  NoteQueue(queue);
+  if (stream.rows != nullptr) {
+    stream.rows->End(outcome.first(), outcome.first() + count, &effects_->writes);
     stream.commit = ThisCommit();
   }
   const wire::OutcomeRange::Kind kind = outcome.kind();
@@ -75,6 +74,11 @@ void Broker::SendOutcomesOf(const Stream& stream) {
 void Broker::KeepOutcome(Stream& stream, wire::OutcomeRange outcome) {
   if (stream.producer == 0) return;
   if (Planted("lose_outcomes") && !peers_.at(stream.producer)->connected()) return;
+  if (stream.rows != nullptr) stream.rows->Keep(outcome, &effects_->writes);
+  AddOutcome(stream, std::move(outcome));
+}
+
+void Broker::AddOutcome(Stream& stream, wire::OutcomeRange outcome) {
   Queue& queue = *stream.queue;
   queue.outcome_jobs += outcome.count();
   stream.unacknowledged_jobs += outcome.count();
@@ -127,11 +131,8 @@ void Broker::ReleaseOutcome(Stream& stream, const wire::OutcomeRange& outcome, u
     group->unacknowledged -= outcome.count();
     if (group->ended) CheckGroup(stream.producer, outcome.group());
   }
-  if (queue.policy.durable) {
-    record::OutcomesDropped* dropped = Write()->mutable_outcomes_dropped();
-    dropped->set_stream(stream.number);
-    dropped->set_first(outcome.first());
-    dropped->set_count(outcome.count());
+  if (stream.rows != nullptr) {
+    stream.rows->Drop(outcome.first(), outcome.first() + outcome.count(), &effects_->writes);
   }
 }
 

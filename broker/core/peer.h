@@ -27,6 +27,7 @@ struct ProducerState {
   IntervalSet ended_groups;           // numbers whose end the producer knows
   std::set<uint64_t> updated_groups;  // of which something is to be told
   MonoTime groups_told_at = kNever;   // when unacknowledged ends were told last
+  bool durable = false;               // there is a row of it
   std::set<std::string> gone;         // queues whose streams were forgotten before it came back
   uint64_t outcome_bytes_in_flight = 0;
   std::set<uint64_t> unsent;  // streams with outcomes to send

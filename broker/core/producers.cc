@@ -31,14 +31,27 @@ Queue* Broker::OpenQueue(const std::string& name, absl::Status* error) {
     *error = absl::ResourceExhaustedError("the broker has as many queues as it may have");
     return nullptr;
   }
-  auto owned = std::make_unique<Queue>();
-  Queue* queue = owned.get();
+  return &AddQueue(name);
+}
+
+Queue& Broker::AddQueue(const std::string& name) {
+  std::unique_ptr<Queue>& queue = queues_[name];
+  queue = std::make_unique<Queue>();
   queue->number = queue_by_number_.size();
   queue->name = name;
-  queue_by_number_.push_back(queue);
+  queue_by_number_.push_back(queue.get());
   Configure(*queue, PolicyOf(name));
-  queues_.emplace(name, std::move(owned));
-  return queue;
+  return *queue;
+}
+
+Stream& Broker::AddStream(uint64_t number, Queue& queue, uint64_t producer) {
+  std::unique_ptr<Stream>& stream = streams_[number];
+  stream = std::make_unique<Stream>();
+  stream->number = number;
+  stream->queue = &queue;
+  stream->producer = producer;
+  if (queue.policy.durable) stream->rows = std::make_unique<StreamRows>(number);
+  return *stream;
 }
 
 Stream* Broker::OpenStream(Peer& peer, const std::string& queue_name, absl::Status* error) {
@@ -52,14 +65,9 @@ Stream* Broker::OpenStream(Peer& peer, const std::string& queue_name, absl::Stat
   }
   Queue* queue = OpenQueue(queue_name, error);
   if (queue == nullptr) return nullptr;
-  auto owned = std::make_unique<Stream>();
-  Stream* stream = owned.get();
-  stream->number = ++last_stream_;
-  stream->queue = queue;
-  stream->producer = peer.number;
-  streams_.emplace(stream->number, std::move(owned));
-  producer.streams.emplace(queue_name, stream->number);
-  return stream;
+  Stream& stream = AddStream(++last_stream_, *queue, peer.number);
+  producer.streams.emplace(queue_name, stream.number);
+  return &stream;
 }
 
 void Broker::MarkClaimed(Stream& stream) {
@@ -94,12 +102,16 @@ void Broker::ClaimStream(Peer& peer, const wire::StreamClaim& claim, Claimant cl
     return;
   }
   MarkClaimed(*stream);
-  if (!known && claimant == Claimant::kNew) stream->next = std::max<uint64_t>(1, claim.next());
+  if (!known && claimant == Claimant::kNew) {
+    stream->next = std::max<uint64_t>(1, claim.next());
+    stream->lost = claim.next() > 1;
+  }
   if (claim.next() > stream->next) {
     gone("the broker has accepted fewer jobs of this stream than the producer was told");
     return;
   }
-  if (claim.next() > 1 && claimant == Claimant::kNew) {
+  // What a store has of an earlier start goes on.
+  if (claim.next() > 1 && claimant == Claimant::kNew && (stream->lost || !stream->rows)) {
     // An earlier start of the broker accepted them, and they ended with it. Said again until the
     // producer comes back from a session of this start.
     FillUpdate(*stream, update);
@@ -252,17 +264,9 @@ void Broker::AddJobs(Stream& stream, Slice slice) {
   const uint64_t bytes = slice.bytes();
   const uint32_t count = slice.count();
   stream.next += count;
-  if (queue.policy.durable) {
-    record::Accepted* accepted = Write()->mutable_accepted();
-    accepted->set_stream(stream.number);
-    accepted->set_follow_on(stream.follow_on);
-    if (stream.producer != 0) accepted->set_producer(peers_.at(stream.producer)->name);
-    accepted->set_queue(queue.name);
-    accepted->set_first(slice.first);
-    *accepted->mutable_options() = *slice.options;
-    slice.data->CopyTo(slice.begin, slice.end, accepted->mutable_run());
-    stream.commit = ThisCommit();
-  }
+  NoteQueue(queue);
+  NoteStream(stream);
+  if (stream.rows) stream.rows->Accept(slice, queue.ledger.accepted, &effects_->writes);
   stream.open.Add(slice.first, stream.next);
   if (slice.options->discard_outcome()) stream.discarded.Add(slice.first, stream.next);
   if (slice.options->group() != 0)
@@ -309,7 +313,11 @@ void Broker::Reject(Stream& stream, uint64_t first, uint64_t count, const absl::
     outcome.set_group(number);
     groups[number].arrived[stream.queue->name] += count;
     groups[number].rejected += count;
+    groups[number].durable |= stream.rows != nullptr;
+    NoteGroup(stream.producer, number);
   }
+  NoteQueue(*stream.queue);
+  NoteStream(stream);
   KeepOutcome(stream, std::move(outcome));
   if (counts) CheckGroup(stream.producer, number);
 }
@@ -389,6 +397,7 @@ void Broker::DropStream(Stream& stream) {
   }
   stream.outcomes.Clear();
   stream.groups.clear();
+  NoteStream(stream);
   stream.producer = 0;
   if (stream.full) {
     std::erase(queue.full_streams, stream.number);

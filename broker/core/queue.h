@@ -46,6 +46,7 @@ struct Queue {
   Ledger ledger;
   uint64_t retries = 0;
   uint64_t follow_ons = 0;  // of accepted
+  uint64_t last_batch = 0;  // number of a batch that is to be tried again, in the store
 
   // Gates.
   TokenBucket bucket;

@@ -91,14 +91,7 @@ void Broker::OnHello(const std::string& route, wire::Hello& hello) {
              wire::Refusal::NONE);
       return;
     }
-    auto owned = std::make_unique<Peer>();
-    peer = owned.get();
-    peer->number = ++last_peer_;
-    peer->role = hello.role();
-    peer->name = hello.name();
-    peers_.emplace(peer->number, std::move(owned));
-    peer_by_name_[peer->name] = peer->number;
-    used_bytes_ += kPeerOverheadBytes;
+    peer = &AddPeer(hello.role(), hello.name());
   }
   peer->process = hello.process();
   peer->hello_attempt = hello.attempt();
@@ -168,6 +161,7 @@ void Broker::WelcomeProducer(Peer& peer, const wire::Hello& hello, Claimant clai
                              wire::Welcome* welcome) {
   if (!peer.producer) peer.producer = std::make_unique<ProducerState>();
   ProducerState& producer = *peer.producer;
+  if (producer.named != hello.named() && producer.durable) NoteProducer(peer);
   producer.named = hello.named();
   producer.outcome_bytes_in_flight = 0;
   producer.unsent.clear();
@@ -356,7 +350,31 @@ void Broker::ForgetWorker(Peer& peer, std::string_view reason) {
   ErasePeer(peer);
 }
 
+Peer& Broker::AddPeer(wire::Role role, const std::string& name) {
+  auto owned = std::make_unique<Peer>();
+  Peer& peer = *owned;
+  peer.number = ++last_peer_;
+  peer.role = role;
+  peer.name = name;
+  peers_.emplace(peer.number, std::move(owned));
+  peer_by_name_[name] = peer.number;
+  used_bytes_ += kPeerOverheadBytes;
+  return peer;
+}
+
 void Broker::ErasePeer(Peer& peer) {
+  if (peer.producer && peer.producer->durable) {
+    record::Record* gone = Write();
+    gone->set_erased(true);
+    gone->mutable_producer()->set_name(peer.name);
+    for (const auto& [number, group] : peer.producer->groups) {
+      if (!group.durable) continue;
+      record::Record* row = Write();
+      row->set_erased(true);
+      row->mutable_group()->set_producer(peer.name);
+      row->mutable_group()->set_group(number);
+    }
+  }
   if (peer.connected()) peer_by_session_.erase(peer.session);
   if (peer.timer != kNever) peer_timers_.erase({peer.timer, peer.number});
   if (peer.worker) {

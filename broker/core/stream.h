@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "broker/core/stream_rows.h"
 #include "common/interval_set.h"
 #include "common/resend_queue.h"
 #include "wire.pb.h"
@@ -45,6 +46,9 @@ struct Stream {
   uint64_t session_bytes = 0;
   // The last commit that something of this stream depends on.
   uint64_t commit = 0;
+  std::unique_ptr<StreamRows> rows;  // of durable queues only
+  // Its producer was told that an earlier start of the broker had accepted jobs that are lost.
+  bool lost = false;
 
   bool touched = false;     // an update is due at the end of the step
   bool full = false;        // `next` was dropped for lack of room …

@@ -17,25 +17,19 @@ using Interval = IntervalSet::Interval;
 
 }  // namespace
 
-Queue& Broker::QueueOf(const Lease& lease) {
-  return *streams_.at(lease.slices.front().stream)->queue;
-}
-const Queue& Broker::QueueOf(const Lease& lease) const {
-  return *streams_.at(lease.slices.front().stream)->queue;
-}
-
 uint64_t Broker::CommitOf(const Lease& lease) const {
   uint64_t commit = 0;
   for (const Slice& slice : lease.slices) {
-    commit = std::max(commit, streams_.at(slice.stream)->commit);
+    // After a restart, one whose jobs have all ended may be gone.
+    const auto it = streams_.find(slice.stream);
+    if (it != streams_.end()) commit = std::max(commit, it->second->commit);
   }
   return commit;
 }
 
 WorkerQueue* Broker::WorkerQueueOf(const Lease& lease) {
-  const Queue* queue = &QueueOf(lease);
   for (WorkerQueue& wq : peers_.at(lease.worker)->worker->queues) {
-    if (wq.queue == queue) return &wq;
+    if (wq.queue == lease.queue) return &wq;
   }
   return nullptr;
 }
@@ -120,7 +114,7 @@ void Broker::OnReportItem(Peer& peer, wire::ReportItem& item) {
     }
   }
   // Before the lease may go: its queue tells whether the answer waits for a disk.
-  if (QueueOf(*lease).policy.durable) peer.worker->commit = ThisCommit();
+  if (lease->queue->policy.durable) peer.worker->commit = ThisCommit();
   EraseIfDone(*lease);
 }
 
@@ -128,15 +122,10 @@ void Broker::OnStarted(Lease& lease, const Interval& part) {
   const uint64_t held =
       lease.open.Count(part.begin, part.end) - lease.charged.Count(part.begin, part.end);
   lease.charged.Add(part.begin, part.end);
-  if (lease.revoked.Remove(part.begin, part.end) > 0) Wake(QueueOf(lease));  // an answer
-  QueueOf(lease).held -= held;
+  if (lease.revoked.Remove(part.begin, part.end) > 0) Wake(*lease.queue);  // an answer
+  lease.queue->held -= held;
   if (WorkerQueue* wq = WorkerQueueOf(lease)) wq->held -= held;
-  if (QueueOf(lease).policy.durable) {
-    record::Charged* charged = Write()->mutable_charged();
-    charged->set_token(lease.token);
-    charged->set_first(static_cast<uint32_t>(part.begin));
-    charged->set_count(static_cast<uint32_t>(part.end - part.begin));
-  }
+  NoteLease(lease);
 }
 
 void Broker::OnFailed(Peer& peer, Lease& lease, const Interval& part, wire::ReportItem& item) {
@@ -149,7 +138,7 @@ void Broker::OnFailed(Peer& peer, Lease& lease, const Interval& part, wire::Repo
   status.set_retry_after_ms(retry_after_ms);
   if (status.code() == static_cast<int>(absl::StatusCode::kResourceExhausted) &&
       status.retry_after_ms() > 0) {
-    HoldQueue(QueueOf(lease), milliseconds(status.retry_after_ms()));
+    HoldQueue(*lease.queue, milliseconds(status.retry_after_ms()));
   }
   const bool timed_out = status.code() == static_cast<int>(absl::StatusCode::kDeadlineExceeded);
   if (lease.batch && item.whole_batch() && (timed_out || !IsRetryable(status.code()))) {
@@ -200,13 +189,13 @@ void Broker::EndSlice(Lease& lease, const Slice& slice, uint64_t index, wire::Ou
   outcome.set_first(slice.first);
   outcome.set_count(slice.count());
   CloseJobs(lease, slice, index, verdict);
-  ReleasePayload(QueueOf(lease), slice.bytes());
+  ReleasePayload(*lease.queue, slice.bytes());
   EndJobs(*streams_.at(slice.stream), std::move(outcome), !slice.options->discard_outcome());
 }
 
 void Broker::FailJobs(Lease& lease, const Interval& part, const wire::Status& status,
                       const std::string& worker) {
-  Queue& queue = QueueOf(lease);
+  Queue& queue = *lease.queue;
   const bool retryable = IsRetryable(status.code());
   const Verdict verdict = retryable ? Verdict::kFailed : Verdict::kSucceeded;
   // What fails together is tried again together.
@@ -263,21 +252,9 @@ void Broker::GiveBack(Lease& lease, const Interval& part, bool cancelled, bool s
   });
 }
 
-void Broker::WriteReturned(const Lease& lease, const Slice& slice, Duration delay) {
-  if (!streams_.at(slice.stream)->queue->policy.durable) return;
-  record::Returned* returned = Write()->mutable_returned();
-  returned->set_token(lease.token);
-  returned->set_stream(slice.stream);
-  returned->set_first(slice.first);
-  returned->set_count(slice.count());
-  returned->set_attempts(slice.attempts);
-  returned->set_suspect(slice.suspect);
-  returned->set_delay_ms(static_cast<uint64_t>(ToMilliseconds(delay)));
-}
-
 void Broker::ReturnJobs(Lease& lease, Slice slice, uint64_t index, Duration delay,
                         Verdict verdict) {
-  Queue& queue = QueueOf(lease);
+  Queue& queue = *lease.queue;
   const uint32_t count = slice.count();
   // A few jobs must not keep the bytes of a whole run in memory.
   if (slice.bytes() * 4 < slice.data->bytes(0, slice.data->count())) {
@@ -287,7 +264,7 @@ void Broker::ReturnJobs(Lease& lease, Slice slice, uint64_t index, Duration dela
     slice.end = count;
     slice.data = std::move(own);
   }
-  WriteReturned(lease, slice, delay);
+  NoteReturned(slice, 0, delay);
   CloseJobs(lease, slice, index, verdict);
   if (slice.suspect) Count("suspects", count);
   WatchExpiry(queue, slice);
@@ -301,7 +278,7 @@ void Broker::ReturnJobs(Lease& lease, Slice slice, uint64_t index, Duration dela
 }
 
 void Broker::CloseJobs(Lease& lease, const Slice& slice, uint64_t index, Verdict verdict) {
-  Queue& queue = QueueOf(lease);
+  Queue& queue = *lease.queue;
   const Interval part{index, index + slice.count()};
   WorkerState& worker = *peers_.at(lease.worker)->worker;
   const uint64_t jobs = part.end - part.begin;
@@ -330,8 +307,11 @@ void Broker::CloseJobs(Lease& lease, const Slice& slice, uint64_t index, Verdict
 
 void Broker::EraseIfDone(Lease& lease) {
   if (!lease.open.empty()) return;
+  EraseLeaseRow(lease);
   for (const Slice& slice : lease.slices) {
-    Stream& stream = *streams_.at(slice.stream);
+    const auto found = streams_.find(slice.stream);
+    if (found == streams_.end()) continue;
+    Stream& stream = *found->second;
     auto [it, last] = stream.leases.equal_range(slice.first);
     while (it != last && it->second != lease.token) ++it;
     WT_CHECK(it != last);

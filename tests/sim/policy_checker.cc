@@ -26,7 +26,7 @@ void PolicyChecker::AfterStep(const core::Broker& core, Instant now) {
   for (auto it = leases.upper_bound(last_token_); it != leases.end(); ++it) {
     const core::Lease& lease = it->second;
     last_token_ = it->first;
-    const std::string& queue = core.queue_of(lease).name;
+    const std::string& queue = lease.queue->name;
     const core::QueuePolicy& policy = options_->broker.queues.at(queue);
     const uint64_t starts = lease.batch ? 1 : lease.count();
     granted[queue] += starts;
@@ -89,7 +89,7 @@ void PolicyChecker::CheckLive(const core::Broker& core,
   }
   if (!any) return;
   for (const auto& [token, lease] : core.leases().all()) {
-    const core::Queue& queue = core.queue_of(lease);
+    const core::Queue& queue = *lease.queue;
     live[queue.name] += lease.batch ? 1 : lease.open.size();
     if (lease.breaker_generation == queue.breaker.generation()) probes[queue.name] += 1;
   }

@@ -1,23 +1,38 @@
 // Drives a Broker in tests: time is given, frames go through the real codec, invariants are checked
 // after every step, and what was sent is taken off by the test. What nobody took fails the test.
+// After each commit, a broker that starts with the rows of the store is compared with the one that
+// wrote them.
 #pragma once
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <deque>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "broker/core/broker.h"
+#include "broker/store/keys.h"
 #include "common/codec.h"
 
 namespace whippletree::core {
 
 class BrokerHarness {
  public:
-  explicit BrokerHarness(Config config = {}) : broker(std::move(config)) { Step(); }
+  using RowMap = std::map<std::string, record::Record>;  // by key
+
+  explicit BrokerHarness(Config config = {}) : broker(InStore(std::move(config))) { Step(); }
+  // A start with what a store has.
+  BrokerHarness(Config config, RowMap rows_before, Instant at)
+      : now(at), rows(std::move(rows_before)), broker(std::move(config)) {
+    Effects effects;
+    Restore(rows, now, &broker, &effects);
+    Take(effects);
+    Step();
+  }
   ~BrokerHarness() { ExpectNothingLeft(); }
 
   // One step at the present time with `inputs`, and one more for the commit it made.
@@ -25,6 +40,22 @@ class BrokerHarness {
     Effects effects;
     broker.Step(now, inputs, &effects);
     broker.CheckInvariants();
+    Take(effects);
+    if (effects.commit != 0 && durable_at_once) Step({Durable{effects.commit}});
+  }
+
+  // The same tests are run once more with every queue in the store.
+  static Config InStore(Config config) {
+    if (std::getenv("WHIPPLETREE_TEST_DURABLE") == nullptr) return config;
+    for (const auto& [name, policy] : config.queues) {
+      if (policy.durable) return config;  // the test chose
+    }
+    config.default_policy.durable = true;
+    for (auto& [name, policy] : config.queues) policy.durable = true;
+    return config;
+  }
+
+  void Take(Effects& effects) {
     for (Send& send : effects.sends) {
       std::string frame;
       Encode(&send.message, &frame);
@@ -33,13 +64,70 @@ class BrokerHarness {
       sent.push_back(std::move(send));
     }
     for (LogEvent& event : effects.logs) logs.push_back(std::move(event));
-    for (record::Record& write : effects.writes) writes.push_back(std::move(write));
+    for (const record::Record& write : effects.writes) {
+      writes.push_back(write);
+      const absl::StatusOr<std::string> key = KeyOf(write);
+      ASSERT_TRUE(key.ok()) << key.status();
+      if (write.erased()) {
+        rows.erase(*key);
+      } else {
+        rows[*key] = write;
+      }
+    }
     if (effects.commit == 0) {
       EXPECT_TRUE(effects.writes.empty());
       return;
     }
     EXPECT_EQ(effects.commit, broker.last_commit());
-    if (durable_at_once) Step({Durable{effects.commit}});
+    CompareWithRestored();
+  }
+
+  // Those of one kind, in order.
+  std::vector<record::Record> Rows(record::Record::RowCase kind) const {
+    std::vector<record::Record> found;
+    for (const auto& [key, row] : rows) {
+      if (row.row_case() == kind) found.push_back(row);
+    }
+    return found;
+  }
+
+  // Of the start after this one.
+  Config NextConfig() const {
+    Config config = broker.config();
+    ++config.epoch;
+    ++config.broker_start;
+    config.last_commit = broker.last_commit();
+    return config;
+  }
+  static void Restore(const RowMap& rows, Instant now, Broker* broker, Effects* effects) {
+    for (const auto& [key, row] : rows) {
+      const absl::Status status = broker->Restore(row);
+      ASSERT_TRUE(status.ok()) << status << row.ShortDebugString();
+    }
+    const absl::Status status = broker->FinishRestore(now, effects);
+    ASSERT_TRUE(status.ok()) << status;
+    broker->CheckInvariants();
+  }
+  void CompareWithRestored() const {
+    Broker other(NextConfig());
+    Effects effects;
+    Restore(rows, now, &other, &effects);
+    for (const auto& [name, queue] : broker.queues()) {
+      if (!queue->policy.durable || queue->ledger.accepted == 0) continue;
+      ASSERT_TRUE(other.queues().contains(name));
+      const Queue& restored = *other.queues().at(name);
+      EXPECT_EQ(restored.ledger.accepted, queue->ledger.accepted);
+      EXPECT_EQ(restored.ledger.leased, queue->ledger.leased);
+      EXPECT_EQ(restored.ledger.completed, queue->ledger.completed);
+      EXPECT_EQ(restored.ledger.dead, queue->ledger.dead);
+      EXPECT_EQ(restored.ledger.cancelled, queue->ledger.cancelled);
+      EXPECT_EQ(restored.ledger.expired, queue->ledger.expired);
+      EXPECT_LE(restored.bytes, queue->bytes);  // which may have those of cancelled jobs
+      EXPECT_EQ(restored.outcome_jobs, queue->outcome_jobs);
+      EXPECT_EQ(restored.starts, queue->starts);
+      EXPECT_EQ(restored.held, queue->held);
+      EXPECT_EQ(restored.paused, queue->paused);
+    }
   }
 
   // As the shell does it: what does not decode becomes a BadFrame.
@@ -111,6 +199,7 @@ class BrokerHarness {
   }
 
   Instant now{MonoTime(std::chrono::hours(1)), WallTime(std::chrono::hours(500'000))};
+  RowMap rows;
   Broker broker;
   std::deque<Send> sent;
   std::vector<LogEvent> logs;

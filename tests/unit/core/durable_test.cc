@@ -32,10 +32,9 @@ TEST(DurableTest, NothingIsSaidBeforeTheCommitIsDurable) {
   s.producer.Submit("d", 1, {"payload"});
   s.h.ExpectNothingLeft();  // neither accepted nor delivered
   EXPECT_EQ(s.h.broker.last_commit(), 1u);
-  ASSERT_EQ(s.h.writes.size(), 2u);
-  EXPECT_TRUE(s.h.writes[0].has_accepted());
-  EXPECT_EQ(s.h.writes[0].accepted().run().block(), "payload");
-  EXPECT_TRUE(s.h.writes[1].has_leased());
+  ASSERT_EQ(s.h.Rows(record::Record::kRun).size(), 1u);
+  EXPECT_EQ(s.h.Rows(record::Record::kRun)[0].run().jobs().block(), "payload");
+  EXPECT_EQ(s.h.Rows(record::Record::kLease).size(), 1u);
   s.MakeDurable();
   EXPECT_EQ(s.producer.TakeUpdate().next(), 2u);
   const uint64_t token = s.worker.TakeDelivery().token();
@@ -43,8 +42,9 @@ TEST(DurableTest, NothingIsSaidBeforeTheCommitIsDurable) {
   s.h.Complete(
       s.worker.ReportMessage({WorkerPeer::Item(wire::ReportItem::COMPLETED, token, 0, 1)}));
   s.h.ExpectNothingLeft();  // neither confirmed nor reported
-  ASSERT_EQ(s.h.writes.size(), 3u);
-  EXPECT_TRUE(s.h.writes[2].has_ended());
+  EXPECT_EQ(s.h.Rows(record::Record::kRun).size(), 0u);
+  EXPECT_EQ(s.h.Rows(record::Record::kLease).size(), 0u);
+  EXPECT_EQ(s.h.Rows(record::Record::kOutcome).size(), 1u);
   s.MakeDurable();
   EXPECT_EQ(s.worker.TakeReportAck(), 2u);
   EXPECT_EQ(s.producer.TakeOutcome().kind(), wire::OutcomeRange::COMPLETED);
@@ -81,8 +81,9 @@ TEST(DurableTest, TheEndOfAGroupWaitsForItsMembersOutcomes) {
   close.mutable_close_group()->add_counts()->set_queue("d");
   close.mutable_close_group()->mutable_counts(0)->set_jobs(1);
   s.h.Submit(std::move(close));
-  s.h.Take("p", wire::Envelope::kGroupUpdates);
+  s.h.ExpectNothingLeft();  // not even that the group is closed
   s.MakeDurable();
+  s.h.Take("p", wire::Envelope::kGroupUpdates);
   s.producer.TakeUpdate();
   const uint64_t token = s.worker.TakeDelivery().token();
   s.h.Complete(
@@ -208,7 +209,8 @@ TEST(DurableTest, ChargesAndReturnsAreWritten) {
   s.h.Complete(s.worker.ReportMessage(
       {WorkerPeer::Item(wire::ReportItem::STARTED, deliveries[1].token(), 0, 1)}));
   ASSERT_EQ(s.h.writes.size(), 1u);
-  EXPECT_EQ(s.h.writes[0].charged().token(), deliveries[1].token());
+  EXPECT_EQ(s.h.writes[0].lease().token(), deliveries[1].token());
+  EXPECT_EQ(s.h.writes[0].lease().charged_size(), 1);
   s.h.writes.clear();
   wire::ReportItem failed = WorkerPeer::Item(wire::ReportItem::FAILED, deliveries[0].token(), 0, 1);
   *failed.mutable_status() = WireStatus(absl::StatusCode::kInternal, "no");
@@ -228,8 +230,7 @@ TEST(DurableTest, AcknowledgedOutcomesAreDroppedFromTheStore) {
   s.producer.TakeOutcome();
   s.h.writes.clear();
   s.producer.Ack("d", 2);
-  ASSERT_EQ(s.h.writes.size(), 1u);
-  EXPECT_EQ(s.h.writes[0].outcomes_dropped().first(), 1u);
+  EXPECT_EQ(s.h.Rows(record::Record::kOutcome).size(), 0u);
 }
 
 }  // namespace

@@ -6,7 +6,6 @@
 
 #include <deque>
 
-#include "broker/store/memory_store.h"
 #include "tests/unit/core/fake_peers.h"
 
 namespace whippletree::core {
@@ -15,8 +14,14 @@ namespace {
 // Takes `latency` for each commit, one after the other, and many at a time when they queue up.
 class SlowStore : public Store {
  public:
-  SlowStore(Duration latency, DurableCallback durable)
+  SlowStore(Duration latency, std::function<void(uint64_t)> durable)
       : latency_(latency), durable_(std::move(durable)) {}
+
+  const Opened& opened() const override { return opened_; }
+  absl::Status Read(const std::function<void(record::Record)>&) override {
+    return absl::OkStatus();
+  }
+  uint64_t bytes_written() const override { return 0; }
 
   void Commit(uint64_t commit, std::vector<record::Record> writes) override {
     EXPECT_EQ(commit, last_commit_ + 1);
@@ -24,7 +29,7 @@ class SlowStore : public Store {
     last_commit_ = commit;
     if (syncing_ == 0) Begin();
   }
-  void Load(const core::Load&) override { ADD_FAILURE() << "nothing is to be loaded"; }
+  void Load(const RunKey&) override { ADD_FAILURE() << "nothing is to be loaded"; }
   std::string Describe() const override { return "slow"; }
 
   void SetTime(MonoTime now) {
@@ -44,7 +49,8 @@ class SlowStore : public Store {
   }
 
   const Duration latency_;
-  const DurableCallback durable_;
+  const std::function<void(uint64_t)> durable_;
+  const Opened opened_{};
   MonoTime now_{};
   MonoTime done_at_{};
   uint64_t last_commit_ = 0;
@@ -163,15 +169,6 @@ TEST(StoreTest, SendsWaitForTheirCommitsAndMemoryQueuesDoNot) {
   }
   // Commits are gathered while the store is busy.
   EXPECT_LE(shell.store.syncs(), 5);
-}
-
-TEST(StoreTest, TheMemoryStoreIsDurableAtOnce) {
-  std::vector<uint64_t> durable;
-  MemoryStore store([&](uint64_t commit) { durable.push_back(commit); });
-  store.Commit(1, {});
-  store.Commit(2, {});
-  EXPECT_EQ(durable, (std::vector<uint64_t>{1, 2}));
-  EXPECT_EQ(store.Describe(), "memory");
 }
 
 }  // namespace

@@ -1,0 +1,155 @@
+// What the store is to keep of durable queues. Rows that may change often in one step (ledgers,
+// streams, leases, groups) are noted and written once, at its end.
+#include <utility>
+
+#include "broker/core/broker.h"
+#include "common/check.h"
+
+namespace whippletree::core {
+namespace {
+
+void FillRanges(const IntervalSet& set, google::protobuf::RepeatedPtrField<record::Range>* ranges) {
+  for (const auto& part : set.intervals()) {
+    record::Range* range = ranges->Add();
+    range->set_first(part.begin);
+    range->set_count(part.end - part.begin);
+  }
+}
+
+void FillCounts(const std::map<std::string, uint64_t>& counts,
+                google::protobuf::RepeatedPtrField<wire::GroupCount>* rows) {
+  for (const auto& [queue, jobs] : counts) {
+    wire::GroupCount* row = rows->Add();
+    row->set_queue(queue);
+    row->set_jobs(jobs);
+  }
+}
+
+}  // namespace
+
+void Broker::NoteQueue(const Queue& queue) {
+  if (queue.policy.durable) changed_queues_.insert(queue.name);
+}
+
+void Broker::NoteStream(Stream& stream) {
+  if (stream.rows == nullptr) return;
+  changed_streams_.insert(stream.number);
+  stream.commit = ThisCommit();
+  if (stream.producer != 0) {
+    Peer& producer = *peers_.at(stream.producer);
+    if (!producer.producer->durable) NoteProducer(producer);
+  }
+}
+
+void Broker::NoteLease(const Lease& lease) {
+  if (lease.queue->policy.durable) changed_leases_.insert(lease.token);
+}
+
+void Broker::NoteGroup(uint64_t producer, uint64_t group) {
+  JobGroup& row = peers_.at(producer)->producer->groups.at(group);
+  if (!row.durable) return;
+  row.commit = ThisCommit();
+  changed_groups_.emplace(producer, group);
+  NoteProducer(*peers_.at(producer));
+}
+
+void Broker::NoteProducer(Peer& peer) {
+  peer.producer->durable = true;
+  changed_producers_.insert(peer.number);
+}
+
+void Broker::NoteReturned(const Slice& slice, uint64_t batch, Duration delay) {
+  Stream& stream = *streams_.at(slice.stream);
+  if (stream.rows == nullptr) return;
+  const auto until = ToMilliseconds((now_.wall + delay).time_since_epoch());
+  stream.rows->Return(slice, batch, delay > Duration(0) ? static_cast<uint64_t>(until) : 0,
+                      &effects_->writes);
+  stream.commit = ThisCommit();
+}
+
+void Broker::EraseLeaseRow(const Lease& lease) {
+  if (!lease.queue->policy.durable) return;
+  changed_leases_.erase(lease.token);
+  record::Record* gone = Write();
+  gone->set_erased(true);
+  gone->mutable_lease()->set_token(lease.token);
+}
+
+void Broker::WriteRows() {
+  for (const std::string& name : std::exchange(changed_queues_, {})) {
+    const Queue& queue = *queues_.at(name);
+    record::Queue* row = Write()->mutable_queue();
+    row->set_name(name);
+    row->set_paused(queue.paused);
+    row->set_accepted(queue.ledger.accepted);
+    row->set_completed(queue.ledger.completed);
+    row->set_dead(queue.ledger.dead);
+    row->set_cancelled(queue.ledger.cancelled);
+    row->set_expired(queue.ledger.expired);
+    row->set_retries(queue.retries);
+    row->set_follow_ons(queue.follow_ons);
+  }
+  for (uint64_t number : std::exchange(changed_producers_, {})) {
+    const auto it = peers_.find(number);
+    if (it == peers_.end()) continue;
+    record::Producer* row = Write()->mutable_producer();
+    row->set_name(it->second->name);
+    row->set_named(it->second->producer->named);
+    FillRanges(it->second->producer->ended_groups, row->mutable_ended_groups());
+  }
+  for (uint64_t number : std::exchange(changed_streams_, {})) {
+    const auto it = streams_.find(number);
+    if (it == streams_.end()) continue;
+    const Stream& stream = *it->second;
+    record::Stream* row = Write()->mutable_stream();
+    row->set_number(number);
+    if (stream.producer != 0) row->set_producer(peers_.at(stream.producer)->name);
+    row->set_queue(stream.queue->name);
+    row->set_follow_on(stream.follow_on);
+    row->set_next(stream.next);
+  }
+  for (uint64_t token : std::exchange(changed_leases_, {})) {
+    const Lease& lease = *leases_.Find(token);
+    record::Lease* row = Write()->mutable_lease();
+    row->set_token(token);
+    row->set_worker(peers_.at(lease.worker)->name);
+    row->set_process(peers_.at(lease.worker)->process);
+    row->set_batch(lease.batch);
+    for (const Slice& slice : lease.slices) {
+      record::LeasePart* part = row->add_parts();
+      part->set_stream(slice.stream);
+      part->set_first(slice.first);
+      part->set_count(slice.count());
+      part->set_attempts(slice.attempts);
+      part->set_suspect(slice.suspect);
+      part->set_halvings(slice.halvings);
+    }
+    FillRanges(lease.charged, row->mutable_charged());
+    FillRanges(lease.cancelled, row->mutable_cancelled());
+  }
+  for (const auto& [producer, number] : std::exchange(changed_groups_, {})) {
+    const auto it = peers_.find(producer);
+    if (it == peers_.end()) continue;
+    record::Record* record = Write();
+    record::Group* row = record->mutable_group();
+    row->set_producer(it->second->name);
+    row->set_group(number);
+    const auto found = it->second->producer->groups.find(number);
+    if (found == it->second->producer->groups.end()) {
+      record->set_erased(true);
+      continue;
+    }
+    const JobGroup& group = found->second;
+    row->set_closed(group.closed);
+    row->set_ended(group.ended);
+    FillCounts(group.expected, row->mutable_expected());
+    FillCounts(group.arrived, row->mutable_arrived());
+    row->set_completed(group.completed);
+    row->set_dead(group.dead);
+    row->set_cancelled(group.cancelled);
+    row->set_expired(group.expired);
+    row->set_rejected(group.rejected);
+  }
+}
+
+}  // namespace whippletree::core

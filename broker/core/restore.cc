@@ -1,0 +1,423 @@
+// Back from the rows of a store to what they were written from.
+#include <algorithm>
+#include <iterator>
+#include <optional>
+#include <tuple>
+#include <utility>
+
+#include "broker/core/broker.h"
+#include "broker/core/limits.h"
+#include "broker/core/restoring.h"
+#include "common/check.h"
+#include "common/codec.h"
+
+namespace whippletree::core {
+namespace {
+
+absl::Status Damaged(const std::string& what) {
+  return absl::DataLossError("the store is damaged: " + what);
+}
+
+std::string JobName(uint64_t stream, uint64_t number) {
+  return std::to_string(stream) + "-" + std::to_string(number);
+}
+
+}  // namespace
+
+absl::Status Broker::Restore(record::Record row) {
+  WT_CHECK(!started_);
+  if (!restoring_) restoring_ = std::make_unique<Restoring>();
+  switch (row.row_case()) {
+    case record::Record::kQueue: {
+      if (queues_.contains(row.queue().name())) return Damaged("two rows of one queue");
+      Queue& queue = AddQueue(row.queue().name());
+      queue.policy.durable = true;  // whatever the configuration says now: its jobs are there
+      queue.paused = row.queue().paused();
+      queue.ledger.accepted = row.queue().accepted();
+      queue.ledger.completed = row.queue().completed();
+      queue.ledger.dead = row.queue().dead();
+      queue.ledger.cancelled = row.queue().cancelled();
+      queue.ledger.expired = row.queue().expired();
+      queue.last_tick = queue.last_summary = queue.ledger;
+      queue.retries = row.queue().retries();
+      queue.follow_ons = row.queue().follow_ons();
+      return absl::OkStatus();
+    }
+    case record::Record::kProducer:
+      return RestoreProducer(row.producer());
+    case record::Record::kStream:
+      return RestoreStream(row.stream());
+    case record::Record::kRun:
+      return RestoreRun(*row.mutable_run());
+    case record::Record::kEnded: {
+      const auto stream = restoring_->streams.find(row.ended().stream());
+      if (stream == restoring_->streams.end()) return Damaged("an ended job of no stream");
+      stream->second.ended.Add(row.ended().first(), row.ended().first() + row.ended().count());
+      streams_.at(row.ended().stream())->rows->Restore(row.ended());
+      return absl::OkStatus();
+    }
+    case record::Record::kReturned: {
+      const auto stream = restoring_->streams.find(row.returned().stream());
+      if (stream == restoring_->streams.end()) return Damaged("a returned job of no stream");
+      streams_.at(row.returned().stream())->rows->Restore(row.returned());
+      stream->second.returned.push_back(row.returned());
+      return absl::OkStatus();
+    }
+    case record::Record::kLease:
+      restoring_->leases.push_back(row.lease());
+      return absl::OkStatus();
+    case record::Record::kOutcome:
+      return RestoreOutcome(row.outcome());
+    case record::Record::kGroup:
+      return RestoreGroup(row.group());
+    default:
+      return Damaged("a row of a kind that this version does not know");
+  }
+}
+
+absl::Status Broker::RestoreProducer(const record::Producer& row) {
+  if (peer_by_name_.contains(row.name())) return Damaged("two rows of one producer");
+  Peer& peer = AddPeer(wire::PRODUCER, row.name());
+  peer.producer = std::make_unique<ProducerState>();
+  peer.producer->named = row.named();
+  peer.producer->durable = true;
+  for (const record::Range& range : row.ended_groups()) {
+    peer.producer->ended_groups.Add(range.first(), range.first() + range.count());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Broker::RestoreStream(const record::Stream& row) {
+  const auto queue = queues_.find(row.queue());
+  if (queue == queues_.end()) return Damaged("a stream of no queue: " + row.queue());
+  uint64_t producer = 0;
+  if (!row.producer().empty()) {
+    const auto peer = peer_by_name_.find(row.producer());
+    if (peer == peer_by_name_.end()) return Damaged("a stream of no producer: " + row.producer());
+    producer = peer->second;
+  }
+  if (streams_.contains(row.number())) return Damaged("two rows of one stream");
+  Stream& stream = AddStream(row.number(), *queue->second, producer);
+  stream.next = row.next();
+  stream.follow_on = row.follow_on();
+  last_stream_ = std::max(last_stream_, row.number());
+  if (producer != 0) {
+    ProducerState& state = *peers_.at(producer)->producer;
+    (row.follow_on() ? state.follow_on_streams : state.streams)[row.queue()] = row.number();
+  } else if (row.follow_on()) {
+    orphan_streams_[queue->second->number] = row.number();
+  }
+  restoring_->streams[row.number()];
+  return absl::OkStatus();
+}
+
+absl::Status Broker::RestoreRun(record::Run& row) {
+  const auto stream = restoring_->streams.find(row.stream());
+  if (stream == restoring_->streams.end()) return Damaged("a run of no stream");
+  if (!IsValidRun(row.jobs())) return Damaged("a run whose sizes and bytes do not agree");
+  const uint64_t end = row.first() + static_cast<uint64_t>(row.jobs().sizes_size());
+  if (end > streams_.at(row.stream())->next) {
+    return Damaged("job " + JobName(row.stream(), end - 1) + " was never accepted");
+  }
+  streams_.at(row.stream())->rows->Restore(row);
+  Restoring::Run& run = stream->second.runs[row.first()];
+  run.order = row.order();
+  std::shared_ptr<const wire::JobOptions>& last = streams_.at(row.stream())->options;
+  if (!last || !SameOptions(*last, row.options())) {
+    last = std::make_shared<wire::JobOptions>(std::move(*row.mutable_options()));
+  }
+  run.options = last;
+  run.jobs = std::make_shared<RunData>(row.mutable_jobs());
+  return absl::OkStatus();
+}
+
+absl::Status Broker::RestoreOutcome(const record::Outcome& row) {
+  const auto it = streams_.find(row.stream());
+  if (it == streams_.end()) return Damaged("an outcome of no stream");
+  if (it->second->producer == 0) return Damaged("an outcome that nobody waits for");
+  it->second->rows->Restore(row);
+  AddOutcome(*it->second, row.outcome());
+  return absl::OkStatus();
+}
+
+absl::Status Broker::RestoreGroup(const record::Group& row) {
+  const auto it = peer_by_name_.find(row.producer());
+  if (it == peer_by_name_.end()) return Damaged("a group of no producer");
+  // It is there already where an outcome of a member waits.
+  JobGroup& group = OpenGroup(*peers_.at(it->second)->producer, row.group());
+  group.durable = true;
+  group.closed = row.closed();
+  group.ended = row.ended();
+  for (const wire::GroupCount& count : row.expected()) group.expected[count.queue()] = count.jobs();
+  for (const wire::GroupCount& count : row.arrived()) group.arrived[count.queue()] = count.jobs();
+  group.completed = row.completed();
+  group.dead = row.dead();
+  group.cancelled = row.cancelled();
+  group.expired = row.expired();
+  group.rejected = row.rejected();
+  return absl::OkStatus();
+}
+
+absl::Status Broker::FinishRestore(Instant now, Effects* effects) {
+  if (!restoring_) restoring_ = std::make_unique<Restoring>();
+  Start(now);
+  effects_ = effects;
+  for (auto& [name, queue] : queues_) {  // limits begin with this start
+    QueuePolicy policy = std::exchange(queue->policy, QueuePolicy{});
+    Configure(*queue, policy);
+  }
+  for (auto& [number, peer] : peers_) {
+    peer->silence_max = SilenceMax(*peer);
+    peer->last_heard = peer->lost_at = now.mono;
+    SetTimer(*peer, now.mono + kProducerRetention);
+  }
+  for (auto& [number, data] : restoring_->streams) {
+    Stream& stream = *streams_.at(number);
+    for (const auto& [first, run] : data.runs) {
+      const uint64_t end = first + run.jobs->count();
+      stream.open.Add(first, end);
+      for (const auto& part : data.ended.Intersect(first, end)) {
+        stream.open.Remove(part.begin, part.end);
+      }
+      const auto open = stream.open.Intersect(first, end);
+      uint64_t jobs = 0;
+      for (const auto& part : open) jobs += part.end - part.begin;
+      if (jobs == 0) return Damaged("a run of ended jobs");
+      stream.rows->SetOpen(first, jobs);
+      for (const auto& part : open) {
+        if (run.options->discard_outcome()) stream.discarded.Add(part.begin, part.end);
+        if (JobGroup* group = GroupOf(stream, run.options->group())) {
+          group->open += part.end - part.begin;
+          stream.groups.emplace(part.begin, GroupRange{part.end, run.options->group()});
+        }
+        const auto from = static_cast<uint32_t>(part.begin - first);
+        const auto to = static_cast<uint32_t>(part.end - first);
+        stream.queue->bytes += run.jobs->bytes(from, to);
+        used_bytes_ += run.jobs->bytes(from, to);
+      }
+    }
+  }
+  uint64_t leased = 0;
+  uint64_t open = 0;
+  absl::Status status = RestoreLeases();
+  if (status.ok()) RestoreWaiting();
+  std::map<const Queue*, uint64_t> open_by_queue;
+  for (const auto& [number, stream] : streams_) {
+    open_by_queue[stream->queue] += stream->open.size();
+    open += stream->open.size();
+    if (stream->producer == 0) dying_streams_.push_back(number);
+  }
+  for (const auto& [name, queue] : queues_) {
+    leased += queue->ledger.leased;
+    if (status.ok() && queue->open_jobs() != open_by_queue[queue.get()]) {
+      status = Damaged("queue " + name + " should have " + std::to_string(queue->open_jobs()) +
+                       " jobs without an outcome, and has " +
+                       std::to_string(open_by_queue[queue.get()]));
+    }
+  }
+  for (const auto& [number, peer] : peers_) {
+    if (!peer->producer) continue;
+    for (const auto& [group, state] : peer->producer->groups) CheckGroup(number, group);
+  }
+  restoring_.reset();
+  if (status.ok()) {
+    Log(LogLevel::kInfo, "restored",
+        {{"queues", uint64_t{queues_.size()}},
+         {"jobs", open},
+         {"leased", leased},
+         {"commit", commit_}});
+    FinishStep();
+  }
+  effects_ = nullptr;
+  return status;
+}
+
+// The highest token has a job; what was returned since has no lease.
+absl::Status Broker::RestoreLeases() {
+  for (auto& [number, data] : restoring_->streams) {
+    for (const record::Returned& row : data.returned) {
+      const uint64_t end = row.first() + row.count();
+      if (!streams_.at(number)->open.ContainsAll(row.first(), end)) {
+        return Damaged("job " + JobName(number, row.first()) + " was returned and has ended");
+      }
+      data.taken.Add(row.first(), end);
+    }
+  }
+  for (auto row = restoring_->leases.rbegin(); row != restoring_->leases.rend(); ++row) {
+    RestoreLease(*row);
+  }
+  return absl::OkStatus();
+}
+
+void Broker::RestoreLease(const record::Lease& row) {
+  Lease lease;
+  lease.token = row.token();
+  lease.batch = row.batch();
+  lease.granted = now_.mono;
+  lease.sends = 1;  // perhaps
+  lease.breaker_generation = 0;
+  uint64_t base = 0;
+  for (const record::LeasePart& part : row.parts()) {
+    const auto data = restoring_->streams.find(part.stream());
+    if (data != restoring_->streams.end()) {
+      Stream& stream = *streams_.at(part.stream());
+      lease.queue = stream.queue;
+      for (const auto& open : stream.open.Intersect(part.first(), part.first() + part.count())) {
+        IntervalSet mine(open.begin, open.end);
+        for (const auto& other : data->second.taken.Intersect(open.begin, open.end)) {
+          mine.Remove(other.begin, other.end);
+        }
+        for (const auto& piece : mine.intervals()) {
+          lease.open.Add(base + piece.begin - part.first(), base + piece.end - part.first());
+          data->second.taken.Add(piece.begin, piece.end);
+        }
+      }
+    }
+    Slice slice = RestoredSlice(part.stream(), part.first(), part.count());
+    slice.attempts = part.attempts();
+    slice.suspect = part.suspect();
+    slice.halvings = part.halvings();
+    lease.slices.push_back(std::move(slice));
+    base += part.count();
+  }
+  if (lease.open.empty()) {
+    record::Record* gone = Write();
+    gone->set_erased(true);
+    gone->mutable_lease()->set_token(row.token());
+    return;
+  }
+  for (const auto& [from, to] : {std::pair(&row.charged(), &lease.charged),
+                                 std::pair(&row.cancelled(), &lease.cancelled)}) {
+    for (const record::Range& range : *from) {
+      for (const auto& part : lease.open.Intersect(range.first(), range.first() + range.count())) {
+        to->Add(part.begin, part.end);
+      }
+    }
+  }
+  const auto found = peer_by_name_.find(row.worker());
+  Peer& peer = found == peer_by_name_.end() ? AddPeer(wire::WORKER, row.worker())
+                                            : *peers_.at(found->second);
+  if (!peer.worker) {
+    peer.worker = std::make_unique<WorkerState>();
+    peer.process = row.process();
+    peer.last_heard = peer.lost_at = now_.mono;
+  }
+  // Each gets a whole lease time from now.
+  peer.silence_max = std::max(peer.silence_max, lease.queue->policy.lease_duration);
+  SetTimer(peer, now_.mono + peer.silence_max);
+  lease.worker = peer.number;
+  Queue& queue = *lease.queue;
+  queue.ledger.leased += lease.open.size();
+  queue.starts += lease.starts();
+  queue.held += lease.held();
+  peer.worker->leased += lease.starts();
+  peer.worker->leases.insert(lease.token);
+  for (const auto& part : lease.open.intervals()) {
+    lease.ForEach(part, [&](const Slice& slice, uint64_t) { queue.jobs.Enter(slice); });
+  }
+  for (const Slice& slice : lease.slices) {
+    const auto stream = streams_.find(slice.stream);
+    if (stream != streams_.end()) stream->second->leases.emplace(slice.first, lease.token);
+  }
+  leases_.Restore(std::move(lease));
+}
+
+// Jobs of one or several runs. Those that are gone have no payload.
+Slice Broker::RestoredSlice(uint64_t stream, uint64_t first, uint64_t count) const {
+  Slice slice;
+  slice.stream = stream;
+  slice.first = first;
+  slice.end = static_cast<uint32_t>(count);
+  slice.data = std::make_shared<RunData>();
+  slice.options = std::make_shared<wire::JobOptions>();
+  const auto data = restoring_->streams.find(stream);
+  uint64_t at = first;
+  const uint64_t end = first + count;
+  const auto fill = [&](uint64_t until) {
+    for (; at < until; ++at) slice.data->Append("");
+  };
+  if (data != restoring_->streams.end()) {
+    const auto& runs = data->second.runs;
+    auto run = runs.upper_bound(first);
+    if (run != runs.begin()) --run;
+    for (; run != runs.end() && run->first < end; ++run) {
+      const uint64_t run_end = run->first + run->second.jobs->count();
+      if (run_end <= first) continue;
+      fill(std::max(at, run->first));
+      const uint64_t until = std::min(end, run_end);
+      slice.data->Append(*run->second.jobs, static_cast<uint32_t>(at - run->first),
+                         static_cast<uint32_t>(until - run->first));
+      slice.options = run->second.options;
+      at = until;
+    }
+  }
+  fill(end);
+  return slice;
+}
+
+void Broker::RestoreWaiting() {
+  std::map<uint64_t, std::vector<std::pair<uint64_t, Slice>>> lines;  // by queue: order and jobs
+  std::map<std::pair<uint64_t, uint64_t>, std::vector<Slice>> batches;
+  std::vector<std::pair<Queue*, Slice>> first;
+  for (auto& [number, data] : restoring_->streams) {
+    Stream& stream = *streams_.at(number);
+    Queue& queue = *stream.queue;
+    for (const auto& [begin, run] : data.runs) {
+      IntervalSet waiting;
+      for (const auto& part : stream.open.Intersect(begin, begin + run.jobs->count())) {
+        waiting.Add(part.begin, part.end);
+      }
+      for (const auto& part : data.taken.Intersect(begin, begin + run.jobs->count())) {
+        waiting.Remove(part.begin, part.end);
+      }
+      for (const auto& part : waiting.intervals()) {
+        Slice slice;
+        slice.data = run.jobs;
+        slice.begin = static_cast<uint32_t>(part.begin - begin);
+        slice.end = static_cast<uint32_t>(part.end - begin);
+        slice.stream = number;
+        slice.first = part.begin;
+        slice.options = run.options;
+        lines[queue.number].emplace_back(run.order, std::move(slice));
+      }
+    }
+    for (const record::Returned& row : data.returned) {
+      Slice slice = RestoredSlice(number, row.first(), row.count());
+      slice.attempts = row.attempts();
+      slice.suspect = row.suspect();
+      slice.halvings = row.halvings();
+      WatchExpiry(queue, slice);
+      queue.last_batch = std::max(queue.last_batch, row.batch());
+      const auto now_ms = ToMilliseconds(now_.wall.time_since_epoch());
+      if (row.batch() > 0) {
+        batches[{queue.number, row.batch()}].push_back(std::move(slice));
+      } else if (row.not_before_ms() > static_cast<uint64_t>(now_ms)) {
+        // The calendar may have jumped.
+        const Duration delay =
+            milliseconds(static_cast<int64_t>(row.not_before_ms()) - now_ms);
+        queue.jobs.Delay(std::move(slice), now_.mono + std::min(delay, queue.policy.backoff_max));
+      } else {
+        first.emplace_back(&queue, std::move(slice));
+      }
+    }
+  }
+  for (auto& [number, line] : lines) {
+    std::stable_sort(line.begin(), line.end(),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
+    for (auto& [order, slice] : line) {
+      Stream& stream = *streams_.at(slice.stream);
+      Enqueue(stream, std::move(slice));
+    }
+  }
+  for (auto it = first.rbegin(); it != first.rend(); ++it) {
+    it->first->jobs.Return(std::move(it->second));
+  }
+  for (auto& [key, batch] : batches) queue_by_number_[key.first]->jobs.Seal(std::move(batch));
+  for (auto& [name, queue] : queues_) {
+    SetTimer(*queue, queue->jobs.next_due());
+    CountMemory(*queue);
+    Wake(*queue);
+  }
+}
+
+}  // namespace whippletree::core

@@ -1,0 +1,59 @@
+// Which rows the store has of one stream of a durable queue, and what to write when they change.
+//
+// A run's row stays as it was written until its last job has ended; what became of its jobs
+// meanwhile is in small rows beside it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <vector>
+
+#include "broker/core/slice.h"
+#include "record.pb.h"
+
+namespace whippletree::core {
+
+class StreamRows {
+ public:
+  using Writes = std::vector<record::Record>;
+
+  explicit StreamRows(uint64_t stream) : stream_(stream) {}
+
+  // Jobs were accepted; `order` is Run::order.
+  void Accept(const Slice& slice, uint64_t order, Writes* writes);
+  // Jobs [begin, end) have their outcome.
+  void End(uint64_t begin, uint64_t end, Writes* writes);
+  // The jobs of the slice wait again, in `batch` (0: none), not before a time of the calendar.
+  void Return(const Slice& slice, uint64_t batch, uint64_t not_before_ms, Writes* writes);
+  // Jobs [begin, end) are leased.
+  void Lease(uint64_t begin, uint64_t end, Writes* writes) { ForgetReturned(begin, end, writes); }
+  // The producer is to have this outcome.
+  void Keep(const wire::OutcomeRange& outcome, Writes* writes);
+  // It has all outcomes that were kept of jobs [begin, end).
+  void Drop(uint64_t begin, uint64_t end, Writes* writes);
+
+  // The store has this row.
+  void Restore(const record::Run& row);
+  // … of which so many jobs have no outcome.
+  void SetOpen(uint64_t first, uint64_t open) { runs_.at(first).open = open; }
+  void Restore(const record::Ended& row) { ended_.insert(row.first()); }
+  void Restore(const record::Returned& row) { returned_[row.first()] = row; }
+  void Restore(const record::Outcome& row) { outcomes_.insert(row.outcome().first()); }
+
+ private:
+  struct Run {
+    uint64_t end;
+    uint64_t open;  // jobs without outcome
+  };
+
+  void ForgetReturned(uint64_t begin, uint64_t end, Writes* writes);
+
+  const uint64_t stream_;
+  std::map<uint64_t, Run> runs_;  // by first number
+  std::set<uint64_t> ended_;      // the same
+  std::map<uint64_t, record::Returned> returned_;
+  std::set<uint64_t> outcomes_;
+};
+
+}  // namespace whippletree::core
