@@ -49,11 +49,12 @@ std::vector<Slice> Broker::NextBatch(Queue& queue, BatchReason* reason) {
       return {};
     }
     *reason = BatchReason::kHalved;
-    return queue.jobs.TakeSealed();
+    std::vector<Slice> sealed = queue.jobs.TakeSealed(now_.mono);
+    if (!sealed.empty() || !queue.policy.batches()) return sealed;
   }
-  const uint64_t ready = queue.jobs.ready();
-  if (ready == 0) return {};
   const uint64_t most = BatchJobsMax(queue);
+  const uint64_t ready = queue.jobs.Startable(most, now_.mono);
+  if (ready == 0) return {};
   // A delivery is one message: no larger than one with the largest payload.
   const uint64_t bytes_max =
       std::min<uint64_t>(queue.policy.batch.max_bytes, config_.payload_bytes_max);
@@ -82,7 +83,7 @@ std::vector<Slice> Broker::NextBatch(Queue& queue, BatchReason* reason) {
     std::optional<Slice> slice = queue.jobs.Take({.jobs = static_cast<uint32_t>(wanted - jobs),
                                                   .bytes = bytes_max - bytes,
                                                   .exactly = jobs > 0},
-                                                 false, queue.policy.max_attempts);
+                                                 false, queue.policy.max_attempts, now_.mono);
     if (!slice) break;
     jobs += slice->count();
     bytes += slice->bytes();
@@ -124,7 +125,7 @@ void Broker::HalveBatch(Lease& lease, const wire::Status& status, const std::str
                                 static_cast<uint32_t>(bit.end - bit.begin));
         ++half.halvings;
         WriteReturned(lease, half, Duration(0));
-        CloseJobs(lease, bit, counts ? Verdict::kFailed : Verdict::kSucceeded);
+        CloseJobs(lease, half, bit.begin, counts ? Verdict::kFailed : Verdict::kSucceeded);
         WatchExpiry(queue, half);
         guilty_or_not.push_back(std::move(half));
       });

@@ -225,7 +225,7 @@ void Broker::FireTimers() {
     queue_timers_.erase(queue_timers_.begin());
     queue.timer = kNever;
     queue.jobs.ReleaseDue(now_);
-    if (queue.jobs.next_due() != kNever) SetTimer(queue, queue.jobs.next_due());
+    SetTimer(queue, queue.jobs.next_due());
     Wake(queue);
   }
   // A peer's check may set a timer for the same instant; each peer is checked once a step.

@@ -5,7 +5,7 @@
 // logged. Broken internal state ends the process.
 //
 // The members are grouped by file: broker.cc (steps, timers, sends), sessions.cc (hello to loss),
-// producers.cc (streams), schedule.cc (times of the calendar), groups.cc, follow_on.cc,
+// producers.cc (streams), schedule.cc (times of the calendar), cancel.cc, groups.cc, follow_on.cc,
 // outcomes.cc, workers.cc (reports, leases), gates.cc (what keeps jobs from dispatch), batches.cc,
 // dispatch.cc (who gets what), report.cc (status, log), invariants.cc.
 #pragma once
@@ -123,8 +123,6 @@ class Broker {
   // producers.cc
   void OnSubmit(Peer& peer, wire::Submit& submit);
   static absl::Status OptionsError(const wire::JobOptions& options);
-  void OnCancel(Peer& peer, const wire::Cancel& cancel);
-  void CancelJobs(Stream& stream, uint64_t begin, uint64_t end);
   void OnOpenStream(Peer& peer, const wire::StreamClaim& claim);
   // nullptr: too many streams or queues, or a bad name; `error` says so.
   Stream* OpenStream(Peer& peer, const std::string& queue_name, absl::Status* error);
@@ -170,13 +168,23 @@ class Broker {
   void FireWallTimers();
   void ExpireWaiting(Queue& queue, const Expiry& expiry);
   static wire::OutcomeRange ExpiredOutcome(uint32_t attempts);
-  IntervalSet WaitingOf(const Stream& stream, uint64_t begin, uint64_t end) const;
+
+  // cancel.cc
+  void OnCancel(Peer& peer, const wire::Cancel& cancel);
+  void CancelJobs(Stream& stream, const IntervalSet& jobs);
+  // Calls each(part, number) for those of `jobs` of the stream that the lease has: their indexes,
+  // and the number of the first.
+  template <typename Each>
+  void ForEachOpen(const Lease& lease, uint64_t stream, const IntervalSet& jobs, Each&& each) const;
+  IntervalSet WaitingOf(const Stream& stream, const IntervalSet& jobs) const;
   // Waiting jobs end with `outcome`.
   void EndWaiting(Stream& stream, const IntervalSet& waiting, const wire::OutcomeRange& outcome);
 
   // groups.cc
   // nullptr: no group, or nobody waits for it.
   JobGroup* GroupOf(const Stream& stream, uint64_t group);
+  // That of this number, which is new if there is none.
+  JobGroup& OpenGroup(ProducerState& producer, uint64_t group);
   absl::Status GroupError(const Stream& stream, uint64_t group) const;
   void JoinGroup(Stream& stream, uint64_t group, uint64_t begin, uint64_t end);
   void LeaveGroup(Stream& stream, wire::OutcomeRange::Kind kind, uint64_t begin, uint64_t end);
@@ -196,7 +204,7 @@ class Broker {
   // jobs cannot be taken; `error` says why.
   IntervalSet AcceptFollowOns(Lease& lease, const IntervalSet& current, wire::ReportItem& item,
                               wire::Status* error);
-  absl::Status FollowOnError(const wire::FollowOn& follow_on);
+  absl::Status FollowOnError(const wire::FollowOn& follow_on, uint64_t bytes_before);
   Queue& AcceptFollowOn(const Slice& parent, wire::FollowOn& follow_on);
   Stream& FollowOnStream(uint64_t producer, Queue& queue);
 
@@ -258,7 +266,8 @@ class Broker {
   void WriteReturned(const Lease& lease, const Slice& slice, Duration delay);
   // The jobs of `slice`, from index `index` of the lease on, wait again, as `slice` says.
   void ReturnJobs(Lease& lease, Slice slice, uint64_t index, Duration delay, Verdict verdict);
-  void CloseJobs(Lease& lease, const IntervalSet::Interval& part, Verdict verdict);
+  // The jobs of `slice`, from index `index` of the lease on, are leased no more.
+  void CloseJobs(Lease& lease, const Slice& slice, uint64_t index, Verdict verdict);
   void EraseIfDone(Lease& lease);
   // The lease ends without a word from its worker. `uncharged`: it never got the jobs, or did not
   // list them.
@@ -278,6 +287,7 @@ class Broker {
   // These return how many jobs, or batches, were leased to the worker.
   uint32_t Grant(Peer& worker, WorkerQueue& wq, uint32_t jobs, bool to_hold);
   uint32_t GrantBatches(Peer& worker, WorkerQueue& wq, uint64_t batches);
+  void AfterGrants(Peer& worker, Queue& queue, uint32_t granted);
   void GrantLease(Peer& worker, WorkerQueue& wq, std::vector<Slice> slices, bool to_hold,
                   bool batch);
   void SendDeliveries(Peer& worker);

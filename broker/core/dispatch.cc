@@ -69,7 +69,7 @@ void Broker::Dispatch() {
   }
   for (uint64_t number : woken_queues_) {
     Queue& queue = *queue_by_number_[number];
-    if (queue.held > 0 && !queue.jobs.has_ready()) RevokeForIdle(queue);
+    if (queue.held > 0 && !queue.jobs.may_start()) RevokeForIdle(queue);
   }
   woken_queues_.clear();
   woken_workers_.clear();
@@ -130,19 +130,23 @@ uint32_t Broker::Grant(Peer& peer, WorkerQueue& wq, uint32_t jobs, bool to_hold)
     if (under_way >= config_.window_bytes()) break;
     std::optional<Slice> slice =
         queue.jobs.Take({.jobs = jobs - granted, .bytes = config_.window_bytes() - under_way},
-                        to_hold, queue.policy.max_attempts);
+                        to_hold, queue.policy.max_attempts, now_.mono);
     if (!slice) break;
     granted += slice->count();
     std::vector<Slice> slices;
     slices.push_back(*std::move(slice));
     GrantLease(peer, wq, std::move(slices), to_hold, false);
   }
-  CountMemory(queue);
-  if (granted > 0) {
-    delivery_peers_.insert(peer.number);
-    UpdateReady(peer);
-  }
+  AfterGrants(peer, queue, granted);
   return granted;
+}
+
+void Broker::AfterGrants(Peer& peer, Queue& queue, uint32_t granted) {
+  CountMemory(queue);
+  SetTimer(queue, queue.jobs.next_due());  // for keys that wait for their rate
+  if (granted == 0) return;
+  delivery_peers_.insert(peer.number);
+  UpdateReady(peer);
 }
 
 uint32_t Broker::GrantBatches(Peer& peer, WorkerQueue& wq, uint64_t batches) {
@@ -158,11 +162,7 @@ uint32_t Broker::GrantBatches(Peer& peer, WorkerQueue& wq, uint64_t batches) {
     ++queue.batches_by[static_cast<int>(reason)];
     GrantLease(peer, wq, std::move(batch), false, true);
   }
-  CountMemory(queue);
-  if (granted > 0) {
-    delivery_peers_.insert(peer.number);
-    UpdateReady(peer);
-  }
+  AfterGrants(peer, queue, granted);
   return granted;
 }
 

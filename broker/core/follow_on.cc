@@ -9,16 +9,23 @@
 
 namespace whippletree::core {
 
-absl::Status Broker::FollowOnError(const wire::FollowOn& follow_on) {
+// `bytes_before` are those of other follow-on jobs of the same report.
+absl::Status Broker::FollowOnError(const wire::FollowOn& follow_on, uint64_t bytes_before) {
   absl::Status error = OptionsError(follow_on.options());
   if (!error.ok()) return error;
-  if (OpenQueue(follow_on.queue(), &error) == nullptr) return error;
   for (const uint32_t size : follow_on.run().sizes()) {
     if (size <= config_.payload_bytes_max) continue;
     return absl::InvalidArgumentError("payload of " + std::to_string(size) + " bytes; at most " +
                                       std::to_string(config_.payload_bytes_max) + " are taken");
   }
-  return absl::OkStatus();
+  // No capacity bounds them, the memory does: beyond what producers may fill.
+  const uint64_t bytes = bytes_before + follow_on.run().block().size() + kRunOverheadBytes;
+  const uint64_t most = config_.budget_bytes() + config_.budget_bytes() / 4;
+  if (used_bytes_ + bytes > most) {
+    return absl::ResourceExhaustedError("the broker's memory is full");
+  }
+  OpenQueue(follow_on.queue(), &error);
+  return error;
 }
 
 IntervalSet Broker::AcceptFollowOns(Lease& lease, const IntervalSet& current,
@@ -28,14 +35,18 @@ IntervalSet Broker::AcceptFollowOns(Lease& lease, const IntervalSet& current,
     return item.results().sizes(static_cast<int>(index - item.first())) > config_.result_bytes_max;
   };
   IntervalSet bad;
+  uint64_t bytes = 0;
   for (const wire::FollowOn& follow_on : item.follow_ons()) {
     if (!current.Contains(follow_on.index()) || fails(follow_on.index())) continue;
-    const absl::Status status = FollowOnError(follow_on);
+    const absl::Status status = FollowOnError(follow_on, bytes);
+    bytes += follow_on.run().block().size();
     if (status.ok()) continue;
     bad.Add(follow_on.index(), uint64_t{follow_on.index()} + 1);
-    *error = WireStatus(absl::StatusCode::kInvalidArgument,
-                        "its follow-on job for queue " + follow_on.queue() +
-                            " is not taken: " + std::string(status.message()));
+    // The parent is tried again when there may be room; for anything else it is to blame.
+    *error = WireStatus(
+        absl::IsResourceExhausted(status) ? status.code() : absl::StatusCode::kInvalidArgument,
+        "its follow-on job for queue " + follow_on.queue() +
+            " is not taken: " + std::string(status.message()));
   }
   for (wire::FollowOn& follow_on : *item.mutable_follow_ons()) {
     const uint64_t index = follow_on.index();

@@ -67,6 +67,7 @@ std::string_view Broker::ClosedGate(const Queue& queue) const {
   }
   if (queue.rate_waiting) return "rate";
   if (!queue.jobs.has_ready()) return queue.jobs.delayed() > 0 ? "backing off" : "not before";
+  if (!queue.jobs.may_start()) return "key";
   if (queue.policy.batches() && queue.jobs.sealed() == 0 &&
       queue.jobs.ready() < BatchJobsMax(queue)) {
     return "batch incomplete";
@@ -182,6 +183,9 @@ void Broker::Configure(Queue& queue, const QueuePolicy& policy) {
   }
   const BreakerPolicy& breaker = policy.breaker;
   if (breaker != before.breaker) queue.breaker.Reconfigure(breaker);
+  if (policy.keys != before.keys) {
+    queue.jobs.SetKeyPolicy(policy.keys, start_.mono, now_.mono);
+  }
   if (!queue.may_hold()) TakeBackHeld(queue);
   Wake(queue);
 }

@@ -12,7 +12,13 @@ namespace whippletree::core {
 
 JobGroup* Broker::GroupOf(const Stream& stream, uint64_t group) {
   if (group == 0 || stream.producer == 0) return nullptr;
-  return &peers_.at(stream.producer)->producer->groups[group];
+  return &OpenGroup(*peers_.at(stream.producer)->producer, group);
+}
+
+JobGroup& Broker::OpenGroup(ProducerState& producer, uint64_t group) {
+  const auto [it, is_new] = producer.groups.try_emplace(group);
+  if (is_new) used_bytes_ += kGroupOverheadBytes;
+  return it->second;
 }
 
 absl::Status Broker::GroupError(const Stream& stream, uint64_t group) const {
@@ -134,7 +140,7 @@ void Broker::OnCloseGroup(Peer& peer, const wire::CloseGroup& close) {
     Count("rejected_frames");
     return;
   }
-  JobGroup& group = producer.groups[close.group()];
+  JobGroup& group = OpenGroup(producer, close.group());
   group.closed_due = true;
   producer.updated_groups.insert(close.group());
   group_peers_.insert(peer.number);
@@ -155,6 +161,7 @@ void Broker::OnGroupAck(Peer& peer, const wire::GroupAck& ack) {
     peer.producer->updated_groups.erase(number);
     peer.producer->ended_groups.Add(number, number + 1);
     peer.producer->groups.erase(it);
+    used_bytes_ -= kGroupOverheadBytes;
   }
 }
 
@@ -219,7 +226,7 @@ void Broker::CancelUnclosedGroups(Peer& peer) {
       const JobGroup& group = peer.producer->groups.at(range.group);
       if (group.closed) continue;
       Count("group_jobs_cancelled", range.end - first);
-      CancelJobs(stream, first, range.end);
+      CancelJobs(stream, IntervalSet(first, range.end));
     }
   });
 }

@@ -13,6 +13,7 @@ void Broker::CheckInvariants() const {
   std::map<const Queue*, uint64_t> starts;
   std::map<uint64_t, uint64_t> starts_by_worker;
   std::map<uint64_t, IntervalSet> leased_numbers;  // by stream
+  std::map<std::pair<const Queue*, std::string>, uint64_t> leased_keys;
   for (const auto& [token, lease] : leases_.all()) {
     WT_CHECK(token == lease.token && !lease.open.empty());
     const Queue* queue = &QueueOf(lease);
@@ -38,6 +39,7 @@ void Broker::CheckInvariants() const {
         WT_CHECK(numbers.Count(begin, end) == 0);  // one live lease a job
         numbers.Add(begin, end);
         WT_CHECK(stream.open.ContainsAll(begin, end));
+        leased_keys[{queue, slice.options->key()}] += slice.count();
       });
     }
   }
@@ -89,8 +91,14 @@ void Broker::CheckInvariants() const {
     WT_CHECK(queue->outcome_jobs == outcome_jobs[queue.get()]);
     WT_CHECK(ledger.accepted == ledger.waiting() + ledger.leased + ledger.completed + ledger.dead +
                                     ledger.cancelled + ledger.expired);
+    for (const auto& [key, jobs] : queue->jobs.SealedByKey()) {
+      leased_keys[{queue.get(), key}] += jobs;  // these keep their places
+    }
     used += queue->bytes + queue->outcome_bytes + queue->record_bytes;
     for (uint64_t number : queue->ready) WT_CHECK(queue->workers.contains(number));
+  }
+  for (const auto& [at, jobs] : leased_keys) {
+    WT_CHECK(at.second.empty() || at.first->jobs.keys().inside(at.second) == jobs);
   }
   for (const auto& [number, peer] : peers_) {
     used += kPeerOverheadBytes;
@@ -112,6 +120,7 @@ void Broker::CheckInvariants() const {
       }
     }
     if (peer->producer) {
+      used += peer->producer->groups.size() * kGroupOverheadBytes;
       uint64_t in_flight = 0;
       for (const auto* streams : {&peer->producer->streams, &peer->producer->follow_on_streams}) {
         for (const auto& [queue, stream] : *streams) {

@@ -1,6 +1,8 @@
 #include "broker/core/job_queue.h"
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
 #include "broker/core/limits.h"
 
@@ -12,13 +14,61 @@ uint32_t MaxAttempts(const Slice& slice, uint32_t default_max_attempts) {
 }
 
 JobQueue::Line& JobQueue::LineOf(const Slice& slice) {
-  auto [it, is_new] = lines_.try_emplace(slice.options->key());
-  if (is_new) turns_.push_back(it);
+  const auto it = lines_.try_emplace(slice.options->key()).first;
+  TakeTurn(it);
   return it->second;
 }
 
+void JobQueue::TakeTurn(Lines::iterator line) {
+  if (std::exchange(line->second.in_turns, true)) return;
+  turns_.push_back(line);
+}
+
+void JobQueue::Park(Lines::iterator line, MonoTime now) {
+  line->second.in_turns = false;
+  const MonoTime at = keys_.TokensAt(line->first, 1, now);
+  if (at != kNever) parked_.emplace(at, line->first);
+}
+
+void JobQueue::Leave(const Slice& slice) {
+  const std::string& key = slice.options->key();
+  if (key.empty()) return;
+  keys_.Leave(key, slice.count());
+  if (const auto it = lines_.find(key); it != lines_.end()) TakeTurn(it);
+}
+
+void JobQueue::SetKeyPolicy(const KeyPolicy& policy, MonoTime start, MonoTime now) {
+  keys_.SetPolicy(policy, start, now);
+  parked_.clear();
+  for (auto it = lines_.begin(); it != lines_.end(); ++it) TakeTurn(it);
+}
+
+uint64_t JobQueue::Startable(uint64_t most, MonoTime now) {
+  if (!keys_.limits()) return ready_;
+  uint64_t startable = 0;
+  std::deque<Lines::iterator> turns;
+  while (!turns_.empty() && startable < most) {
+    const Lines::iterator line = turns_.front();
+    turns_.pop_front();
+    const uint64_t allowed = std::min(most, keys_.Allowed(line->first, now));
+    if (allowed == 0) {
+      Park(line, now);
+      continue;
+    }
+    uint64_t jobs = 0;
+    for (const Slice& slice : line->second.slices) {
+      jobs += slice.count();
+      if (jobs >= allowed) break;
+    }
+    startable += std::min(jobs, allowed);
+    turns.push_back(line);
+  }
+  turns_.insert(turns_.begin(), turns.begin(), turns.end());
+  return startable;
+}
+
 void JobQueue::Push(Slice slice) {
-  Line& line = LineOf(slice);
+  std::deque<Slice>& line = LineOf(slice).slices;
   ready_ += slice.count();
   ready_bytes_ += slice.bytes();
   if (!line.empty()) {
@@ -50,11 +100,14 @@ void JobQueue::Return(Slice slice) {
   ready_bytes_ += slice.bytes();
   ++records_;
   arrivals_.insert(slice.arrived);
-  LineOf(slice).push_front(std::move(slice));
+  LineOf(slice).slices.push_front(std::move(slice));
 }
 
 void JobQueue::Seal(std::vector<Slice> batch) {
-  for (const Slice& slice : batch) sealed_jobs_ += slice.count();
+  for (const Slice& slice : batch) {
+    sealed_jobs_ += slice.count();
+    keys_.Enter(slice.options->key(), slice.count());
+  }
   records_ += batch.size();
   sealed_.push_back(std::move(batch));
 }
@@ -62,6 +115,7 @@ void JobQueue::Seal(std::vector<Slice> batch) {
 void JobQueue::Delay(Slice slice, MonoTime until) {
   delayed_ += slice.count();
   ++records_;
+  keys_.HoldBack(slice.options->key(), slice.count());
   backing_off_.emplace(std::pair(until, ++delay_count_), std::move(slice));
 }
 
@@ -77,7 +131,13 @@ void JobQueue::ReleaseDue(Instant now) {
     backing_off_.erase(backing_off_.begin());
     delayed_ -= slice.count();
     --records_;
+    keys_.LetGo(slice.options->key(), slice.count());
     Return(std::move(slice));
+  }
+  while (!parked_.empty() && parked_.begin()->first <= now.mono) {
+    const auto line = lines_.find(parked_.begin()->second);
+    parked_.erase(parked_.begin());
+    if (line != lines_.end()) TakeTurn(line);
   }
   while (!by_wall_time_.empty() && by_wall_time_.begin()->first.first <= now.wall) {
     Slice slice = std::move(by_wall_time_.begin()->second);
@@ -90,7 +150,8 @@ void JobQueue::ReleaseDue(Instant now) {
 }
 
 MonoTime JobQueue::next_due() const {
-  return backing_off_.empty() ? kNever : backing_off_.begin()->first.first;
+  const MonoTime parked = parked_.empty() ? kNever : parked_.begin()->first;
+  return backing_off_.empty() ? parked : std::min(parked, backing_off_.begin()->first.first);
 }
 
 WallTime JobQueue::next_scheduled() const {
@@ -119,16 +180,23 @@ uint32_t JobQueue::SkipCancelled(const Slice& slice, uint32_t* clean) {
 }
 
 void JobQueue::PopFront(Line* line) {
-  arrivals_.erase(arrivals_.find(line->front().arrived));
-  line->pop_front();
+  arrivals_.erase(arrivals_.find(line->slices.front().arrived));
+  line->slices.pop_front();
   --records_;
 }
 
-std::optional<Slice> JobQueue::Take(Portion most, bool to_hold, uint32_t default_max_attempts) {
+std::optional<Slice> JobQueue::Take(Portion most, bool to_hold, uint32_t default_max_attempts,
+                                    MonoTime now) {
   while (!turns_.empty()) {
-    auto line_it = turns_.front();
+    const Lines::iterator line_it = turns_.front();
     Line& line = line_it->second;
-    Slice& front = line.front();
+    const uint64_t allowed = keys_.Allowed(line_it->first, now);
+    if (allowed == 0) {
+      turns_.pop_front();
+      Park(line_it, now);
+      continue;
+    }
+    Slice& front = line.slices.front();
     uint32_t clean = 0;
     const uint32_t skipped = SkipCancelled(front, &clean);
     ready_ -= skipped;
@@ -141,7 +209,7 @@ std::optional<Slice> JobQueue::Take(Portion most, bool to_hold, uint32_t default
                               front.options->expires_at_ms() > 0 ||
                               front.attempts + 1 >= MaxAttempts(front, default_max_attempts);
       if (to_hold && never_held) return std::nullopt;
-      uint32_t n = std::min(most.jobs, clean);
+      auto n = static_cast<uint32_t>(std::min<uint64_t>({most.jobs, clean, allowed}));
       if (front.Part(0, n).bytes() > most.bytes) {
         n = front.Fitting(most.bytes);
         if (n == 0 && most.exactly) return std::nullopt;
@@ -152,9 +220,11 @@ std::optional<Slice> JobQueue::Take(Portion most, bool to_hold, uint32_t default
       front.first += n;
       ready_ -= n;
       ready_bytes_ -= taken->bytes();
+      keys_.Enter(line_it->first, n);
+      keys_.UseTokens(line_it->first, n, now);
     }
     if (front.count() == 0) PopFront(&line);
-    if (line.empty()) {
+    if (line.slices.empty()) {
       turns_.pop_front();
       lines_.erase(line_it);
     } else if (taken && turns_.size() > 1) {
@@ -166,26 +236,64 @@ std::optional<Slice> JobQueue::Take(Portion most, bool to_hold, uint32_t default
   return std::nullopt;
 }
 
-std::vector<Slice> JobQueue::TakeSealed() {
-  while (!sealed_.empty()) {
-    std::vector<Slice> batch = std::move(sealed_.front());
-    sealed_.pop_front();
+// A batch that is tried again has its places, but needs new tokens.
+bool JobQueue::MayGo(const std::vector<Slice>& batch, MonoTime now) {
+  if (!keys_.limits()) return true;
+  std::map<std::string, uint64_t> jobs;
+  for (const Slice& slice : batch) jobs[slice.options->key()] += slice.count();
+  for (const auto& [key, n] : jobs) {
+    const MonoTime at = keys_.TokensAt(key, n, now);
+    if (at == kNever) continue;
+    parked_.emplace(at, key);
+    return false;
+  }
+  return true;
+}
+
+std::vector<Slice> JobQueue::TakeSealed(MonoTime now) {
+  for (auto it = sealed_.begin(); it != sealed_.end();) {
+    if (!MayGo(*it, now)) {
+      ++it;
+      continue;
+    }
+    std::vector<Slice> batch = std::move(*it);
+    it = sealed_.erase(it);
     records_ -= batch.size();
     std::vector<Slice> kept;
     for (Slice& slice : batch) {
-      sealed_jobs_ -= slice.count();
-      for (Slice& part : Cleaned(std::move(slice))) kept.push_back(std::move(part));
+      const uint32_t jobs = slice.count();
+      const auto options = slice.options;
+      sealed_jobs_ -= jobs;
+      uint32_t left = 0;
+      for (Slice& part : Cleaned(std::move(slice))) {
+        left += part.count();
+        kept.push_back(std::move(part));
+      }
+      keys_.UseTokens(options->key(), left, now);
+      keys_.Leave(options->key(), jobs - left);
     }
     if (!kept.empty()) return kept;
   }
   return {};
 }
 
-void JobQueue::Cancel(uint64_t stream, uint64_t begin, uint64_t end) {
-  cancelled_[stream].Add(begin, end);
-  cancelled_count_ += end - begin;
+std::map<std::string, uint64_t> JobQueue::SealedByKey() const {
+  std::map<std::string, uint64_t> jobs;
+  for (const std::vector<Slice>& batch : sealed_) {
+    for (const Slice& slice : batch) jobs[slice.options->key()] += slice.count();
+  }
+  return jobs;
+}
+
+void JobQueue::Cancel(uint64_t stream, const IntervalSet& jobs) {
+  IntervalSet& cancelled = cancelled_[stream];
+  for (const auto& part : jobs.intervals()) cancelled.Add(part.begin, part.end);
+  cancelled_count_ += jobs.size();
   // Each sweep is paid for by at least half of the jobs it looks at.
-  if (cancelled_count_ * 2 > ready_ + sealed_jobs_ + delayed_ + scheduled_) Sweep();
+  const bool many = cancelled_count_ * 2 > ready_ + sealed_jobs_ + delayed_ + scheduled_;
+  // Those that keep places or hold back their key must not do so any longer.
+  const bool in_the_way = keys_.limits() && sealed_jobs_ + delayed_ > 0;
+  if (many || in_the_way) Sweep();
 }
 
 std::deque<Slice> JobQueue::Cleaned(Slice slice) {
@@ -202,39 +310,36 @@ std::deque<Slice> JobQueue::Cleaned(Slice slice) {
 void JobQueue::Sweep() {
   ready_ = ready_bytes_ = sealed_jobs_ = delayed_ = scheduled_ = records_ = 0;
   arrivals_.clear();
-  for (auto it = turns_.begin(); it != turns_.end();) {
-    Line& line = (*it)->second;
-    Line kept;
-    for (Slice& slice : line) {
+  for (auto& [key, line] : lines_) {
+    for (Slice& slice : std::exchange(line.slices, {})) {
       for (Slice& part : Cleaned(std::move(slice))) {
         ready_ += part.count();
         ready_bytes_ += part.bytes();
         arrivals_.insert(part.arrived);
-        kept.push_back(std::move(part));
+        line.slices.push_back(std::move(part));
       }
     }
-    records_ += kept.size();
-    line = std::move(kept);
-    if (line.empty()) {
-      lines_.erase(*it);
-      it = turns_.erase(it);
-    } else {
-      ++it;
-    }
+    records_ += line.slices.size();
   }
+  std::erase_if(turns_, [](Lines::iterator line) { return line->second.slices.empty(); });
+  std::erase_if(lines_, [](const auto& entry) { return entry.second.slices.empty(); });
   for (std::vector<Slice>& batch : std::exchange(sealed_, {})) {
     std::vector<Slice> kept;
     for (Slice& slice : batch) {
+      keys_.Leave(slice.options->key(), slice.count());
       for (Slice& part : Cleaned(std::move(slice))) kept.push_back(std::move(part));
     }
     if (!kept.empty()) Seal(std::move(kept));
   }
   for (auto& [key, slice] : std::exchange(backing_off_, {})) {
+    keys_.LetGo(slice.options->key(), slice.count());
     for (Slice& part : Cleaned(std::move(slice))) Delay(std::move(part), key.first);
   }
   for (auto& [key, slice] : std::exchange(by_wall_time_, {})) {
     for (Slice& part : Cleaned(std::move(slice))) Schedule(std::move(part), key.first);
   }
+  // Those that kept back their key may be gone.
+  for (auto it = lines_.begin(); it != lines_.end(); ++it) TakeTurn(it);
 }
 
 }  // namespace whippletree::core

@@ -1,8 +1,9 @@
 // The waiting jobs of one queue: lines of runs by key, jobs whose time has not come (not before a
 // time of the calendar, or after a back-off), and sealed batches, the halves of failed ones.
 //
-// A record is a run, not a job, so a million like jobs are a handful of records. Lines take turns;
-// a key without jobs costs nothing. Cancelled jobs are dropped when they are met.
+// A record is a run, not a job, so a million like jobs are a handful of records. Lines take turns,
+// except those that their key keeps back; a key without jobs costs nothing. Cancelled jobs are
+// dropped when they are met.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "broker/core/key_gate.h"
 #include "broker/core/slice.h"
 #include "common/interval_set.h"
 #include "common/time.h"
@@ -29,13 +31,13 @@ class JobQueue {
   void Return(Slice slice);
   // Keeps jobs together as one batch, to be taken as a whole. REQUIRES: not empty.
   void Seal(std::vector<Slice> batch);
-  // Holds jobs back until `until`; then they go to the front.
+  // Holds jobs back, their key with them, until `until`; then they go to the front.
   void Delay(Slice slice, MonoTime until);
   // Holds jobs back until `until`; then they go to the end of their line.
   void Schedule(Slice slice, WallTime until);
   // Moves the jobs whose time has come into their lines.
   void ReleaseDue(Instant now);
-  MonoTime next_due() const;        // kNever: nobody backs off
+  MonoTime next_due() const;        // kNever: nobody backs off, and no key waits for its rate
   WallTime next_scheduled() const;  // WallTime::max(): none
 
   // How much to take at once. One job is always taken, whatever its size.
@@ -48,13 +50,22 @@ class JobQueue {
   // `to_hold`: they would wait in a worker; jobs that must not (suspects, keyed ones, last
   // attempts) are left and nothing is returned. `default_max_attempts` is the queue's policy.
   // REQUIRES: most.jobs > 0.
-  std::optional<Slice> Take(Portion most, bool to_hold, uint32_t default_max_attempts);
+  std::optional<Slice> Take(Portion most, bool to_hold, uint32_t default_max_attempts,
+                            MonoTime now);
 
-  // The next sealed batch, without what was cancelled; empty if there is none.
-  std::vector<Slice> TakeSealed();
+  // The next sealed batch that may go, without what was cancelled; empty if there is none.
+  std::vector<Slice> TakeSealed(MonoTime now);
 
-  // Drops waiting jobs [begin, end) of a stream. REQUIRES: all of them wait here.
-  void Cancel(uint64_t stream, uint64_t begin, uint64_t end);
+  // Jobs that were taken have ended, or are about to come back.
+  void Leave(const Slice& slice);
+
+  // From now on. Rates of keys are as if idle since `start`.
+  void SetKeyPolicy(const KeyPolicy& policy, MonoTime start, MonoTime now);
+  // At least how many jobs Take would give now one by one, counted up to `most`.
+  uint64_t Startable(uint64_t most, MonoTime now);
+
+  // Drops waiting jobs of a stream. REQUIRES: all of them wait here.
+  void Cancel(uint64_t stream, const IntervalSet& jobs);
   // Payload bytes that cancelled jobs have given up since the last call.
   uint64_t TakeDroppedBytes() { return std::exchange(dropped_bytes_, 0); }
 
@@ -68,8 +79,10 @@ class JobQueue {
   uint64_t scheduled() const { return scheduled_; }
   size_t sealed() const { return sealed_.size(); }  // batches
   bool has_ready() const { return ready_ > 0 || !sealed_.empty(); }
-  // The jobs whose turn it is. REQUIRES: ready() > 0.
-  const Slice& front() const { return turns_.front()->second.front(); }
+  // Some jobs are ready and not known to be kept back by their key.
+  bool may_start() const { return !turns_.empty() || !sealed_.empty(); }
+  // The jobs whose turn it is. REQUIRES: Startable() > 0.
+  const Slice& front() const { return turns_.front()->second.slices.front(); }
   // Slice::arrived of the oldest job in a line. REQUIRES: ready() > 0.
   MonoTime oldest() const { return *arrivals_.begin(); }
   size_t records() const { return records_; }
@@ -78,10 +91,22 @@ class JobQueue {
     if (cancelled_count_ > 0) Sweep();
   }
 
+  // For tests.
+  const KeyGate& keys() const { return keys_; }
+  std::map<std::string, uint64_t> SealedByKey() const;
+
  private:
-  using Line = std::deque<Slice>;
+  struct Line {
+    std::deque<Slice> slices;
+    bool in_turns = false;  // else its key keeps it back
+  };
+  using Lines = std::map<std::string, Line>;
 
   Line& LineOf(const Slice& slice);
+  void TakeTurn(Lines::iterator line);
+  // The line waits for its key.
+  void Park(Lines::iterator line, MonoTime now);
+  bool MayGo(const std::vector<Slice>& batch, MonoTime now);
   void PopFront(Line* line);
   // How many jobs at the front of `slice` are cancelled; these are forgotten. `*clean` is how many
   // after them are not.
@@ -91,9 +116,11 @@ class JobQueue {
   // The parts of `slice` that are not cancelled; the others are forgotten.
   std::deque<Slice> Cleaned(Slice slice);
 
-  std::map<std::string, Line> lines_;  // none is empty
-  std::deque<std::map<std::string, Line>::iterator> turns_;
-  std::multiset<MonoTime> arrivals_;  // of the lines' records
+  Lines lines_;  // none is empty
+  std::deque<Lines::iterator> turns_;
+  KeyGate keys_;
+  std::set<std::pair<MonoTime, std::string>> parked_;  // until when, for their rate
+  std::multiset<MonoTime> arrivals_;                   // of the lines' records
   std::deque<std::vector<Slice>> sealed_;
   std::map<std::pair<MonoTime, uint64_t>, Slice> backing_off_;
   std::map<std::pair<WallTime, uint64_t>, Slice> by_wall_time_;

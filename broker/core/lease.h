@@ -62,20 +62,6 @@ struct Lease {
       base += slice.count();
     }
   }
-  // Indexes of jobs [begin, end) of a stream.
-  IntervalSet IndexesOf(uint64_t stream, uint64_t begin, uint64_t end) const {
-    IntervalSet indexes;
-    uint64_t base = 0;
-    for (const Slice& slice : slices) {
-      const uint64_t from = std::max(begin, slice.first);
-      const uint64_t to = std::min(end, slice.first + slice.count());
-      if (slice.stream == stream && from < to) {
-        indexes.Add(base + from - slice.first, base + to - slice.first);
-      }
-      base += slice.count();
-    }
-    return indexes;
-  }
   // The job left the lease.
   void Close(uint64_t begin, uint64_t end) {
     open.Remove(begin, end);

@@ -34,6 +34,8 @@ inline constexpr uint32_t kRetryAfterMsMax = 3'600'000;
 // Counted per record beside its payload: queue entry, run, map nodes.
 inline constexpr uint64_t kRunOverheadBytes = 256;
 inline constexpr uint64_t kPeerOverheadBytes = 16 << 10;
+inline constexpr uint64_t kGroupOverheadBytes = 512;
+inline constexpr uint64_t kExpiryOverheadBytes = 96;
 
 inline constexpr int kHeartbeatsPerLease = 5;
 

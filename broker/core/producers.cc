@@ -275,7 +275,8 @@ void Broker::AddJobs(Stream& stream, Slice slice) {
 }
 
 void Broker::CountMemory(Queue& queue) {
-  const uint64_t records = queue.jobs.records() * kRunOverheadBytes;
+  const uint64_t records =
+      queue.jobs.records() * kRunOverheadBytes + queue.expiry_records * kExpiryOverheadBytes;
   used_bytes_ += records - queue.record_bytes;
   queue.record_bytes = records;
   ReleasePayload(queue, queue.jobs.TakeDroppedBytes());
@@ -302,8 +303,8 @@ void Broker::Reject(Stream& stream, uint64_t first, uint64_t count, const absl::
   ProducerState& producer = *peers_.at(stream.producer)->producer;
   auto& groups = producer.groups;
   const bool room = groups.contains(number) || groups.size() < kGroupsPerProducerMax;
-  const bool counts =
-      number != 0 && room && !producer.ended_groups.Contains(number) && !groups[number].ended;
+  const bool counts = number != 0 && room && !producer.ended_groups.Contains(number) &&
+                      !OpenGroup(producer, number).ended;
   if (counts) {
     outcome.set_group(number);
     groups[number].arrived[stream.queue->name] += count;
@@ -311,38 +312,6 @@ void Broker::Reject(Stream& stream, uint64_t first, uint64_t count, const absl::
   }
   KeepOutcome(stream, std::move(outcome));
   if (counts) CheckGroup(stream.producer, number);
-}
-
-void Broker::OnCancel(Peer& peer, const wire::Cancel& cancel) {
-  auto it = peer.producer->streams.find(cancel.queue());
-  if (it == peer.producer->streams.end()) return;
-  Stream& stream = *streams_.at(it->second);
-  for (int i = 0; i < cancel.firsts_size(); ++i) {
-    CancelJobs(stream, cancel.firsts(i), cancel.firsts(i) + cancel.counts(i));
-  }
-}
-
-// What waits ends now; what is leased when its worker has answered.
-void Broker::CancelJobs(Stream& stream, uint64_t begin, uint64_t end) {
-  const IntervalSet waiting = WaitingOf(stream, begin, end);
-  std::set<uint64_t> tokens;
-  for (auto it = stream.leases.begin(); it != stream.leases.lower_bound(end); ++it) {
-    tokens.insert(it->second);
-  }
-  for (uint64_t token : tokens) {
-    Lease& lease = *leases_.Find(token);
-    bool ask = false;
-    const IntervalSet indexes = lease.IndexesOf(stream.number, begin, end);
-    for (const auto& piece : indexes.intervals()) {
-      for (const auto& part : lease.open.Intersect(piece.begin, piece.end)) {
-        if (lease.cancelled.ContainsAll(part.begin, part.end)) continue;
-        lease.cancelled.Add(part.begin, part.end);
-        ask = true;
-      }
-    }
-    if (ask) Ask(lease);
-  }
-  EndWaiting(stream, waiting, CancelledOutcome(0));
 }
 
 void Broker::Touch(Stream& stream) {

@@ -108,7 +108,7 @@ void Broker::ExpireWaiting(Queue& queue, const Expiry& expiry) {
   const auto it = streams_.find(expiry.stream);
   if (it == streams_.end()) return;
   Stream& stream = *it->second;
-  IntervalSet waiting = WaitingOf(stream, expiry.begin, expiry.end);
+  const IntervalSet waiting = WaitingOf(stream, IntervalSet(expiry.begin, expiry.end));
   if (waiting.empty()) return;
   Log(LogLevel::kInfo, "jobs_expired",
       {{"queue", queue.name},
@@ -124,43 +124,6 @@ wire::OutcomeRange Broker::ExpiredOutcome(uint32_t attempts) {
   *outcome.mutable_status() =
       WireStatus(absl::StatusCode::kDeadlineExceeded, "not started before it expired");
   return outcome;
-}
-
-// Jobs [begin, end) that wait: accepted, without outcome, not leased.
-IntervalSet Broker::WaitingOf(const Stream& stream, uint64_t begin, uint64_t end) const {
-  IntervalSet waiting;
-  for (const auto& part : stream.open.Intersect(begin, end)) waiting.Add(part.begin, part.end);
-  if (waiting.empty()) return waiting;
-  for (auto it = stream.leases.begin(); it != stream.leases.lower_bound(end); ++it) {
-    const Lease& lease = leases_.all().at(it->second);
-    lease.ForEach({0, lease.count()}, [&](const Slice& slice, uint64_t at) {
-      if (slice.stream != stream.number) return;
-      for (const auto& part : lease.open.Intersect(at, at + slice.count())) {
-        waiting.Remove(slice.first + part.begin - at, slice.first + part.end - at);
-      }
-    });
-  }
-  return waiting;
-}
-
-void Broker::EndWaiting(Stream& stream, const IntervalSet& waiting,
-                        const wire::OutcomeRange& outcome) {
-  for (const auto& part : waiting.intervals()) {
-    stream.queue->jobs.Cancel(stream.number, part.begin, part.end);
-    SplitBy(stream.discarded, part, [&](IntervalSet::Interval piece, bool discarded) {
-      const bool keep = !discarded;
-      uint64_t at = piece.begin;
-      while (at < piece.end) {
-        const uint64_t end = std::min(piece.end, GroupEndOf(stream, at));
-        wire::OutcomeRange range = outcome;
-        range.set_first(at);
-        range.set_count(end - at);
-        EndJobs(stream, std::move(range), keep);
-        at = end;
-      }
-    });
-  }
-  CountMemory(*stream.queue);
 }
 
 }  // namespace whippletree::core

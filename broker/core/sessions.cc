@@ -366,6 +366,7 @@ void Broker::ErasePeer(Peer& peer) {
     }
   }
   used_bytes_ -= kPeerOverheadBytes;
+  if (peer.producer) used_bytes_ -= peer.producer->groups.size() * kGroupOverheadBytes;
   peer_by_name_.erase(peer.name);
   peers_.erase(peer.number);
 }

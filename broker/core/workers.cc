@@ -199,7 +199,7 @@ void Broker::EndSlice(Lease& lease, const Slice& slice, uint64_t index, wire::Ou
                       Verdict verdict) {
   outcome.set_first(slice.first);
   outcome.set_count(slice.count());
-  CloseJobs(lease, {index, index + slice.count()}, verdict);
+  CloseJobs(lease, slice, index, verdict);
   ReleasePayload(QueueOf(lease), slice.bytes());
   EndJobs(*streams_.at(slice.stream), std::move(outcome), !slice.options->discard_outcome());
 }
@@ -288,7 +288,7 @@ void Broker::ReturnJobs(Lease& lease, Slice slice, uint64_t index, Duration dela
     slice.data = std::move(own);
   }
   WriteReturned(lease, slice, delay);
-  CloseJobs(lease, {index, index + count}, verdict);
+  CloseJobs(lease, slice, index, verdict);
   if (slice.suspect) Count("suspects", count);
   WatchExpiry(queue, slice);
   if (delay > Duration(0)) {
@@ -300,8 +300,9 @@ void Broker::ReturnJobs(Lease& lease, Slice slice, uint64_t index, Duration dela
   Wake(queue);
 }
 
-void Broker::CloseJobs(Lease& lease, const Interval& part, Verdict verdict) {
+void Broker::CloseJobs(Lease& lease, const Slice& slice, uint64_t index, Verdict verdict) {
   Queue& queue = QueueOf(lease);
+  const Interval part{index, index + slice.count()};
   WorkerState& worker = *peers_.at(lease.worker)->worker;
   const uint64_t jobs = part.end - part.begin;
   const uint64_t held = jobs - lease.charged.Count(part.begin, part.end);
@@ -320,8 +321,11 @@ void Broker::CloseJobs(Lease& lease, const Interval& part, Verdict verdict) {
   }
   woken_workers_.insert(lease.worker);
   FeedBreaker(lease, jobs, verdict);
-  // Others may take what concurrency kept back.
-  if (queue.policy.concurrency > 0 || queue.breaker.enabled()) Wake(queue);
+  queue.jobs.Leave(slice);
+  // Others may take what was kept back.
+  if (queue.policy.concurrency > 0 || queue.breaker.enabled() || queue.policy.keys.limits()) {
+    Wake(queue);
+  }
 }
 
 void Broker::EraseIfDone(Lease& lease) {

@@ -150,11 +150,11 @@ void BrokerProcess::Check() {
     leased += queue->ledger.leased;
   }
   leased_max_ = std::max(leased_max_, leased);
-  // One payload may be taken beyond the budget by each queue. What is leased when dispatch stops
-  // still brings its outcomes.
+  // One payload may be taken beyond the budget by each queue, and follow-on jobs have a share of
+  // their own. What is leased when dispatch stops still brings its outcomes.
   const core::Config& config = core_->config();
-  const uint64_t payloads_max =
-      config.budget_bytes() + core_->queues().size() * config.payload_bytes_max + kReturnedBytes;
+  const uint64_t payloads_max = config.budget_bytes() + config.budget_bytes() / 4 +
+                                core_->queues().size() * config.payload_bytes_max + kReturnedBytes;
   const uint64_t bytes_max = config.memory_limit_bytes + leased_max_ * kOutcomeBytes;
   if (payloads > payloads_max || core_->used_bytes() > bytes_max) {
     std::string text = "the broker uses " + std::to_string(core_->used_bytes()) + " bytes";

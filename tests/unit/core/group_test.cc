@@ -281,6 +281,19 @@ TEST(FollowOnTest, ABadOneEndsItsJobAndNotTheOthers) {
   s.h.sent.clear();
 }
 
+TEST(FollowOnTest, ItsJobIsTriedAgainWhenTheMemoryIsFull) {
+  Config config;
+  config.memory_limit_bytes = 1 << 20;
+  Scene s(config);
+  s.producer.SubmitAccepted("q", 1, 1);
+  wire::ReportItem item = Scene::WithFollowOns(s.worker.TakeDelivery().token(), 0, {"next"});
+  AppendToRun(std::string(700'000, 'x'), item.mutable_follow_ons(0)->mutable_run());
+  s.worker.Report({item});
+  EXPECT_EQ(s.h.queue("q").jobs.delayed(), 1u);
+  EXPECT_FALSE(s.h.broker.queues().contains("next"));
+  EXPECT_LT(s.h.broker.used_bytes(), 100'000u);
+}
+
 TEST(FollowOnTest, NothingFollowsAResultThatIsTooLarge) {
   Config config;
   config.result_bytes_max = 10;

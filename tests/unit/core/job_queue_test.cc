@@ -37,7 +37,7 @@ Slice Jobs(uint64_t first, uint32_t count, std::shared_ptr<const wire::JobOption
 // Numbers of all jobs that can be had, in order.
 std::vector<uint64_t> TakeAll(JobQueue* queue, uint32_t most = 1000, bool to_hold = false) {
   std::vector<uint64_t> numbers;
-  while (auto slice = queue->Take({.jobs = most}, to_hold, kAttempts)) {
+  while (auto slice = queue->Take({.jobs = most}, to_hold, kAttempts, MonoTime{})) {
     for (uint32_t i = 0; i < slice->count(); ++i) numbers.push_back(slice->first + i);
   }
   return numbers;
@@ -59,7 +59,7 @@ TEST(JobQueueTest, AMillionJobsOneByOneAreAHandfulOfRecords) {
   EXPECT_EQ(queue.waiting(), 1'000'000u);
   EXPECT_LE(queue.records(), 20u);
   uint64_t next = 1;
-  while (auto slice = queue.Take({.jobs = 1000}, false, kAttempts)) {
+  while (auto slice = queue.Take({.jobs = 1000}, false, kAttempts, MonoTime{})) {
     EXPECT_EQ(slice->first, next);
     next += slice->count();
   }
@@ -94,7 +94,7 @@ TEST(JobQueueTest, ARunThatSomebodyReadsDoesNotGrow) {
   JobQueue queue;
   const auto options = Options();
   queue.Push(Jobs(1, 2, options));
-  const auto leased = queue.Take({.jobs = 1}, false, kAttempts);
+  const auto leased = queue.Take({.jobs = 1}, false, kAttempts, MonoTime{});
   queue.Push(Jobs(3, 1, options));
   EXPECT_EQ(leased->data->count(), 2u);
   EXPECT_EQ(TakeAll(&queue), (std::vector<uint64_t>{2, 3}));
@@ -106,9 +106,9 @@ TEST(JobQueueTest, APortionIsBoundedInBytesButHasOneJob) {
   slice.data = std::make_shared<RunData>();
   for (int i = 0; i < 4; ++i) slice.data->Append("1234567890");
   queue.Push(std::move(slice));
-  EXPECT_EQ(queue.Take({.jobs = 9, .bytes = 29}, false, kAttempts)->count(), 2u);
-  EXPECT_EQ(queue.Take({.jobs = 9, .bytes = 3}, false, kAttempts)->count(), 1u);
-  EXPECT_EQ(queue.Take({.jobs = 9, .bytes = 10}, false, kAttempts)->count(), 1u);
+  EXPECT_EQ(queue.Take({.jobs = 9, .bytes = 29}, false, kAttempts, MonoTime{})->count(), 2u);
+  EXPECT_EQ(queue.Take({.jobs = 9, .bytes = 3}, false, kAttempts, MonoTime{})->count(), 1u);
+  EXPECT_EQ(queue.Take({.jobs = 9, .bytes = 10}, false, kAttempts, MonoTime{})->count(), 1u);
 }
 
 TEST(JobQueueTest, LinesTakeTurns) {
@@ -128,7 +128,7 @@ TEST(JobQueueTest, ReturnGoesToTheFront) {
   JobQueue queue;
   const auto options = Options();
   queue.Push(Jobs(1, 3, options));
-  auto taken = queue.Take({.jobs = 1}, false, kAttempts);
+  auto taken = queue.Take({.jobs = 1}, false, kAttempts, MonoTime{});
   queue.Return(*std::move(taken));
   EXPECT_EQ(queue.waiting(), 3u);
   EXPECT_EQ(TakeAll(&queue), (std::vector<uint64_t>{1, 2, 3}));
@@ -158,9 +158,9 @@ TEST(JobQueueTest, DelayedJobsComeBackWhenDue) {
 TEST(JobQueueTest, CancelledJobsAreSkipped) {
   JobQueue queue;
   queue.Push(Jobs(1, 10, Options()));
-  queue.Cancel(1, 1, 3);
-  queue.Cancel(1, 5, 6);
-  queue.Cancel(1, 10, 11);
+  queue.Cancel(1, IntervalSet(1, 3));
+  queue.Cancel(1, IntervalSet(5, 6));
+  queue.Cancel(1, IntervalSet(10, 11));
   EXPECT_EQ(queue.waiting(), 6u);
   EXPECT_EQ(TakeAll(&queue), (std::vector<uint64_t>{3, 4, 6, 7, 8, 9}));
   EXPECT_EQ(queue.TakeDroppedBytes(), 4u * 8);
@@ -175,7 +175,7 @@ TEST(JobQueueTest, CancellingMostJobsSweepsThemAway) {
   queue.Push(Jobs(1, 6, Options("a")));
   queue.Push(Jobs(7, 2, Options("b")));
   queue.Delay(Jobs(9, 2, options), MonoTime(seconds(1)));
-  queue.Cancel(1, 2, 10);  // 1 and 10 stay
+  queue.Cancel(1, IntervalSet(2, 10));  // 1 and 10 stay
   EXPECT_EQ(queue.ready(), 1u);
   EXPECT_EQ(queue.delayed(), 1u);
   EXPECT_EQ(queue.records(), 2u);
@@ -188,10 +188,10 @@ TEST(JobQueueTest, CancellingMostJobsSweepsThemAway) {
 TEST(JobQueueTest, CancelOfAllLeavesNothingReady) {
   JobQueue queue;
   queue.Push(Jobs(1, 100, Options()));
-  queue.Cancel(1, 1, 101);
+  queue.Cancel(1, IntervalSet(1, 101));
   EXPECT_FALSE(queue.has_ready());
   EXPECT_EQ(queue.records(), 0u);
-  EXPECT_FALSE(queue.Take({.jobs = 1}, false, kAttempts).has_value());
+  EXPECT_FALSE(queue.Take({.jobs = 1}, false, kAttempts, MonoTime{}).has_value());
 }
 
 TEST(JobQueueTest, SuspectsAreNeverHeld) {
