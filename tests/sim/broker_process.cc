@@ -37,7 +37,7 @@ void BrokerProcess::Start() {
   config.complete_port = 2;
   core_ = std::make_unique<core::Broker>(config);
   checker_ = std::make_unique<CommitChecker>(world_->options);
-  policies_.OnBrokerUp();
+  policies_.OnBrokerUp(world_->loop.now());
   durable_ = durable_told_ = 0;
   counted_.clear();
   name_by_route_.clear();

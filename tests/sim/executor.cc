@@ -129,6 +129,7 @@ std::vector<wire::FollowOn> SimExecutor::FollowOnsOf(const RunningJob& job) {
   wire::FollowOn& follow_on = follow_ons.emplace_back();
   follow_on.set_index(job.index);
   follow_on.set_queue(next.queue);
+  follow_on.mutable_options()->set_key(next.options.key());
   AppendToRun(PayloadOf(next.spec), follow_on.mutable_run());
   return follow_ons;
 }

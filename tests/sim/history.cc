@@ -41,6 +41,7 @@ const Job& History::AddFollowOn(uint64_t parent) {
   job.producer = before.producer;
   job.queue = options_->queues[parent % options_->queues.size()];
   job.options.set_group(before.options.group());
+  job.options.set_key(before.options.key());
   job.discard = before.discard;
   job.excused = before.excused;
   job.max_attempts = options_->broker.queues.at(job.queue).max_attempts;

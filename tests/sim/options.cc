@@ -60,6 +60,15 @@ void DrawGates(Prng* prng, core::QueuePolicy* policy) {
   if (prng->Chance(100)) policy->timeout = milliseconds(Pick(prng, {20, 200}));
 }
 
+void DrawKeys(Prng* prng, core::KeyPolicy* keys) {
+  keys->ordered = prng->Chance(200);
+  if (prng->Chance(180)) keys->concurrency = static_cast<uint32_t>(Pick(prng, {1, 2, 3, 8}));
+  if (prng->Chance(180)) {
+    keys->rate.count = Pick(prng, {20, 70, 300, 1000});
+    keys->rate.burst = Pick(prng, {1, 2, 5, 20});
+  }
+}
+
 NetworkOptions DrawNetwork(Prng* prng) {
   NetworkOptions net;
   net.hostile = prng->Chance(450);
@@ -123,6 +132,19 @@ LoadOptions DrawLoad(Prng* prng) {
   return l;
 }
 
+// Where keys limit, most jobs have one of a few, and nobody backs off for long with its key.
+void DrawKeyedLoad(Prng* prng, Options* options) {
+  bool limits = false;
+  for (auto& [name, policy] : options->broker.queues) {
+    limits = limits || policy.keys.limits();
+    if (!policy.keys.ordered) continue;
+    policy.backoff_max = std::min<Duration>(policy.backoff_max, milliseconds(300));
+  }
+  options->load.keys = Pick(prng, {1, 2, 4, 12});
+  const uint64_t keyed = Pick(prng, {300, 700, 1000});
+  if (limits && prng->Chance(850)) options->load.keyed = keyed;
+}
+
 }  // namespace
 
 Duration DrawDuration(Prng* prng, Duration mean) {
@@ -161,12 +183,14 @@ Options DrawOptions(uint64_t seed) {
     const std::string name = "queue" + std::to_string(i);
     core::QueuePolicy policy = DrawPolicy(&prng, tiny);
     DrawGates(&prng, &policy);
+    DrawKeys(&prng, &policy.keys);
     policy.durable = o.durable && prng.Chance(600);
     if (o.durable && i + 1 == queues && !any_durable) policy.durable = true;
     any_durable = any_durable || policy.durable;
     broker.queues[name] = policy;
     o.queues.push_back(name);
   }
+  DrawKeyedLoad(&prng, &o);
   // Room for the peers and for little else.
   if (prng.Chance(200)) broker.memory_limit_bytes = 1 << 20;
   return o;

@@ -47,7 +47,7 @@ struct LoadOptions {
   // Per mille of the jobs.
   uint64_t cancel = 0;
   uint64_t discard = 0;
-  uint64_t keyed = 0;
+  uint64_t keyed = 0;  // of the runs
   uint64_t own_attempts = 0;
   uint64_t oversized = 0;
   uint64_t large_result = 0;
@@ -61,6 +61,7 @@ struct LoadOptions {
   uint64_t expires = 0;
   uint64_t follow_on = 0;
   uint64_t group = 0;  // of the producers
+  uint64_t keys = 4;   // different ones
 };
 
 struct Options {

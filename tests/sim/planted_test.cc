@@ -53,7 +53,9 @@ INSTANTIATE_TEST_SUITE_P(
                     PlantedFault{"ignore_concurrency", "I12"}, PlantedFault{"ignore_rate", "I13"},
                     PlantedFault{"large_batches", "I14"}, PlantedFault{"forget_linger", "I14"},
                     PlantedFault{"end_group_early", "I17"}, PlantedFault{"ignore_breaker", "I18"},
-                    PlantedFault{"never_halve", "I20"}),
+                    PlantedFault{"never_halve", "I20"}, PlantedFault{"ignore_key_order", "I10"},
+                    PlantedFault{"ignore_key_concurrency", "I12"},
+                    PlantedFault{"ignore_key_rate", "I13"}),
     [](const auto& fault) { return std::string(fault.param.name); });
 
 TEST(PlantedFaultTest, NothingIsFoundWhenNoneIsOn) {

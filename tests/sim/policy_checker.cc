@@ -1,22 +1,47 @@
 #include "tests/sim/policy_checker.h"
 
+#include <algorithm>
+
 #include "tests/sim/failure.h"
 
 namespace whippletree::sim {
 
 using State = core::CircuitBreaker::State;
 
-// Whoever forgets to wake for the end of a batch's linger oversleeps it.
 void PolicyChecker::BeforeStep(const core::Broker& core, Instant now) const {
   for (const auto& [name, queue] : core.queues()) {
     const core::QueuePolicy& policy = options_->broker.queues.at(name);
     const bool other_gates =
         policy.rate.count > 0 || policy.concurrency > 0 || policy.breaker.enabled();
-    if (!policy.batches() || other_gates || queue->jobs.ready() == 0) continue;
-    const MonoTime due = queue->jobs.oldest() + policy.batch.linger;
-    if (now.mono > due + milliseconds(1) && core.HasFreeSlot(*queue)) {
-      Violation("I14", name + " has a batch that waits longer than its linger");
+    if (other_gates || queue->jobs.ready() == 0) continue;
+    if (policy.keys.limits()) {
+      CheckNoneIsForgotten(core, *queue, now.mono);
+    } else if (policy.batches()) {
+      // Whoever forgets to wake for the end of a batch's linger oversleeps it.
+      const MonoTime due = queue->jobs.oldest() + policy.batch.linger;
+      if (now.mono > due + milliseconds(1) && core.HasFreeSlot(*queue)) {
+        Violation("I14", name + " has a batch that waits longer than its linger");
+      }
     }
+  }
+}
+
+// While no job is leased or backs off, and no start was so late that a token could be missing, no
+// key keeps anything back.
+void PolicyChecker::CheckNoneIsForgotten(const core::Broker& core, const core::Queue& queue,
+                                         MonoTime now) const {
+  const core::QueuePolicy& policy = options_->broker.queues.at(queue.name);
+  if (policy.batches() || queue.ledger.leased > 0 || queue.jobs.delayed() > 0) return;
+  MonoTime due = queue.jobs.oldest();
+  if (policy.keys.rate.count > 0) {
+    const auto last = last_keyed_start_.find(queue.name);
+    const MonoTime since =
+        last == last_keyed_start_.end() ? up_since_ : std::max(up_since_, last->second);
+    const auto rate = static_cast<int64_t>(policy.keys.rate.count);
+    due = std::max(due, since + policy.keys.rate.period / rate);
+  }
+  if (now > due + milliseconds(1) && core.HasFreeSlot(queue)) {
+    Violation("I10", queue.name + " has jobs that no key keeps back and that do not start");
   }
 }
 
@@ -33,10 +58,14 @@ void PolicyChecker::AfterStep(const core::Broker& core, Instant now) {
     CheckTimes(lease, now);
     CheckBatch(lease, policy);
     if (policy.rate.count > 0) {
-      CheckRate(queue, policy.rate, now.mono, policy.rate.of_batches ? starts : lease.count());
+      situations_->Count("rate_limited_start");
+      CheckRate({queue, ""}, policy.rate, now.mono,
+                policy.rate.of_batches ? starts : lease.count());
     }
+    CheckKeys(queue, lease, policy.keys, now.mono);
   }
   CheckLive(core, granted);
+  CheckLiveKeys(core);
 }
 
 void PolicyChecker::CheckTimes(const core::Lease& lease, Instant now) const {
@@ -60,9 +89,9 @@ void PolicyChecker::CheckBatch(const core::Lease& lease, const core::QueuePolicy
   }
 }
 
-void PolicyChecker::CheckRate(const std::string& queue, const core::RatePolicy& rate, MonoTime now,
+void PolicyChecker::CheckRate(const Key& key, const core::RatePolicy& rate, MonoTime now,
                               uint64_t starts) {
-  auto& kept = starts_[queue];
+  auto& kept = starts_[key];
   kept.emplace_back(now, starts);
   if (kept.size() > kStartsKept) kept.pop_front();
   uint64_t sum = 0;
@@ -72,11 +101,83 @@ void PolicyChecker::CheckRate(const std::string& queue, const core::RatePolicy& 
     const uint64_t allowed =
         rate.burst + window * rate.count / static_cast<uint64_t>(rate.period.count());
     if (sum > allowed) {
-      Violation("I13", queue + " had " + std::to_string(sum) + " starts where its rate allows " +
-                           std::to_string(allowed));
+      Violation("I13", key.first + " " + key.second + " had " + std::to_string(sum) +
+                           " starts where its rate allows " + std::to_string(allowed));
     }
   }
-  situations_->Count("rate_limited_start");
+}
+
+void PolicyChecker::CheckKeys(const std::string& queue, const core::Lease& lease,
+                              const core::KeyPolicy& policy, MonoTime now) {
+  std::map<std::string, uint64_t> starts;
+  for (const core::Slice& slice : lease.slices) {
+    const std::string& key = slice.options->key();
+    if (key.empty()) continue;
+    starts[key] += slice.count();
+    if (policy.ordered) CheckOrder(queue, slice);
+  }
+  if (policy.rate.count == 0 || starts.empty()) return;
+  last_keyed_start_[queue] = now;
+  for (const auto& [key, n] : starts) {
+    situations_->Count("key_rate_limited_start");
+    CheckRate({queue, key}, policy.rate, now, n);
+  }
+}
+
+// Whoever was leased before another of its key, and comes again, had no outcome when the other was
+// leased. And the jobs of a stream come in its order, except those that waited for a time of the
+// calendar: these join when it comes.
+void PolicyChecker::CheckOrder(const std::string& queue, const core::Slice& slice) {
+  const std::string& key = slice.options->key();
+  Ordered& order = ordered_[{queue, key}];
+  for (uint32_t i = 0; i < slice.count(); ++i) {
+    const JobId job{slice.stream, slice.first + i};
+    const auto name = [&] {
+      return queue + " " + key + ": job " + std::to_string(job.second) + " of stream " +
+             std::to_string(job.first);
+    };
+    situations_->Count(job == order.last ? "key_retried" : "key_ordered_start");
+    if (job == order.last) continue;
+    if (order.before.contains(job)) {
+      Violation("I10", name() + " is tried again after another was leased");
+    }
+    uint64_t& highest = order.leased[job.first];
+    if (job.second < highest && slice.options->not_before_ms() == 0) {
+      Violation("I10", name() + " is leased after job " + std::to_string(highest));
+    }
+    highest = std::max(highest, job.second);
+    order.before.insert(order.last);
+    order.last = job;
+  }
+}
+
+void PolicyChecker::CheckLiveKeys(const core::Broker& core) const {
+  std::map<Key, uint64_t> live;
+  for (const auto& [token, lease] : core.leases().all()) {
+    const std::string& queue = core.queue_of(lease).name;
+    if (!options_->broker.queues.at(queue).keys.limits()) continue;
+    uint64_t begin = 0;
+    for (const core::Slice& slice : lease.slices) {
+      const uint64_t end = begin + slice.count();
+      if (!slice.options->key().empty()) {
+        live[{queue, slice.options->key()}] += lease.open.Count(begin, end);
+      }
+      begin = end;
+    }
+  }
+  for (const auto& [key, jobs] : live) {
+    const core::KeyPolicy& policy = options_->broker.queues.at(key.first).keys;
+    const auto what = [&] {
+      return key.first + " " + key.second + " has " + std::to_string(jobs) + " leased jobs";
+    };
+    if (policy.ordered && jobs > 1) Violation("I10", what() + " though they are ordered");
+    if (policy.concurrency > 0 && jobs > policy.concurrency) {
+      Violation("I12", what() + ", at most " + std::to_string(policy.concurrency) + " are allowed");
+    }
+    if (policy.concurrency > 0 && jobs == policy.concurrency) {
+      situations_->Count("key_concurrency_reached");
+    }
+  }
 }
 
 void PolicyChecker::CheckLive(const core::Broker& core,

@@ -79,7 +79,7 @@ JobSpec ProducerProcess::DrawJob(const wire::JobOptions& options) {
 void ProducerProcess::SubmitRun(const std::string& queue) {
   const LoadOptions& load = world_->options.load;
   wire::JobOptions options;
-  if (prng_.Chance(load.keyed)) options.set_key("key" + std::to_string(prng_.Below(4)));
+  if (prng_.Chance(load.keyed)) options.set_key("key" + std::to_string(prng_.Below(load.keys)));
   if (prng_.Chance(load.own_attempts)) {
     options.set_max_attempts(static_cast<uint32_t>(prng_.Between(1, 4)));
   }

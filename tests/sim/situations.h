@@ -46,6 +46,7 @@ inline constexpr std::string_view kSituations[] = {
     // Of the policies.
     "batch", "batch_of_streams", "batches_halved", "breaker_closed", "breaker_half-open",
     "breaker_open", "concurrency_reached", "follow_on_delivered", "follow_on_settled", "group_end",
-    "group_lost", "job_expired", "rate_limited_start", "scheduled_start"};
+    "group_lost", "job_expired", "key_blocked", "key_concurrency_reached", "key_ordered_start",
+    "key_rate_limited_start", "key_retried", "rate_limited_start", "scheduled_start"};
 
 }  // namespace whippletree::sim
