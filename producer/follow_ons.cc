@@ -1,11 +1,18 @@
 #include "producer/follow_ons.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace whippletree {
 
-void FollowOnStreams::OnWelcome(bool broker_restarted) {
-  if (broker_restarted) streams_.clear();
+void FollowOnStreams::OnWelcome(bool broker_restarted, const wire::Welcome& welcome) {
+  std::erase_if(streams_, [&](const auto& entry) {
+    return broker_restarted &&
+           std::none_of(welcome.streams().begin(), welcome.streams().end(), [&](const auto& kept) {
+             return kept.follow_on() && kept.queue() == entry.first &&
+                    kept.stream() == entry.second.number;
+           });
+  });
   for (auto& [queue, stream] : streams_) {
     stream.outcome_next = 1;
     stream.ack_due = false;
@@ -39,6 +46,7 @@ void FollowOnStreams::AddClaims(wire::Hello* hello) const {
     wire::StreamClaim* claim = hello->add_streams();
     claim->set_queue(queue);
     claim->set_follow_on(true);
+    claim->set_stream(stream.number);
     claim->set_wanted(stream.wanted());
   }
 }

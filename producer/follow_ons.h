@@ -18,8 +18,8 @@ namespace whippletree {
 class FollowOnStreams {
  public:
   // A session begins: ordinals count from 1. With another start of the broker its numbers begin
-  // anew too.
-  void OnWelcome(bool broker_restarted);
+  // anew too, except in streams that the welcome says the broker had before.
+  void OnWelcome(bool broker_restarted, const wire::Welcome& welcome);
 
   // REQUIRES: outcomes.follow_on(). Adds to `settled` what was not reported before.
   void OnOutcomes(const wire::Outcomes& outcomes, std::vector<SettledJobs>* settled);

@@ -141,7 +141,7 @@ void ProducerSession::OnBadFrame(const absl::Status& error) {
 void ProducerSession::OnWelcome(Instant now, const wire::Welcome& welcome, ProducerOutput* out) {
   const uint64_t broker_start = link_.broker_start();
   if (!link_.OnWelcome(now.mono, welcome)) return;
-  follow_ons_.OnWelcome(link_.broker_start() != broker_start);
+  follow_ons_.OnWelcome(link_.broker_start() != broker_start, welcome);
   groups_.OnWelcome();
   out->reopen_submit_port = welcome.submit_port();
   out->submit.clear();  // of the session before
@@ -162,7 +162,9 @@ void ProducerSession::OnWelcome(Instant now, const wire::Welcome& welcome, Produ
     stream.resend_after = kResendMin;
     if (!stream.cancels.empty()) stream.cancel_at = MonoTime{};
   }
-  for (const wire::StreamUpdate& update : welcome.streams()) OnUpdate(now, update, true, out);
+  for (const wire::StreamUpdate& update : welcome.streams()) {
+    if (!update.follow_on()) OnUpdate(now, update, true, out);
+  }
 }
 
 void ProducerSession::OnUpdate(Instant now, const wire::StreamUpdate& update, bool welcome,

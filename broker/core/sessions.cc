@@ -175,7 +175,7 @@ void Broker::WelcomeProducer(Peer& peer, const wire::Hello& hello, Claimant clai
   for (const wire::StreamClaim& claim : hello.streams()) {
     if (claim.follow_on()) {
       const auto it = producer.follow_on_streams.find(claim.queue());
-      if (it != producer.follow_on_streams.end() && claimant == Claimant::kKnown) {
+      if (it != producer.follow_on_streams.end() && it->second == claim.stream()) {
         DropSettled(*streams_.at(it->second), claim.wanted());
       }
       continue;
@@ -183,9 +183,15 @@ void Broker::WelcomeProducer(Peer& peer, const wire::Hello& hello, Claimant clai
     ClaimStream(peer, claim, claimant, welcome->add_streams());
   }
   // The producer listens to follow-on outcomes from the start.
-  ForEachStream(producer, [this](Stream& stream) {
-    if (stream.follow_on) MarkClaimed(stream);
-  });
+  for (const auto& [queue, number] : producer.follow_on_streams) {
+    Stream& stream = *streams_.at(number);
+    MarkClaimed(stream);
+    if (stream.rows == nullptr) continue;
+    wire::StreamUpdate* update = welcome->add_streams();
+    update->set_queue(queue);
+    update->set_follow_on(true);
+    update->set_stream(number);
+  }
   welcome->set_first_jobs_limit(std::min(kStreamWindowJobs, policies_.defaults.capacity_jobs));
   welcome->set_first_bytes_limit(
       std::min(config_.window_bytes(), policies_.defaults.capacity_bytes));

@@ -29,19 +29,31 @@ BrokerProcess::BrokerProcess(World* world)
 }
 
 void BrokerProcess::Start() {
+  StoreCallbacks callbacks;
+  callbacks.durable = [this](uint64_t commit) {
+    durable_ = commit;
+    checker_->OnDurable(commit);
+  };
+  callbacks.failed = [](const absl::Status& status) {
+    Violation("store", std::string(status.message()));
+  };
+  callbacks.loaded = [](const RunKey&, const absl::StatusOr<record::Record>&) {};
+  store_ = std::make_unique<MapStore>(&disk_, std::move(callbacks));
   core::Config config = world_->options.broker;
-  config.epoch = ++epoch_;
+  config.epoch = epoch_ = static_cast<uint32_t>(store_->opened().epoch);
+  config.last_commit = store_->opened().last_commit;
   config.broker_start = prng_.Next();
   config.seed = prng_.Next();
   config.submit_port = 1;
   config.complete_port = 2;
   core_ = std::make_unique<core::Broker>(config);
-  checker_ = std::make_unique<CommitChecker>(world_->options);
-  policies_.OnBrokerUp(world_->loop.now());
-  durable_ = durable_told_ = 0;
+  checker_ = std::make_unique<CommitChecker>(world_->options, config.last_commit);
+  durable_ = durable_told_ = config.last_commit;
   counted_.clear();
   name_by_route_.clear();
   revoked_.clear();
+  Restore(config);
+  policies_.OnBrokerUp(world_->loop.now());
   world_->history.OnBrokerUp(epoch_);
   world_->network.BrokerUp([this](Channel channel, const std::string& route, std::string frame) {
     OnFrame(channel, route, std::move(frame));
@@ -49,9 +61,32 @@ void BrokerProcess::Start() {
   WakeAt(world_->loop.now());
 }
 
+void BrokerProcess::Restore(const core::Config& config) {
+  const absl::Status status = store_->Read([this](record::Record row) {
+    checker_->OnRow(row);
+    const absl::Status restored = core_->Restore(std::move(row));
+    if (!restored.ok()) Violation("I21", std::string(restored.message()));
+  });
+  if (!status.ok()) Violation("store", std::string(status.message()));
+  core::Effects effects;
+  const absl::Status restored = core_->FinishRestore(world_->loop.instant(), &effects);
+  if (!restored.ok()) Violation("I21", std::string(restored.message()));
+  core_->CheckInvariants();
+  if (config.last_commit > 0) world_->situations.Count("restored");
+  for (const auto& entry : core_->leases().all()) {
+    restored_leases_.insert(entry.first);
+    world_->situations.Count("restored_lease");
+  }
+  checker_->OnEffects(effects);
+  Carry(effects);
+}
+
 void BrokerProcess::Crash() {
   world_->Say("broker", "crashes");
   CollectCounters();
+  if (store_->pending() > 0) world_->situations.Count("crash_with_pending_commits");
+  store_->Crash(prng_.Below(store_->pending() + 1));
+  store_.reset();
   world_->network.BrokerDown();
   core_.reset();
   for (auto& frames : frames_) frames.clear();
@@ -168,7 +203,7 @@ void BrokerProcess::Check() {
 }
 
 void BrokerProcess::Carry(core::Effects& effects) {
-  if (effects.commit != 0) Commit(effects.commit);
+  if (effects.commit != 0) Commit(effects);
   std::string frame;
   for (core::Send& send : effects.sends) {
     frame.clear();
@@ -185,13 +220,14 @@ void BrokerProcess::Carry(core::Effects& effects) {
   }
 }
 
-void BrokerProcess::Commit(uint64_t commit) {
+void BrokerProcess::Commit(core::Effects& effects) {
+  const uint64_t commit = effects.commit;
+  store_->Commit(commit, std::move(effects.writes));
   MonoTime at = world_->loop.now() + DrawDuration(&prng_, store_delay_mean_);
   at = store_free_ = std::max(at, store_free_);
   world_->loop.At(at, [this, commit, epoch = epoch_] {
     if (epoch != epoch_ || !core_) return;
-    durable_ = commit;
-    checker_->OnDurable(commit);
+    if (commit > durable_) store_->Sync(commit - durable_);
     WakeAt(world_->loop.now());
   });
 }
@@ -203,6 +239,9 @@ void BrokerProcess::Note(const core::Input& input) {
   if (in->message.has_hello()) name_by_route_[in->route] = in->message.hello().name();
   if (!in->message.has_report()) return;
   for (const wire::ReportItem& item : in->message.report().items()) {
+    if (restored_leases_.contains(item.token())) {
+      world_->situations.Count("report_on_restored_lease");
+    }
     if (item.kind() == wire::ReportItem::STARTED) world_->situations.Count("start_mark");
     if (item.kind() == wire::ReportItem::HANDED_BACK) continue;
     for (uint32_t i = item.first(); i < item.first() + item.count(); ++i) {

@@ -4,10 +4,12 @@
 
 #include <deque>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "broker/core/broker.h"
+#include "broker/store/map_store.h"
 #include "tests/sim/commit_checker.h"
 #include "tests/sim/policy_checker.h"
 #include "tests/sim/world.h"
@@ -19,7 +21,7 @@ class BrokerProcess {
   explicit BrokerProcess(World* world);
 
   void Start();
-  // kill -9; what was in memory is gone.
+  // kill -9 or power loss; what was in memory is gone, and of the commits under way perhaps some.
   void Crash();
   void Pause() { paused_ = true; }
   void Resume();
@@ -40,7 +42,8 @@ class BrokerProcess {
   void Step();
   void Take(core::Channel channel);
   void Carry(core::Effects& effects);
-  void Commit(uint64_t commit);
+  void Restore(const core::Config& config);
+  void Commit(core::Effects& effects);
   void Note(const core::Input& input);
   void NoteSend(const core::Send& send);
   void Check();
@@ -63,7 +66,9 @@ class BrokerProcess {
   std::vector<core::Input> inputs_;
   uint64_t steps_ = 0;
   uint64_t leased_max_ = 0;
-  // The store.
+  // The store. What is on the disk outlives the broker.
+  MapDisk disk_;
+  std::unique_ptr<MapStore> store_;
   Duration store_delay_mean_;
   MonoTime store_free_{};
   uint64_t durable_ = 0;
@@ -72,6 +77,7 @@ class BrokerProcess {
   std::map<std::string, std::string> name_by_route_;
   std::map<std::pair<uint64_t, uint32_t>, bool> revoked_;  // jobs asked back, by token and index
   std::map<std::string, uint64_t> counted_;
+  std::set<uint64_t> restored_leases_;  // tokens
 };
 
 }  // namespace whippletree::sim

@@ -43,45 +43,89 @@ void CommitChecker::OnEffects(const core::Effects& effects) {
   for (const core::Send& send : effects.sends) OnSend(send);
 }
 
+void CommitChecker::OnEnded(uint64_t commit, uint64_t stream, uint64_t first, uint64_t count) {
+  for (const auto& [token, lease] : leases_) {
+    if (lease.stream == stream && lease.first < first + count &&
+        first < lease.first + lease.count) {
+      NoteItems(commit, token);
+    }
+  }
+}
+
+// What a report's items led to: the first write about their leases after they came.
+void CommitChecker::NoteItems(uint64_t commit, uint64_t token) {
+  for (auto& [key, item] : items_) {
+    if (item.token == token && item.commit == 0) item.commit = commit;
+  }
+}
+
 void CommitChecker::OnWrite(uint64_t commit, const record::Record& record) {
-  // What a report's items led to: the first write about their leases after they came.
-  const auto note_items = [&](uint64_t token) {
-    for (auto& [key, item] : items_) {
-      if (item.token == token && item.commit == 0) item.commit = commit;
+  switch (record.row_case()) {
+    case record::Record::kQueue:
+      if (!IsDurable(record.queue().name())) Violation("I3", "a write for a memory queue");
+      return;
+    case record::Record::kStream: {
+      const record::Stream& stream = record.stream();
+      if (record.erased()) return;
+      if (!IsDurable(stream.queue())) Violation("I3", "a write for a memory queue");
+      streams_[{stream.producer(), stream.queue() + (stream.follow_on() ? kFollowOn : "")}] =
+          stream.number();
+      return;
     }
-  };
-  if (record.has_accepted()) {
-    const record::Accepted& accepted = record.accepted();
-    if (!IsDurable(accepted.queue())) Violation("I3", "a write for a memory queue");
-    const std::string queue = accepted.queue() + (accepted.follow_on() ? kFollowOn : "");
-    streams_[{accepted.producer(), queue}] = accepted.stream();
-    for (int i = 0; i < accepted.run().sizes_size(); ++i) {
-      notes_[accepted.stream()].accepted[accepted.first() + static_cast<uint64_t>(i)] = commit;
-    }
-  } else if (record.has_leased()) {
-    const record::Leased& leased = record.leased();
-    if (leased.token() < last_token_) Violation("I8", "lease tokens do not rise");
-    last_token_ = leased.token();
-    leases_.emplace(leased.token(),
-                    LeaseNotes{commit, leased.stream(), leased.first(), leased.count()});
-  } else if (record.has_ended()) {
-    const wire::OutcomeRange& outcome = record.ended().outcome();
-    for (uint64_t i = 0; i < outcome.count(); ++i) {
-      const bool is_new =
-          notes_[record.ended().stream()].ended.emplace(outcome.first() + i, commit).second;
-      if (!is_new) Violation("I2", "a second outcome was recorded");
-    }
-    for (const auto& [token, lease] : leases_) {
-      if (lease.stream == record.ended().stream() &&
-          lease.first < outcome.first() + outcome.count() &&
-          outcome.first() < lease.first + lease.count) {
-        note_items(token);
+    case record::Record::kRun:
+      OnRun(commit, record.run(), record.erased());
+      return;
+    case record::Record::kEnded:
+      if (record.erased()) return;
+      OnEnded(commit, record.ended().stream(), record.ended().first(), record.ended().count());
+      return;
+    case record::Record::kReturned:
+      if (record.erased()) return;
+      OnEnded(commit, record.returned().stream(), record.returned().first(),
+              record.returned().count());
+      return;
+    case record::Record::kLease: {
+      const record::Lease& lease = record.lease();
+      NoteItems(commit, lease.token());
+      if (record.erased() || leases_.contains(lease.token())) return;
+      if (lease.token() < last_token_) Violation("I8", "lease tokens do not rise");
+      last_token_ = lease.token();
+      for (const record::LeasePart& part : lease.parts()) {
+        leases_.emplace(lease.token(),
+                        LeaseNotes{commit, part.stream(), part.first(), part.count()});
       }
+      return;
     }
-  } else if (record.has_returned()) {
-    note_items(record.returned().token());
-  } else if (record.has_charged()) {
-    note_items(record.charged().token());
+    case record::Record::kOutcome: {
+      if (record.erased()) return;
+      const wire::OutcomeRange& outcome = record.outcome().outcome();
+      for (uint64_t i = 0; i < outcome.count(); ++i) {
+        const bool is_new =
+            notes_[record.outcome().stream()].told.emplace(outcome.first() + i, commit).second;
+        if (!is_new) Violation("I2", "a second outcome was recorded");
+      }
+      return;
+    }
+    default:
+      return;
+  }
+}
+
+void CommitChecker::OnRun(uint64_t commit, const record::Run& run, bool erased) {
+  StreamNotes& notes = notes_[run.stream()];
+  if (erased) {
+    const auto found = notes.runs.find(run.first());
+    if (found == notes.runs.end()) Violation("I3", "a run is erased that is not there");
+    OnEnded(commit, run.stream(), run.first(), found->second);
+    notes.runs.erase(found);
+    return;
+  }
+  const auto jobs = static_cast<uint64_t>(run.jobs().sizes_size());
+  notes.runs[run.first()] = jobs;
+  for (uint64_t i = 0; i < jobs; ++i) {
+    if (!notes.accepted.emplace(run.first() + i, commit).second) {
+      Violation("I4", "a job is written twice");
+    }
   }
 }
 
@@ -121,10 +165,9 @@ void CommitChecker::OnSend(const core::Send& send) {
         Find(send.session,
              message.outcomes().queue() + (message.outcomes().follow_on() ? kFollowOn : ""));
     for (const wire::OutcomeRange& range : message.outcomes().ranges()) {
-      if (range.kind() == wire::OutcomeRange::REJECTED) continue;
       for (uint64_t i = 0; i < range.count(); ++i) {
-        const bool recorded = notes != nullptr && notes->ended.contains(range.first() + i) &&
-                              notes->ended.at(range.first() + i) <= durable_;
+        const bool recorded = notes != nullptr && notes->told.contains(range.first() + i) &&
+                              notes->told.at(range.first() + i) <= durable_;
         if (!recorded) Violation("I3", "an outcome was told before it was durable");
       }
     }

@@ -17,7 +17,12 @@ namespace whippletree::sim {
 
 class CommitChecker {
  public:
-  explicit CommitChecker(const Options& options) : options_(options) {}
+  // A start of the broker, whose store has commits up to `last_commit`.
+  CommitChecker(const Options& options, uint64_t last_commit)
+      : options_(options), durable_(last_commit), last_commit_(last_commit) {}
+
+  // The store has this row.
+  void OnRow(const record::Record& record) { OnWrite(durable_, record); }
 
   // Before and after a step.
   void OnInput(const core::Input& input);
@@ -30,7 +35,8 @@ class CommitChecker {
 
   struct StreamNotes {
     Commits accepted;
-    Commits ended;
+    Commits told;                       // outcomes
+    std::map<uint64_t, uint64_t> runs;  // first → count
   };
   struct Item {
     uint64_t token;
@@ -45,13 +51,17 @@ class CommitChecker {
 
   bool IsDurable(const std::string& queue) const;
   void OnWrite(uint64_t commit, const record::Record& record);
+  void OnRun(uint64_t commit, const record::Run& run, bool erased);
+  // Jobs ended, or wait again.
+  void OnEnded(uint64_t commit, uint64_t stream, uint64_t first, uint64_t count);
+  void NoteItems(uint64_t commit, uint64_t token);
   void OnSend(const core::Send& send);
   void CheckStream(uint64_t session, const std::string& queue, uint64_t next) const;
   const StreamNotes* Find(uint64_t session, const std::string& queue) const;
 
   const Options& options_;
-  uint64_t durable_ = 0;
-  uint64_t last_commit_ = 0;
+  uint64_t durable_;
+  uint64_t last_commit_;
   uint64_t last_token_ = 0;
   std::map<std::string, std::string> name_by_route_;  // of hellos
   std::map<uint64_t, std::string> name_by_session_;

@@ -59,9 +59,14 @@ Job& History::AddJob(JobSpec spec) {
 void History::OnBrokerUp(uint32_t epoch) {
   epoch_ = epoch;
   tokens_.clear();
-  follow_ons_.clear();
-  followed_by_.clear();
+  const auto is_lost = [this](uint64_t uid) { return !IsDurable(jobs_.at(uid)); };
+  std::erase_if(follow_ons_, [&](const auto& entry) { return is_lost(entry.second); });
+  std::erase_if(followed_by_, [&](const auto& entry) { return is_lost(entry.first); });
   for (auto& [uid, job] : jobs_) {
+    if (IsDurable(job)) {
+      if (!job.deliveries.empty()) ++job.restarts;
+      continue;
+    }
     job.excused = true;
     job.stream = job.number_delivered = 0;
     // Handlers of the broker before may still run.
@@ -70,6 +75,11 @@ void History::OnBrokerUp(uint32_t epoch) {
     job.deliveries.clear();
     job.held_by_lost_worker = false;
   }
+}
+
+bool History::IsDurable(const Job& job) const {
+  return options_->broker.queues.at(job.queue).durable &&
+         (job.parent == 0 || IsDurable(jobs_.at(job.parent)));
 }
 
 void History::OnProducerForgotten(const std::string& producer) {
@@ -139,7 +149,7 @@ void History::OnStart(const std::string& worker, const wire::Delivery& delivery,
   if (it == jobs_.end()) Violation("I5", "a start of a job that nobody submitted");
   Job& job = it->second;
   if (payload != PayloadOf(job.spec)) Violation("I5", Name(job) + " came with another payload");
-  const bool this_life = delivery.token() >> 32 == epoch_;
+  const bool this_life = delivery.token() >> 32 == epoch_ || IsDurable(job);
   if (this_life && job.ended && !job.excused &&
       !ExpiredSince(worker, job.deliveries.at(delivery.token()).at)) {
     const bool cancelled = job.outcome == OutcomeRange::CANCELLED;
@@ -316,6 +326,7 @@ void History::CheckCharges(const Job& job, const OutcomeRange& range) const {
                                      [&](const Start& start) { return start.token == token; });
     chargeable += sent.free_slot || started ? 1 : 0;
   }
+  chargeable += job.restarts;  // leases of which nobody knows whether they were delivered
   if (range.attempts() > chargeable) {
     Violation("I19", Name(job) + " was charged " + std::to_string(range.attempts()) +
                          " attempts, but only " + std::to_string(chargeable) +

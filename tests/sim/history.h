@@ -53,6 +53,7 @@ struct Job {
   };
   std::map<uint64_t, Sent> deliveries;  // by token
   bool held_by_lost_worker = false;
+  uint64_t restarts = 0;  // of the broker, since its first delivery
   wire::OutcomeRange::Kind outcome = wire::OutcomeRange::UNSPECIFIED;
   bool ended = false;
 
@@ -107,6 +108,8 @@ class History {
   uint64_t settled() const { return settled_; }
 
  private:
+  // It outlives the broker.
+  bool IsDurable(const Job& job) const;
   void SettleJob(uint64_t process, Job& job, const wire::OutcomeRange& range, uint64_t i);
   bool ExpiredSince(const std::string& worker, MonoTime since) const;
   void CheckOutcome(const Job& job, const wire::OutcomeRange& range) const;

@@ -92,7 +92,7 @@ FaultOptions DrawFaults(Prng* prng, bool durable) {
   f.producer_pause = Sometimes(prng, 250, seconds(2), seconds(10));
   f.producer_kill = Sometimes(prng, 300, seconds(2), seconds(10));
   f.broker_pause = Sometimes(prng, 250, seconds(3), seconds(10));
-  f.broker_crash = durable ? Duration(0) : Sometimes(prng, 450, seconds(2), seconds(12));
+  f.broker_crash = Sometimes(prng, durable ? 700 : 450, seconds(2), seconds(12));
   f.reset_door = Sometimes(prng, 400, milliseconds(300), seconds(6));
   f.reset_data = Sometimes(prng, 400, milliseconds(300), seconds(6));
   f.isolate = Sometimes(prng, 350, seconds(1), seconds(6));
@@ -184,7 +184,8 @@ Options DrawOptions(uint64_t seed) {
     core::QueuePolicy policy = DrawPolicy(&prng, tiny);
     DrawGates(&prng, &policy);
     DrawKeys(&prng, &policy.keys);
-    policy.durable = o.durable && prng.Chance(600);
+    // The jobs of a group are all durable or none is.
+    policy.durable = o.durable && (o.load.group > 0 || prng.Chance(600));
     if (o.durable && i + 1 == queues && !any_durable) policy.durable = true;
     any_durable = any_durable || policy.durable;
     broker.queues[name] = policy;

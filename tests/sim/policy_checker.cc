@@ -154,7 +154,7 @@ void PolicyChecker::CheckOrder(const std::string& queue, const core::Slice& slic
 void PolicyChecker::CheckLiveKeys(const core::Broker& core) const {
   std::map<Key, uint64_t> live;
   for (const auto& [token, lease] : core.leases().all()) {
-    const std::string& queue = core.queue_of(lease).name;
+    const std::string& queue = lease.queue->name;
     if (!options_->broker.queues.at(queue).keys.limits()) continue;
     uint64_t begin = 0;
     for (const core::Slice& slice : lease.slices) {

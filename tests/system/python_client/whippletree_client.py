@@ -188,7 +188,7 @@ class Producer(Peer):
             self.hello.streams.add(queue=queue, next=s.next, wanted=wanted)
 
     def welcomed(self, welcome):
-        updates = {update.queue: update for update in welcome.streams}
+        updates = {update.queue: update for update in welcome.streams if not update.follow_on}
         for queue, stream in list(self.streams.items()):
             stream.begin(updates.get(queue), welcome)
             if queue in updates:
