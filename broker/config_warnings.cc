@@ -46,8 +46,8 @@ class Looker {
                         "; raise burst or count batches"));
     }
     if (p_.capacity_jobs < p_.batch.max_jobs) {
-      Warn(absl::StrCat("a batch never has batch.max_jobs jobs: the queue takes ",
-                        p_.capacity_jobs, "; raise capacity.jobs or lower batch.max_jobs"));
+      Warn(absl::StrCat("a batch never has batch.max_jobs jobs: the queue takes ", p_.capacity_jobs,
+                        "; raise capacity.jobs or lower batch.max_jobs"));
     }
     if (p_.max_attempts == 1) {
       Warn(
@@ -113,9 +113,10 @@ class Looker {
     const double starts = PerSecond(p_.rate) * window + static_cast<double>(p_.rate.burst);
     if (starts >= p_.breaker.min_jobs) return;
     Warn(absl::StrCat("breaker.ratio never opens: the rate lets at most ",
-                      static_cast<uint64_t>(starts), " starts into breaker.window, and "
-                      "breaker.min_jobs is ", p_.breaker.min_jobs,
-                      "; make the window longer or min_jobs smaller"));
+                      static_cast<uint64_t>(starts),
+                      " starts into breaker.window, and "
+                      "breaker.min_jobs is ",
+                      p_.breaker.min_jobs, "; make the window longer or min_jobs smaller"));
   }
 
   static std::string Jobs(uint64_t n) { return absl::StrCat(n, n == 1 ? " job" : " jobs"); }
@@ -141,9 +142,9 @@ std::vector<ConfigWarning> ConfigWarnings(const core::Policies& policies) {
     std::vector<ConfigWarning> own;
     Looker(name, policy, &policies.defaults, &own).Look();
     for (ConfigWarning& warning : own) {
-      const bool inherited = std::any_of(of_defaults.begin(), of_defaults.end(), [&](const auto& w) {
-        return w.warning == warning.warning;
-      });
+      const bool inherited =
+          std::any_of(of_defaults.begin(), of_defaults.end(),
+                      [&](const auto& w) { return w.warning == warning.warning; });
       if (!inherited) warnings.push_back(std::move(warning));
     }
   }

@@ -48,7 +48,7 @@ A policy for each queue:
         capacity: {jobs: 100000, bytes: 1GiB}
         batch: {max_jobs: 50, max_bytes: 1MiB, linger: 2s}
         rate: 10/s                # jobs per s, min or h; or "2 batches/s"
-        burst: 5
+        burst: 50
         concurrency: 8
         keys: {order: true}       # jobs of a key one by one; or {concurrency: 2, rate: 5/s}
         lease: 30s
@@ -80,7 +80,10 @@ constexpr char kPauseAbout[] =
 Jobs that run go on; what workers hold unstarted is taken back. Producers can still submit.)";
 constexpr char kResumeAbout[] = R"(whippletree-broker resume - starts the jobs of a paused queue)";
 constexpr char kConfigAbout[] = R"(whippletree-broker config - looks at the configuration file)";
-constexpr char kCheckAbout[] = R"(whippletree-broker config check - finds the mistakes in a file)";
+constexpr char kCheckAbout[] =
+    R"(whippletree-broker config check - finds the mistakes in a file
+
+It warns of settings, too, that defeat each other; the exit code is 0 with these.)";
 constexpr char kShowAbout[] =
     R"(whippletree-broker config show - prints what would be in force, as a configuration file
 

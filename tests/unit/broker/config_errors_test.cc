@@ -73,9 +73,10 @@ TEST(ConfigErrorsTest, OfKeys) {
   EXPECT_EQ(ErrorOf("keys.rate", "fast"),
             "\"fast\" is not a rate: expected a number of jobs per time, as in 50/s or 300/min, or "
             "none");
-  EXPECT_EQ(Errors("defaults: {keys: {ordered: true}}"),
-            "b.yaml:1:19: defaults.keys: there is no setting \"ordered\", did you mean order? There "
-            "are order, concurrency, rate, burst");
+  EXPECT_EQ(
+      Errors("defaults: {keys: {ordered: true}}"),
+      "b.yaml:1:19: defaults.keys: there is no setting \"ordered\", did you mean order? There "
+      "are order, concurrency, rate, burst");
   EXPECT_EQ(Errors("queues: {a: {keys: {burst: 5}, rate: 5/s}}"),
             "b.yaml:1:28: queues.a.keys.burst: has no effect without a rate: add one");
   EXPECT_EQ(Errors("queues: {a: {keys: {burst: 5}}}\ndefaults: {keys: {rate: 1/s}}"), "");

@@ -22,7 +22,8 @@ std::string Warnings(const std::string& text) {
 
 // Those of the settings of one queue, without its name.
 std::string Of(const std::string& settings, const std::string& defaults = "") {
-  const std::string line = Warnings("queues: {q: {" + settings + "}}\ndefaults: {" + defaults + "}");
+  const std::string line =
+      Warnings("queues: {q: {" + settings + "}}\ndefaults: {" + defaults + "}");
   if (line.empty()) return "";
   EXPECT_EQ(line.substr(0, 3), "q: ");
   return line.substr(3, line.size() - 4);
