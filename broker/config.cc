@@ -20,6 +20,12 @@ config::Queue SettingsOf(const core::QueuePolicy& policy) {
   out.mutable_rate()->set_of_batches(policy.rate.of_batches);
   out.set_burst(policy.rate.burst);
   out.set_concurrency(policy.concurrency);
+  config::Keys& keys = *out.mutable_keys();
+  keys.set_order(policy.keys.ordered);
+  keys.set_concurrency(policy.keys.concurrency);
+  keys.mutable_rate()->set_count(policy.keys.rate.count);
+  keys.mutable_rate()->set_period(policy.keys.rate.period.count());
+  keys.set_burst(policy.keys.rate.burst);
   out.set_lease(policy.lease_duration.count());
   out.set_timeout(policy.timeout.count());
   out.mutable_retry()->set_max_attempts(policy.max_attempts);
@@ -72,6 +78,12 @@ core::QueuePolicy WithSettings(core::QueuePolicy policy, const config::Queue& se
   policy.rate.of_batches = all.rate().of_batches();
   policy.rate.burst = all.burst();
   policy.concurrency = static_cast<uint32_t>(all.concurrency());
+  core::KeyPolicy& keys = policy.keys;
+  keys.ordered = all.keys().order();
+  keys.concurrency = static_cast<uint32_t>(all.keys().concurrency());
+  keys.rate.count = all.keys().rate().count();
+  keys.rate.period = Duration(all.keys().rate().period());
+  keys.rate.burst = all.keys().burst();
   policy.lease_duration = Duration(all.lease());
   policy.timeout = Duration(all.timeout());
   policy.max_attempts = static_cast<uint32_t>(all.retry().max_attempts());

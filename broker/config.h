@@ -57,4 +57,13 @@ struct ConfigChange {
 // defaults of the other: that is what it had, or has now.
 std::vector<ConfigChange> ConfigChanges(const core::Policies& before, const core::Policies& after);
 
+// Settings that are right each for itself and defeat each other.
+struct ConfigWarning {
+  std::string queue;  // "*": the defaults
+  std::string warning;
+};
+
+// All of them, the defaults' first; a queue does not repeat what is theirs.
+std::vector<ConfigWarning> ConfigWarnings(const core::Policies& policies);
+
 }  // namespace whippletree

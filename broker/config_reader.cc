@@ -76,6 +76,9 @@ class Reader {
       if (queue.has_burst() && !queue.has_rate() && !defaults.has_rate()) {
         fail("burst", "has no effect without a rate: add one");
       }
+      if (queue.keys().has_burst() && !queue.keys().has_rate() && !defaults.keys().has_rate()) {
+        fail("keys.burst", "has no effect without a rate: add one");
+      }
       if (!queue.batch().has_max_jobs() && !defaults.batch().has_max_jobs()) {
         const char* const useless = "has no effect without max_jobs: add it";
         if (queue.batch().has_max_bytes()) fail("batch.max_bytes", useless);

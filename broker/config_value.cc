@@ -73,7 +73,7 @@ std::optional<uint64_t> ParseScalar(config::Kind kind, const std::string& text) 
   return digits && absl::SimpleAtoi(text, &number) ? std::optional<uint64_t>(number) : std::nullopt;
 }
 
-enum class Verdict { kGood, kOtherKind, kOutOfRange };
+enum class Verdict { kGood, kOtherKind, kOutOfRange, kOtherUnit };
 
 // "50/s", "10 jobs/min", "2 batches/s", with blanks wherever one likes.
 Verdict ParseRate(const std::string& text, config::Rate* rate) {
@@ -138,6 +138,12 @@ Verdict SetChoice(const std::string& text, const SettingField& field, Message* m
   return Verdict::kGood;
 }
 
+Verdict SetSwitch(const std::string& text, const SettingField& field, Message* message) {
+  if (text != "true" && text != "false") return Verdict::kOtherKind;
+  message->GetReflection()->SetBool(message, &field, text == "true");
+  return Verdict::kGood;
+}
+
 Verdict SetScalar(const std::string& text, const SettingField& field, Message* message) {
   const config::Setting& rules = Rules(field);
   const auto value = ParseScalar(rules.kind(), text);
@@ -165,6 +171,8 @@ void SetFieldNone(const SettingField& field, Message* message) {
     rate->set_count(0);
     rate->set_period(Duration(seconds(1)).count());
     rate->set_of_batches(false);
+  } else if (Rules(field).kind() == config::SWITCH) {
+    to.SetBool(message, &field, false);
   } else if (field.cpp_type() == SettingField::CPPTYPE_DOUBLE) {
     to.SetDouble(message, &field, 0);
   } else {
@@ -214,10 +222,14 @@ std::string ExpectedValue(const SettingField& field) {
       expected = "a number above 0, at most 1, as in 0.5";
       break;
     case config::RATE:
-      expected = "a number per time, as in 50/s, 300/min or \"2 batches/s\"";
+      expected = rules.of_jobs() ? "a number of jobs per time, as in 50/s or 300/min"
+                                 : "a number per time, as in 50/s, 300/min or \"2 batches/s\"";
       break;
     case config::BACKOFF:
       expected = "the least and the most, as in 1s..5m";
+      break;
+    case config::SWITCH:
+      expected = "true or false";
       break;
     default: {
       std::vector<std::string> names;
@@ -241,6 +253,9 @@ absl::Status SetValue(const std::string& text, const SettingField& field, Messag
   if (rules.kind() == config::RATE) {
     config::Rate rate;
     verdict = ParseRate(text, &rate);
+    if (verdict == Verdict::kGood && rate.of_batches() && rules.of_jobs()) {
+      verdict = Verdict::kOtherUnit;
+    }
     if (verdict == Verdict::kGood) {
       message->GetReflection()->MutableMessage(message, &field)->CopyFrom(rate);
     }
@@ -254,21 +269,24 @@ absl::Status SetValue(const std::string& text, const SettingField& field, Messag
     verdict = SetRatio(text, field, message);
   } else if (rules.kind() == config::CHOICE) {
     verdict = SetChoice(text, field, message);
+  } else if (rules.kind() == config::SWITCH) {
+    verdict = SetSwitch(text, field, message);
   } else {
     verdict = SetScalar(text, field, message);
   }
   if (verdict == Verdict::kGood) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(Quoted(text, kShownBytesMax),
-                                                 verdict == Verdict::kOutOfRange
-                                                     ? " is out of range"
-                                                     : absl::StrCat(" is not ", Noun(rules.kind())),
-                                                 ": expected ", ExpectedValue(field)));
+  std::string wrong = absl::StrCat(" is not ", Noun(rules.kind()));
+  if (verdict == Verdict::kOutOfRange) wrong = " is out of range";
+  if (verdict == Verdict::kOtherUnit) wrong = " counts batches; this rate counts jobs";
+  return absl::InvalidArgumentError(
+      absl::StrCat(Quoted(text, kShownBytesMax), wrong, ": expected ", ExpectedValue(field)));
 }
 
 void SetNone(Message* message) {
   const google::protobuf::Descriptor& type = *message->GetDescriptor();
   for (int i = 0; i < type.field_count(); ++i) {
-    if (Rules(*type.field(i)).none()) SetFieldNone(*type.field(i), message);
+    const config::Setting& rules = Rules(*type.field(i));
+    if (rules.none() || rules.kind() == config::SWITCH) SetFieldNone(*type.field(i), message);
   }
 }
 
@@ -297,6 +315,8 @@ std::string ValueText(const Message& message, const SettingField& field) {
       const auto& backoff = dynamic_cast<const config::Backoff&>(from.GetMessage(message, &field));
       return absl::StrCat(DurationText(backoff.min()), "..", DurationText(backoff.max()));
     }
+    case config::SWITCH:
+      return from.GetBool(message, &field) ? "true" : "false";
     case config::CHOICE:
       return absl::AsciiStrToLower(from.GetEnum(message, &field)->name());
     default:

@@ -24,7 +24,7 @@ std::string ExpectedValue(const SettingField& field);
 absl::Status SetValue(const std::string& text, const SettingField& field,
                       google::protobuf::Message* message);
 
-// Sets everything of the group `message` that may be none to none.
+// Sets everything of the group `message` that may be none to none, and its switches to false.
 void SetNone(google::protobuf::Message* message);
 
 // The field of `message` as it is written; SetValue reads it.

@@ -24,7 +24,8 @@ constexpr char kAbout[] =
   whippletree-broker pause  QUEUE [OPTIONS]
   whippletree-broker resume QUEUE [OPTIONS]
   whippletree-broker config check FILE
-  whippletree-broker config show [OPTIONS])";
+  whippletree-broker config show [OPTIONS]
+  whippletree-broker config running [OPTIONS])";
 
 constexpr char kServeAbout[] = R"(whippletree-broker serve - runs the broker until SIGTERM or SIGINT
 
@@ -47,8 +48,9 @@ A policy for each queue:
         capacity: {jobs: 100000, bytes: 1GiB}
         batch: {max_jobs: 50, max_bytes: 1MiB, linger: 2s}
         rate: 10/s                # jobs per s, min or h; or "2 batches/s"
-        burst: 5
+        burst: 50
         concurrency: 8
+        keys: {order: true}       # jobs of a key one by one; or {concurrency: 2, rate: 5/s}
         lease: 30s
         timeout: 5m
         retry: {max_attempts: 5, backoff: 1s..5m}
@@ -56,7 +58,7 @@ A policy for each queue:
     defaults: {concurrency: 100}  # the same settings, for all that say nothing else
     unknown_queues: refuse        # or accept
   SIGHUP loads the file again. `whippletree-broker config check FILE` looks for mistakes in it,
-  `config show` prints what would be in force.
+  `config show` prints what would be in force, `config running` what is.
 
 Memory:
   --memory-limit is what the whole process may take. Waiting payloads and results that nobody has
@@ -78,12 +80,20 @@ constexpr char kPauseAbout[] =
 Jobs that run go on; what workers hold unstarted is taken back. Producers can still submit.)";
 constexpr char kResumeAbout[] = R"(whippletree-broker resume - starts the jobs of a paused queue)";
 constexpr char kConfigAbout[] = R"(whippletree-broker config - looks at the configuration file)";
-constexpr char kCheckAbout[] = R"(whippletree-broker config check - finds the mistakes in a file)";
+constexpr char kCheckAbout[] =
+    R"(whippletree-broker config check - finds the mistakes in a file
+
+It warns of settings, too, that defeat each other; the exit code is 0 with these.)";
 constexpr char kShowAbout[] =
     R"(whippletree-broker config show - prints what would be in force, as a configuration file
 
 Every setting is there, those that are built in too. Takes the flags of `serve` that concern
 queues.)";
+constexpr char kRunningAbout[] =
+    R"(whippletree-broker config running - prints what a running broker has in force
+
+After its flags and all reloads, as a configuration file, with every setting. Queues that are not
+in it have the defaults.)";
 
 struct ClientOptions {
   std::string broker;
@@ -139,8 +149,26 @@ int SetPaused(const ClientOptions& options, const std::string& queue, bool pause
 int CheckConfig(const std::string& file) {
   const absl::StatusOr<config::Config> config = ReadConfig(file);
   if (!config.ok()) return Fail(config.status());
-  const int queues = config->queues_size();
-  std::printf("%s: ok, %d queue%s\n", Printable(file).c_str(), queues, queues == 1 ? "" : "s");
+  const auto warnings = ConfigWarnings(PoliciesOf(*config, core::QueuePolicy(), config::Queue()));
+  for (const ConfigWarning& one : warnings) {
+    const std::string place = one.queue == "*" ? "defaults" : "queues." + one.queue;
+    PrintError(kProgram, Printable(file) + ": warning: " + place + ": " + one.warning);
+  }
+  const auto counted = [](size_t n, const char* what) {
+    return std::to_string(n) + " " + what + (n == 1 ? "" : "s");
+  };
+  std::printf("%s: ok, %s%s\n", Printable(file).c_str(),
+              counted(config->queues().size(), "queue").c_str(),
+              warnings.empty() ? "" : (", " + counted(warnings.size(), "warning")).c_str());
+  return kExitOk;
+}
+
+int ShowRunningConfig(const ClientOptions& options) {
+  wire::AdminRequest request;
+  request.mutable_policies();
+  const auto reply = Ask(options, std::move(request));
+  if (!reply.ok()) return Fail(reply.status());
+  std::fputs(reply->policies().yaml().c_str(), stdout);
   return kExitOk;
 }
 
@@ -182,6 +210,8 @@ int Main(int argc, char** argv) {
   CLI::App* show_command = config_command->add_subcommand("show", kShowAbout);
   PolicyOptions shown;
   AddPolicyOptions(show_command, &shown);
+  CLI::App* running_command = config_command->add_subcommand("running", kRunningAbout);
+  AddClientOptions(running_command, &client);
 
   if (const auto code = ParseCommandLine(&app, argc, argv)) return *code;
   if (serve_command->parsed()) return Serve(serve);
@@ -189,6 +219,7 @@ int Main(int argc, char** argv) {
   if (pause_command->parsed()) return SetPaused(client, queue, true);
   if (resume_command->parsed()) return SetPaused(client, queue, false);
   if (check_command->parsed()) return CheckConfig(file);
+  if (running_command->parsed()) return ShowRunningConfig(client);
   return ShowConfig(shown);
 }
 

@@ -9,6 +9,12 @@
 
 namespace whippletree {
 
+void LogConfigWarnings(const core::Policies& policies) {
+  for (const ConfigWarning& one : ConfigWarnings(policies)) {
+    Log(LogLevel::kWarning, "config_warning", {{"queue", one.queue}, {"warning", one.warning}});
+  }
+}
+
 Reloader::Reloader(Options options) : options_(std::move(options)), thread_([this] { Run(); }) {}
 
 Reloader::~Reloader() {
@@ -53,6 +59,7 @@ void Reloader::Reload() {
          {"from", change.from},
          {"to", change.to}});
   }
+  LogConfigWarnings(*policies);
   options_.in_force = *policies;
   options_.apply(*std::move(policies));
   Log(LogLevel::kInfo, "config_reloaded",

@@ -13,6 +13,9 @@
 
 namespace whippletree {
 
+// Logs `config_warning` for each of ConfigWarnings(policies).
+void LogConfigWarnings(const core::Policies& policies);
+
 class Reloader {
  public:
   struct Options {
@@ -29,8 +32,8 @@ class Reloader {
   Reloader& operator=(const Reloader&) = delete;
 
   // Loads and applies soon; several requests may become one. The log says what came of it:
-  // `config_changed` for each difference, then `config_reloaded`; or `config_rejected` for each
-  // error, and nothing changes.
+  // `config_changed` for each difference, `config_warning`, then `config_reloaded`; or
+  // `config_rejected` for each error, and nothing changes.
   // Thread-safe and async-signal-safe.
   void Request();
 

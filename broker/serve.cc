@@ -137,6 +137,7 @@ int Serve(const ServeOptions& options) {
        {"lease", FormatDuration(policies->defaults.lease_duration)},
        {"max_attempts", uint64_t{policies->defaults.max_attempts}},
        {"peers_max", uint64_t{config.peers_max}}});
+  LogConfigWarnings(*policies);
   std::printf("ready door=%s submit=%u complete=%u http=%s\n",
               Port(options.host, broker->door_port()).c_str(), broker->submit_port(),
               broker->complete_port(),

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "broker/config.h"
 #include "broker/store/memory_store.h"
 #include "common/clock.h"
 #include "common/codec.h"
@@ -16,6 +17,8 @@ constexpr int64_t kFrameOverheadBytes = 1 << 20;
 // Credit is the real bound; these hold what it allows in small frames.
 constexpr int kDataHighWaterMark = 1000;
 constexpr int kDoorHighWaterMark = 1000;
+
+std::string TextOf(const core::Policies& policies) { return ConfigText(ConfigOf(policies)); }
 
 }  // namespace
 
@@ -47,6 +50,7 @@ absl::StatusOr<std::unique_ptr<BrokerShell>> BrokerShell::Start(Options options)
   if (!status.ok()) return status;
   core.submit_port = shell->submit_port_;
   core.complete_port = shell->complete_port_;
+  shell->policies_ = TextOf({core.default_policy, core.queues, core.unknown_queues});
   shell->core_ = std::make_unique<core::Broker>(core);
   BrokerShell* self = shell.get();
   shell->store_ = std::make_unique<MemoryStore>([self](uint64_t commit) {
@@ -72,12 +76,25 @@ void BrokerShell::Receive(Socket& socket, core::Channel channel) {
     } else {
       error = Decode(frame, &in.message);
     }
-    if (error.ok()) {
+    if (error.ok() && channel == core::Channel::kDoor &&
+        in.message.admin_request().has_policies()) {
+      AnswerPolicies(route, in.message.admin_request().id());
+    } else if (error.ok()) {
       inputs_.emplace_back(std::move(in));
     } else {
       inputs_.emplace_back(core::BadFrame{channel, route, std::move(error)});
     }
   }
+}
+
+void BrokerShell::AnswerPolicies(const std::string& route, uint64_t request) {
+  wire::Envelope reply;
+  reply.mutable_admin_reply()->set_id(request);
+  reply.mutable_admin_reply()->mutable_policies()->set_yaml(policies_);
+  std::string frame;
+  Encode(&reply, &frame);
+  // One that is gone has no more interest in it.
+  door_->SendTo(route, frame);
 }
 
 void BrokerShell::Run() {
@@ -95,6 +112,7 @@ void BrokerShell::Run() {
       if (policies_wanted_) {
         inputs_.emplace_back(std::move(*policies_wanted_));
         policies_wanted_.reset();
+        policies_ = std::move(policies_wanted_text_);
       }
     }
     // What says that jobs ended goes before what adds jobs.
@@ -139,8 +157,11 @@ void BrokerShell::Stop() {
 }
 
 void BrokerShell::SetPolicies(core::Policies policies) {
+  // With very many queues this takes a while; not on the broker's thread.
+  std::string text = TextOf(policies);
   const std::lock_guard lock(mutex_);
   policies_wanted_ = std::move(policies);
+  policies_wanted_text_ = std::move(text);
   wake_.Notify();
 }
 

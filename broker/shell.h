@@ -55,6 +55,8 @@ class BrokerShell {
 
   BrokerShell() = default;
   void Receive(Socket& socket, core::Channel channel);
+  // Answers what the core does not know: how policies are written.
+  void AnswerPolicies(const std::string& route, uint64_t request);
   void Carry();  // the effects of a step
   void AnswerSnapshots();
 
@@ -70,6 +72,7 @@ class BrokerShell {
   MonoTime next_summaries_{};
   std::vector<core::Input> inputs_;
   core::Effects effects_;
+  std::string policies_;  // in force, as a configuration file
 
   WakeEvent wake_;
   std::atomic<bool> stopping_{false};
@@ -81,6 +84,7 @@ class BrokerShell {
   uint64_t snapshots_made_ = 0;                    // guarded by mutex_
   wire::StatusReply snapshot_;                     // guarded by mutex_
   std::optional<core::Policies> policies_wanted_;  // guarded by mutex_
+  std::string policies_wanted_text_;               // guarded by mutex_
   std::unique_ptr<Store> store_;                   // goes first: its thread calls back
 };
 

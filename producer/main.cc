@@ -186,7 +186,8 @@ CLI::App* AddSubmit(CLI::App* app, SubmitOptions* options) {
   AddAttempts(command, &options->defaults);
   command
       ->add_option("--key", options->defaults.key,
-                   "The line inside the queue; lines of a queue take turns")
+                   "What the jobs belong to: keys of a queue take turns; its policy may order or "
+                   "limit the jobs of a key")
       ->type_name("KEY");
   CLI::Option* name =
       command

@@ -116,6 +116,7 @@ void JobQueue::Delay(Slice slice, MonoTime until) {
   delayed_ += slice.count();
   ++records_;
   keys_.HoldBack(slice.options->key(), slice.count());
+  if (slice.halvings > 0) keys_.Enter(slice.options->key(), slice.count());
   backing_off_.emplace(std::pair(until, ++delay_count_), std::move(slice));
 }
 
@@ -132,6 +133,7 @@ void JobQueue::ReleaseDue(Instant now) {
     delayed_ -= slice.count();
     --records_;
     keys_.LetGo(slice.options->key(), slice.count());
+    if (slice.halvings > 0) keys_.Leave(slice.options->key(), slice.count());
     Return(std::move(slice));
   }
   while (!parked_.empty() && parked_.begin()->first <= now.mono) {
@@ -279,6 +281,9 @@ std::vector<Slice> JobQueue::TakeSealed(MonoTime now) {
 
 std::map<std::string, uint64_t> JobQueue::SealedByKey() const {
   std::map<std::string, uint64_t> jobs;
+  for (const auto& [at, slice] : backing_off_) {
+    if (slice.halvings > 0) jobs[slice.options->key()] += slice.count();
+  }
   for (const std::vector<Slice>& batch : sealed_) {
     for (const Slice& slice : batch) jobs[slice.options->key()] += slice.count();
   }
@@ -333,6 +338,7 @@ void JobQueue::Sweep() {
   }
   for (auto& [key, slice] : std::exchange(backing_off_, {})) {
     keys_.LetGo(slice.options->key(), slice.count());
+    if (slice.halvings > 0) keys_.Leave(slice.options->key(), slice.count());
     for (Slice& part : Cleaned(std::move(slice))) Delay(std::move(part), key.first);
   }
   for (auto& [key, slice] : std::exchange(by_wall_time_, {})) {

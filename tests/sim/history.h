@@ -1,6 +1,6 @@
 // The independent model at the edges: what producers submitted, what was started where, what was
 // reported; and the checks of promise and rules that can be made from that alone, without a look
-// into the broker. Numbers I1 … I19 are the invariants of docs/simulation.
+// into the broker. Numbers I1 … I20 are the invariants of docs/simulation.
 #pragma once
 
 #include <cstdint>

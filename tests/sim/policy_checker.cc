@@ -101,8 +101,9 @@ void PolicyChecker::CheckRate(const Key& key, const core::RatePolicy& rate, Mono
     const uint64_t allowed =
         rate.burst + window * rate.count / static_cast<uint64_t>(rate.period.count());
     if (sum > allowed) {
-      Violation("I13", key.first + " " + key.second + " had " + std::to_string(sum) +
-                           " starts where its rate allows " + std::to_string(allowed));
+      const std::string name = key.first + (key.second.empty() ? "" : " " + key.second);
+      Violation("I13", name + " had " + std::to_string(sum) + " starts where its rate allows " +
+                           std::to_string(allowed));
     }
   }
 }
@@ -164,6 +165,9 @@ void PolicyChecker::CheckLiveKeys(const core::Broker& core) const {
       }
       begin = end;
     }
+  }
+  for (const auto& [name, queue] : core.queues()) {
+    if (queue->jobs.ready() > 0 && !queue->jobs.may_start()) situations_->Count("key_blocked");
   }
   for (const auto& [key, jobs] : live) {
     const core::KeyPolicy& policy = options_->broker.queues.at(key.first).keys;

@@ -27,7 +27,7 @@ BAD_ERRORS = [
     'b.yaml:3:11: queues.api.rate: "50" is not a rate: expected a number per time, as in 50/s, '
     '300/min or "2 batches/s", or none',
     'b.yaml:4:5: queues.api: there is no setting "leese", did you mean lease? There are capacity, '
-    "batch, rate, burst, concurrency, lease, timeout, retry, breaker"]
+    "batch, rate, burst, concurrency, keys, lease, timeout, retry, breaker"]
 PROGRAM = "whippletree-broker: "
 
 
@@ -54,8 +54,56 @@ class ConfigTest(SystemTest):
         self.assertEqual(self.run_broker("config", "check", "none.yaml"),
                          (5, "", [PROGRAM + 'cannot read "none.yaml": No such file or directory']))
         self.assertEqual(self.run_broker("config"),
-                         (2, "", [PROGRAM + "a command is required: check or show "
+                         (2, "", [PROGRAM + "a command is required: check, show or running "
                                   "(see whippletree-broker config --help)"]))
+
+    def test_check_warns_of_settings_that_defeat_each_other(self):
+        in_mail, in_defaults = (
+            "batches have at most 3 jobs: the rate counts jobs and its burst is 3; raise burst or "
+            "count batches",
+            "keys.concurrency has no effect: with keys.order jobs of a key run one at a time")
+        self.write("queues: {mail: {batch: {max_jobs: 4}, rate: 9/s, burst: 3, keys: none}}\n"
+                   "defaults: {keys: {order: true, concurrency: 2}}\n")
+        self.assertEqual(self.run_broker("config", "check", "b.yaml"),
+                         (0, "b.yaml: ok, 1 queue, 2 warnings\n",
+                          [PROGRAM + "b.yaml: warning: defaults: " + in_defaults,
+                           PROGRAM + "b.yaml: warning: queues.mail: " + in_mail]))
+        broker = self.broker("--config", self.directory / "b.yaml")
+        for queue, warning in (("*", in_defaults), ("mail", in_mail)):
+            wait_for(lambda q=queue, w=warning: broker.event("config_warning", queue=q, warning=w),
+                     f"the warning of {queue}")
+        self.write("queues: {other: {batch: {max_jobs: 1, linger: 2s}}}")
+        broker.signal(signal.SIGHUP)
+        wait_for(lambda: broker.event("config_warning", queue="other"), "the new warning")
+        wait_for(lambda: broker.event("config_reloaded"), "the new configuration")
+
+    def test_running_shows_what_is_in_force(self):
+        """The flags and the file at first, and then what was loaded by SIGHUP."""
+        self.write(GOOD + "unknown_queues: refuse\n")
+        flags = ("--lease", "7s", "--queue-bytes", "3MiB")
+        broker = self.broker("--config", self.directory / "b.yaml", *flags)
+
+        def running():
+            return self.run_broker("config", "running", "--broker", broker.door)
+
+        def shown():
+            return self.run_broker("config", "show", "--config", "b.yaml", *flags)
+
+        before = running()
+        self.assertEqual(before, shown())
+        self.assertIn("unknown_queues: refuse\n", before[1])
+        self.write(GOOD.replace("burst: 5", "keys: {order: true}"))
+        self.assertEqual(running(), before)
+        broker.signal(signal.SIGHUP)
+        wait_for(lambda: broker.event("config_reloaded", changes=3), "the new configuration")
+        after = running()
+        self.assertEqual(after, shown())
+        self.assertIn("    keys: {order: true, concurrency: none, rate: none, burst: 1}\n",
+                      after[1])
+        self.write(BAD)
+        broker.signal(signal.SIGHUP)
+        wait_for(lambda: broker.event("config_rejected"), "the bad file")
+        self.assertEqual(running(), after)
 
     def test_show_is_a_file_that_says_the_same(self):
         self.write(GOOD)

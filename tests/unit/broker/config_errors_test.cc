@@ -58,6 +58,30 @@ TEST(ConfigErrorsTest, SayWhatIsExpected) {
             "b.yaml:1:17: unknown_queues: \"yes\" is not known here: expected accept or refuse");
 }
 
+TEST(ConfigErrorsTest, OfKeys) {
+  EXPECT_EQ(ErrorOf("keys", "true"), "\"true\" where settings are expected, as in order: …");
+  EXPECT_EQ(ErrorOf("keys.order", "true"), "");
+  EXPECT_EQ(ErrorOf("keys.order", "false"), "");
+  for (const char* value : {"yes", "on", "True", "1", "none", "''"}) {
+    EXPECT_NE(ErrorOf("keys.order", value).find(" is not known here: expected true or false"),
+              std::string::npos)
+        << value;
+  }
+  EXPECT_EQ(ErrorOf("keys.rate", "2 batches/s"),
+            "\"2 batches/s\" counts batches; this rate counts jobs: expected a number of jobs per "
+            "time, as in 50/s or 300/min, or none");
+  EXPECT_EQ(ErrorOf("keys.rate", "fast"),
+            "\"fast\" is not a rate: expected a number of jobs per time, as in 50/s or 300/min, or "
+            "none");
+  EXPECT_EQ(
+      Errors("defaults: {keys: {ordered: true}}"),
+      "b.yaml:1:19: defaults.keys: there is no setting \"ordered\", did you mean order? There "
+      "are order, concurrency, rate, burst");
+  EXPECT_EQ(Errors("queues: {a: {keys: {burst: 5}, rate: 5/s}}"),
+            "b.yaml:1:28: queues.a.keys.burst: has no effect without a rate: add one");
+  EXPECT_EQ(Errors("queues: {a: {keys: {burst: 5}}}\ndefaults: {keys: {rate: 1/s}}"), "");
+}
+
 TEST(ConfigErrorsTest, TheLastGoodValueAndTheFirstBadOne) {
   const struct {
     const char* setting;
@@ -72,6 +96,9 @@ TEST(ConfigErrorsTest, TheLastGoodValueAndTheFirstBadOne) {
       {"rate", {"1/h", "1000000000/s", "none"}, {"0/s", "1000000001/s", "99999999999999999999/s"}},
       {"burst", {"1", "1000000"}, {"0", "1000001"}},
       {"concurrency", {"1", "none"}, {"0", "1000001"}},
+      {"keys.concurrency", {"1", "1000000", "none"}, {"0", "1000001"}},
+      {"keys.rate", {"1/h", "1000000000 jobs/s", "none"}, {"0/s", "1000000001/s"}},
+      {"keys.burst", {"1", "1000000"}, {"0", "1000001"}},
       {"lease", {"500ms", "24h"}, {"499ms", "24h1s"}},
       {"timeout", {"1ms", "none"}, {"0", "8761h"}},
       {"retry.max_attempts", {"1", "1000"}, {"0", "1001"}},
@@ -115,7 +142,7 @@ TEST(ConfigErrorsTest, OddValuesAreRefused) {
 TEST(ConfigErrorsTest, UnknownSettingsAreNamedWithTheKnownOnes) {
   EXPECT_EQ(Errors("queues:\n  api: {capcity: {}}"),
             "b.yaml:2:9: queues.api: there is no setting \"capcity\", did you mean capacity? There "
-            "are capacity, batch, rate, burst, concurrency, lease, timeout, retry, breaker");
+            "are capacity, batch, rate, burst, concurrency, keys, lease, timeout, retry, breaker");
   EXPECT_EQ(Errors("x: 1"),
             "b.yaml:1:1: there is no setting \"x\": there are queues, defaults, unknown_queues");
   EXPECT_EQ(

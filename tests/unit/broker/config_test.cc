@@ -25,6 +25,7 @@ core::QueuePolicy Unusual() {
   policy.batch = {7, 1 << 19, milliseconds(1500)};
   policy.rate = {90, minutes(1), true, 3};
   policy.concurrency = 9;
+  policy.keys = {true, 6, {40, hours(1), false, 2}};
   policy.lease_duration = seconds(90);
   policy.timeout = milliseconds(250);
   policy.max_attempts = 11;
@@ -42,6 +43,7 @@ TEST(ConfigTest, ReadsEverySetting) {
     rate: 50/s
     burst: 5
     concurrency: 8
+    keys: {order: true, concurrency: 2, rate: 10/min, burst: 7}
     lease: 30s
     timeout: 5m
     retry: {max_attempts: 6, backoff: 2s..6m}
@@ -63,6 +65,9 @@ unknown_queues: refuse
   EXPECT_FALSE(api.rate.of_batches);
   EXPECT_EQ(api.rate.burst, 5u);
   EXPECT_EQ(api.concurrency, 8u);
+  EXPECT_TRUE(api.keys.ordered);
+  EXPECT_EQ(api.keys.concurrency, 2u);
+  EXPECT_EQ(api.keys.rate, (core::RatePolicy{10, minutes(1), false, 7}));
   EXPECT_EQ(api.lease_duration, seconds(30));
   EXPECT_EQ(api.timeout, minutes(5));
   EXPECT_EQ(api.max_attempts, 6u);
@@ -121,6 +126,25 @@ defaults: {rate: 2 batches/h, concurrency: 3, timeout: 1s, breaker: {failures: 3
   EXPECT_EQ(b.ratio, 0);
 }
 
+TEST(ConfigTest, KeysInheritSettingBySettingAndNoneTakesAllAway) {
+  const core::Policies policies = Read(R"(
+queues:
+  a: {keys: {order: false, burst: 5}}
+  b: {keys: none}
+  c: {keys: {rate: none}}
+  d: {keys: {}}
+defaults: {keys: {order: true, concurrency: 2, rate: 3/s}}
+)");
+  const core::KeyPolicy& a = policies.queues.at("a").keys;
+  EXPECT_FALSE(a.ordered);
+  EXPECT_EQ(a.concurrency, 2u);
+  EXPECT_EQ(a.rate, (core::RatePolicy{3, seconds(1), false, 5}));
+  EXPECT_FALSE(policies.queues.at("b").keys.limits());
+  EXPECT_TRUE(policies.queues.at("c").keys.ordered);
+  EXPECT_EQ(policies.queues.at("c").keys.rate.count, 0u);
+  EXPECT_EQ(policies.queues.at("d").keys, policies.defaults.keys);
+}
+
 TEST(ConfigTest, RatesHaveAUnitAndAPeriod) {
   const auto rate = [](const std::string& text) {
     return Read("defaults: {rate: \"" + text + "\"}").defaults.rate;
@@ -177,6 +201,7 @@ TEST(ConfigTest, PrintsOneLineForEachSetting) {
     rate: 90 batches/min
     burst: 3
     concurrency: 9
+    keys: {order: true, concurrency: 6, rate: 40/h, burst: 2}
     lease: 1m30s
     timeout: 250ms
     retry: {max_attempts: 11, backoff: 10ms..2h}
@@ -187,6 +212,7 @@ defaults:
   rate: none
   burst: 1
   concurrency: none
+  keys: {order: false, concurrency: none, rate: none, burst: 1}
   lease: 10s
   timeout: none
   retry: {max_attempts: 5, backoff: 1s..5m}
@@ -203,7 +229,7 @@ TEST(ConfigTest, EveryFieldOfTheSchemaIsUsed) {
   size_t fields = 0;
   for (const auto* type :
        {config::Queue::descriptor(), config::Capacity::descriptor(), config::Batch::descriptor(),
-        config::Retry::descriptor(), config::Breaker::descriptor()}) {
+        config::Keys::descriptor(), config::Retry::descriptor(), config::Breaker::descriptor()}) {
     for (int i = 0; i < type->field_count(); ++i) {
       fields += type->field(i)->options().GetExtension(config::setting).kind() != config::GROUP;
     }

@@ -212,6 +212,22 @@ TEST(KeyTest, HalvesOfABatchKeepThePlacesOfTheirKeys) {
   EXPECT_EQ(s.Delivered(), (Numbers{2, 4}));
 }
 
+TEST(KeyTest, AHalfThatBacksOffKeepsThePlacesOfItsKeys) {
+  Scene s({.concurrency = 1}, 2, 2);
+  s.Submit("a", 2);
+  s.Submit("b", 1);
+  EXPECT_EQ(s.Delivered(), (Numbers{1, 3}));
+  wire::ReportItem item = WorkerPeer::Item(wire::ReportItem::FAILED, s.jobs.at(1).first, 0, 2);
+  *item.mutable_status() = WireStatus(absl::StatusCode::kInvalidArgument, "all of it");
+  item.set_whole_batch(true);
+  s.worker.Report({item});
+  EXPECT_EQ(s.Delivered(), (Numbers{1, 3}));
+  s.Fail(1);
+  s.h.Run(seconds(2));
+  const Numbers meanwhile = s.Delivered();
+  EXPECT_FALSE(meanwhile.contains(2)) << "its key is at work already";
+}
+
 TEST(KeyTest, ALimitThatIsLiftedLetsAllGo) {
   Scene s({.ordered = true});
   s.Submit("a", 3);
