@@ -197,6 +197,8 @@ class Broker {
   JobGroup& OpenGroup(ProducerState& producer, uint64_t group);
   absl::Status GroupError(const Stream& stream, uint64_t group) const;
   void JoinGroup(Stream& stream, uint64_t group, uint64_t begin, uint64_t end);
+  // REQUIRES: no later job of the stream is a member of any.
+  static void AddMembers(Stream& stream, uint64_t group, uint64_t begin, uint64_t end);
   void LeaveGroup(Stream& stream, wire::OutcomeRange::Kind kind, uint64_t begin, uint64_t end);
   // Group of job `number` of the stream; 0: none.
   static uint64_t GroupAt(const Stream& stream, uint64_t number);

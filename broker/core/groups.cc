@@ -51,14 +51,18 @@ void Broker::JoinGroup(Stream& stream, uint64_t group_number, uint64_t begin, ui
   if (!stream.follow_on) group->arrived[stream.queue->name] += end - begin;
   group->durable |= stream.rows != nullptr;
   NoteGroup(stream.producer, group_number);
+  AddMembers(stream, group_number, begin, end);
+}
+
+void Broker::AddMembers(Stream& stream, uint64_t group, uint64_t begin, uint64_t end) {
   if (!stream.groups.empty()) {
     auto& [first, last] = *stream.groups.rbegin();
-    if (last.group == group_number && last.end == begin) {
+    if (last.group == group && last.end == begin) {
       last.end = end;
       return;
     }
   }
-  stream.groups.emplace(begin, GroupRange{end, group_number});
+  stream.groups.emplace(begin, GroupRange{end, group});
 }
 
 uint64_t Broker::GroupAt(const Stream& stream, uint64_t number) {

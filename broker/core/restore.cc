@@ -188,7 +188,7 @@ absl::Status Broker::FinishRestore(Instant now, Effects* effects) {
         if (run.options->discard_outcome()) stream.discarded.Add(part.begin, part.end);
         if (JobGroup* group = GroupOf(stream, run.options->group())) {
           group->open += part.end - part.begin;
-          stream.groups.emplace(part.begin, GroupRange{part.end, run.options->group()});
+          AddMembers(stream, run.options->group(), part.begin, part.end);
         }
         const auto from = static_cast<uint32_t>(part.begin - first);
         const auto to = static_cast<uint32_t>(part.end - first);

@@ -130,15 +130,15 @@ void CommitChecker::OnRun(uint64_t commit, const record::Run& run, bool erased) 
 }
 
 const CommitChecker::StreamNotes* CommitChecker::Find(uint64_t session,
-                                                      const std::string& queue) const {
+                                                      const std::string& queue) {
   auto name = name_by_session_.find(session);
   if (name == name_by_session_.end()) return nullptr;
   auto stream = streams_.find({name->second, queue});
   if (stream == streams_.end()) return nullptr;
-  return &notes_.at(stream->second);
+  return &notes_[stream->second];
 }
 
-void CommitChecker::CheckStream(uint64_t session, const std::string& queue, uint64_t next) const {
+void CommitChecker::CheckStream(uint64_t session, const std::string& queue, uint64_t next) {
   const StreamNotes* notes = Find(session, queue);
   if (notes == nullptr) return;
   for (const auto& [number, commit] : notes->accepted) {

@@ -56,8 +56,8 @@ class CommitChecker {
   void OnEnded(uint64_t commit, uint64_t stream, uint64_t first, uint64_t count);
   void NoteItems(uint64_t commit, uint64_t token);
   void OnSend(const core::Send& send);
-  void CheckStream(uint64_t session, const std::string& queue, uint64_t next) const;
-  const StreamNotes* Find(uint64_t session, const std::string& queue) const;
+  void CheckStream(uint64_t session, const std::string& queue, uint64_t next);
+  const StreamNotes* Find(uint64_t session, const std::string& queue);
 
   const Options& options_;
   uint64_t durable_;

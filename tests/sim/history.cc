@@ -61,10 +61,10 @@ void History::OnBrokerUp(uint32_t epoch) {
   tokens_.clear();
   const auto is_lost = [this](uint64_t uid) { return !IsDurable(jobs_.at(uid)); };
   std::erase_if(follow_ons_, [&](const auto& entry) { return is_lost(entry.second); });
-  std::erase_if(followed_by_, [&](const auto& entry) { return is_lost(entry.first); });
+  std::erase_if(followed_by_, [&](const auto& entry) { return is_lost(entry.second); });
   for (auto& [uid, job] : jobs_) {
     if (IsDurable(job)) {
-      if (!job.deliveries.empty()) ++job.restarts;
+      if (!job.ended) ++job.restarts;
       continue;
     }
     job.excused = true;
@@ -121,7 +121,8 @@ void History::OnDeliverySent(const wire::Delivery& delivery, const std::string& 
     if (job.parent != 0) {
       follow_ons_[{stream, number}] = job.spec.uid;
       const auto followed = followed_by_.try_emplace(job.parent, job.spec.uid).first;
-      if (followed->second != job.spec.uid) {
+      // One that was lost with its broker and submitted again may be followed again.
+      if (followed->second != job.spec.uid && !jobs_.at(job.parent).excused) {
         Violation("I4", Name(jobs_.at(job.parent)) + " is followed twice");
       }
       situations_->Count("follow_on_delivered");

@@ -53,7 +53,7 @@ struct Job {
   };
   std::map<uint64_t, Sent> deliveries;  // by token
   bool held_by_lost_worker = false;
-  uint64_t restarts = 0;  // of the broker, since its first delivery
+  uint64_t restarts = 0;  // of the broker, before its outcome
   wire::OutcomeRange::Kind outcome = wire::OutcomeRange::UNSPECIFIED;
   bool ended = false;
 
