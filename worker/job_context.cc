@@ -1,4 +1,5 @@
-// CallContext: one mutex guards everything but the code, which status() reads without it.
+// CallContext: one mutex guards everything but the code, which status() reads without it, and the
+// word that the handler asked for something at all.
 // The wake-up runs under that mutex; that is what makes OnEnd(nullptr) wait for one under way.
 #include <algorithm>
 #include <chrono>
@@ -70,6 +71,7 @@ void CallContext::FailWorker(absl::Status why) {
   WT_CHECK(!why.ok());
   std::unique_lock lock(mutex_);
   if (worker_failure_.ok()) worker_failure_ = std::move(why);
+  asked_.store(true, std::memory_order_release);
 }
 
 void CallContext::End(absl::StatusCode code) {
@@ -83,6 +85,7 @@ void CallContext::End(absl::StatusCode code) {
 }
 
 absl::Status CallContext::worker_failure() const {
+  if (!asked_.load(std::memory_order_acquire)) return absl::OkStatus();
   std::unique_lock lock(mutex_);
   return worker_failure_;
 }
@@ -107,10 +110,12 @@ absl::Status CallContext::AddFollowOn(size_t job, std::string queue, std::string
   follow_ons_.back().block.append(payload);
   ++follow_on_jobs_;
   follow_on_bytes_ += payload.size();
+  asked_.store(true, std::memory_order_release);
   return absl::OkStatus();
 }
 
 std::vector<FollowOnRun> CallContext::TakeFollowOns() {
+  if (!asked_.load(std::memory_order_acquire)) return {};
   std::unique_lock lock(mutex_);
   return std::exchange(follow_ons_, {});
 }

@@ -95,6 +95,7 @@ class CallContext {
   std::condition_variable ended_;
   std::atomic<int> code_{0};
   std::function<void()> wake_;
+  std::atomic<bool> asked_{false};  // FailWorker or AddFollowOn was called: most calls do neither
   absl::Status worker_failure_;
   std::vector<FollowOnRun> follow_ons_;
   uint64_t follow_on_jobs_ = 0;
