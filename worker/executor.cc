@@ -1,5 +1,7 @@
 #include "worker/executor.h"
 
+#include <absl/strings/str_cat.h>
+
 #include <algorithm>
 #include <limits>
 
@@ -171,6 +173,10 @@ MonoTime DeadlineOf(MonoTime begin, uint32_t timeout_ms) {
   return timeout_ms > 0 ? begin + milliseconds(timeout_ms) : kNever;
 }
 
+BatchContext::Job BatchJob(const DeliveredJob& job) {
+  return {absl::StrCat(job.stream, "-", job.number), job.attempt};
+}
+
 absl::Status Stopped() { return absl::UnavailableError("its worker was stopped"); }
 
 void ReplaceFailures(absl::StatusOr<std::string>* result) {
@@ -215,24 +221,24 @@ Result Executor::InCall(Slot* slot, CallContext* context, uint32_t timeout_ms,
 }
 
 absl::StatusOr<std::string> Executor::RunOne(Slot* slot, const Lease& lease, uint32_t position,
-                                             DeliveredJob job,
+                                             const DeliveredJob& job,
                                              std::vector<wire::FollowOn>* follow_ons,
                                              std::unique_lock<std::mutex>& lock) {
-  const uint32_t timeout_ms = job.timeout_ms;
-  JobContext context({.id = std::move(job.id),
-                      .queue = lease.delivery.queue(),
+  JobContext context({.queue = lease.delivery.queue(),
                       .attempt = job.attempt,
-                      .deadline = DeadlineOf(slot->now, timeout_ms)});
-  return InCall<absl::StatusOr<std::string>>(slot, &context, timeout_ms, follow_ons, lock, [&] {
+                      .deadline = DeadlineOf(slot->now, job.timeout_ms),
+                      .stream = job.stream,
+                      .number = job.number});
+  return InCall<absl::StatusOr<std::string>>(slot, &context, job.timeout_ms, follow_ons, lock, [&] {
     return CallHandler(lease.handlers->job, context, lease.run.payload(position));
   });
 }
 
 absl::StatusOr<std::string> Executor::RunBatchOfOne(Slot* slot, const Lease& lease,
-                                                    uint32_t position, DeliveredJob job,
+                                                    uint32_t position, const DeliveredJob& job,
                                                     std::vector<wire::FollowOn>* follow_ons,
                                                     std::unique_lock<std::mutex>& lock) {
-  BatchContext context(lease.delivery.queue(), {{std::move(job.id), job.attempt}},
+  BatchContext context(lease.delivery.queue(), {BatchJob(job)},
                        DeadlineOf(slot->now, job.timeout_ms));
   return InCall<absl::StatusOr<std::string>>(slot, &context, job.timeout_ms, follow_ons, lock, [&] {
     return CallWithOne(lease.handlers->batch, context, lease.run.payload(position));
@@ -250,12 +256,11 @@ void Executor::RunJob(Slot* slot, const Lease& lease, uint32_t position,
     AddEvent();  // the session marks the start
   }
   const MonoTime begin = slot->now;
-  DeliveredJob job = JobReader(delivery).At(position);
+  const DeliveredJob job = JobReader(delivery).At(position);
   std::vector<wire::FollowOn> follow_ons;
   absl::StatusOr<std::string> result =
-      lease.handlers->job != nullptr
-          ? RunOne(slot, lease, position, std::move(job), &follow_ons, lock)
-          : RunBatchOfOne(slot, lease, position, std::move(job), &follow_ons, lock);
+      lease.handlers->job != nullptr ? RunOne(slot, lease, position, job, &follow_ons, lock)
+                                     : RunBatchOfOne(slot, lease, position, job, &follow_ons, lock);
   events_.finished.push_back(
       {token, index, std::move(result), slot->now - begin, std::move(follow_ons)});
   AddEvent();
@@ -289,9 +294,9 @@ BatchResults Executor::RunWhole(Slot* slot, const Lease& lease,
   std::vector<BatchContext::Job> jobs;
   uint32_t timeout_ms = 0;
   for (const uint32_t position : lease.waiting) {
-    DeliveredJob job = reader.At(position);
+    const DeliveredJob job = reader.At(position);
     payloads.push_back(lease.run.payload(position));
-    jobs.push_back({std::move(job.id), job.attempt});
+    jobs.push_back(BatchJob(job));
     if (job.timeout_ms > 0 && (timeout_ms == 0 || job.timeout_ms < timeout_ms)) {
       timeout_ms = job.timeout_ms;
     }

@@ -110,10 +110,11 @@ class Executor {
                          std::unique_lock<std::mutex>& lock);
   // A job in a call of its own, by either handler.
   absl::StatusOr<std::string> RunOne(Slot* slot, const Lease& lease, uint32_t position,
-                                     DeliveredJob job, std::vector<wire::FollowOn>* follow_ons,
+                                     const DeliveredJob& job,
+                                     std::vector<wire::FollowOn>* follow_ons,
                                      std::unique_lock<std::mutex>& lock);
   absl::StatusOr<std::string> RunBatchOfOne(Slot* slot, const Lease& lease, uint32_t position,
-                                            DeliveredJob job,
+                                            const DeliveredJob& job,
                                             std::vector<wire::FollowOn>* follow_ons,
                                             std::unique_lock<std::mutex>& lock);
   // Calls `call` with mutex_ released, `context` being that of what runs, and takes its follow-on

@@ -1,7 +1,5 @@
 #include "worker/handler_call.h"
 
-#include <absl/strings/str_cat.h>
-
 #include <algorithm>
 #include <exception>
 #include <limits>
@@ -78,7 +76,7 @@ uint32_t IndexOf(const wire::Delivery& delivery, uint32_t position) {
 DeliveredJob JobReader::At(uint32_t position) {
   const auto job = [](uint64_t stream, uint64_t number, uint32_t attempt,
                       const wire::JobOptions& options) {
-    return DeliveredJob{absl::StrCat(stream, "-", number), attempt, options.timeout_ms()};
+    return DeliveredJob{stream, number, attempt, options.timeout_ms()};
   };
   if (!delivery_.batch()) {
     return job(delivery_.stream(), delivery_.first() + IndexOf(delivery_, position),

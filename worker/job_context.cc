@@ -1,6 +1,8 @@
 // CallContext: one mutex guards everything but the code, which status() reads without it, and the
 // word that the handler asked for something at all.
 // The wake-up runs under that mutex; that is what makes OnEnd(nullptr) wait for one under way.
+#include <absl/strings/str_cat.h>
+
 #include <algorithm>
 #include <chrono>
 #include <utility>
@@ -118,6 +120,13 @@ std::vector<FollowOnRun> CallContext::TakeFollowOns() {
   if (!asked_.load(std::memory_order_acquire)) return {};
   std::unique_lock lock(mutex_);
   return std::exchange(follow_ons_, {});
+}
+
+const std::string& JobContext::id() const {
+  std::call_once(id_made_, [this] {
+    if (id_.empty() && stream_ > 0) id_ = absl::StrCat(stream_, "-", number_);
+  });
+  return id_;
 }
 
 absl::Status BatchContext::Submit(std::string queue, std::string_view payload,
