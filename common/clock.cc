@@ -13,6 +13,8 @@ Duration Read(clockid_t id) {
 
 }  // namespace
 
-Instant ReadClock() { return {MonoTime(Read(CLOCK_MONOTONIC)), WallTime(Read(CLOCK_REALTIME))}; }
+Instant ReadClock() { return {ReadMonoClock(), WallTime(Read(CLOCK_REALTIME))}; }
+
+MonoTime ReadMonoClock() { return MonoTime(Read(CLOCK_MONOTONIC)); }
 
 }  // namespace whippletree

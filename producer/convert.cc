@@ -1,5 +1,7 @@
 #include "producer/convert.h"
 
+#include <absl/strings/str_cat.h>
+
 #include <algorithm>
 #include <string>
 
@@ -102,7 +104,7 @@ Outcome OutcomeMaker::Make(uint64_t number) const {
   Outcome outcome;
   outcome.queue = jobs_.queue;
   outcome.number = number;
-  outcome.id = std::to_string(jobs_.stream) + "-" + std::to_string(number);
+  outcome.id = absl::StrCat(jobs_.stream, "-", number);
   outcome.kind = KindOf(range.kind());
   if (results_) {
     outcome.result = results_->payload(static_cast<uint32_t>(number - range.first()));

@@ -11,7 +11,8 @@ namespace whippletree {
 namespace {
 
 constexpr uint64_t kWaitingBytesMax = 32 << 20;
-constexpr uint64_t kItemBytes = 200;  // what an outcome takes beside its result
+constexpr uint64_t kManyBytes = 256 << 10;  // worth a wake-up of the thread
+constexpr uint64_t kItemBytes = 200;        // what an outcome takes beside its result
 constexpr size_t kWriteBytes = 64 << 10;
 constexpr uint64_t kFailuresToldMax = 20;
 
@@ -35,16 +36,19 @@ void OutcomeWriter::Start(uint64_t first_number) {
   thread_ = std::thread([this] { Run(); });
 }
 
-void OutcomeWriter::Add(Outcome outcome) {
+void OutcomeWriter::Add(Outcome&& outcome) {
   const uint64_t bytes = kItemBytes + outcome.result.size();
   Push(std::move(outcome), bytes);
 }
 
 void OutcomeWriter::AddBadInput(BadInput bad, std::optional<uint64_t> before) {
   Push(Bad{std::move(bad), before}, kItemBytes);
+  WriteSoon();
 }
 
-void OutcomeWriter::Push(Item item, uint64_t bytes) {
+void OutcomeWriter::WriteSoon() { added_.notify_one(); }
+
+void OutcomeWriter::Push(Item&& item, uint64_t bytes) {
   std::unique_lock lock(mutex_);
   taken_.wait(lock, [&] { return !started_ || items_.empty() || items_bytes_ < kWaitingBytesMax; });
   if (const Outcome* outcome = std::get_if<Outcome>(&item)) {
@@ -52,8 +56,8 @@ void OutcomeWriter::Push(Item item, uint64_t bytes) {
   } else {
     ++counts_.bad_inputs;
   }
-  if (items_.empty()) added_.notify_one();
   items_.push_back(std::move(item));
+  if (items_bytes_ < kManyBytes && items_bytes_ + bytes >= kManyBytes) added_.notify_one();
   items_bytes_ += bytes;
   ++items_added_;
 }
@@ -61,6 +65,7 @@ void OutcomeWriter::Push(Item item, uint64_t bytes) {
 bool OutcomeWriter::Flush() {
   std::unique_lock lock(mutex_);
   const uint64_t wanted = items_added_;
+  added_.notify_one();
   written_.wait(lock, [&] { return items_written_ >= wanted || finished_; });
   return items_written_ >= wanted && !lost_;
 }

@@ -23,7 +23,8 @@
 
 namespace whippletree {
 
-// Add(), AddBadInput(), counts() and Flush() are thread-safe; the rest is for one thread.
+// Add(), AddBadInput(), WriteSoon(), counts() and Flush() are thread-safe; the rest is for one
+// thread.
 class OutcomeWriter {
  public:
   struct Options {
@@ -48,9 +49,14 @@ class OutcomeWriter {
   // `first_number`: see OutcomePrinter::Options.
   void Start(uint64_t first_number);
 
-  void Add(Outcome outcome);
+  // Outcomes are gathered: they are written when there are many of them, or when WriteSoon(),
+  // Flush() or Finish() is called. Bad input is told at once.
+  void Add(Outcome&& outcome);
   // `before`: see OutcomePrinter; nullopt: it is told and counted, without an entry in the output.
   void AddBadInput(BadInput bad, std::optional<uint64_t> before);
+
+  // Has what was added written, without waiting for it.
+  void WriteSoon();
 
   // Without follow-on jobs.
   OutcomeCounts counts() const;
@@ -69,7 +75,7 @@ class OutcomeWriter {
   };
   using Item = std::variant<Outcome, Bad>;
 
-  void Push(Item item, uint64_t bytes);
+  void Push(Item&& item, uint64_t bytes);
   void Run();
   void Print(const Item& item, std::string* out);
   void Fail(std::string_view line);

@@ -64,8 +64,9 @@ class Producer::Impl {
   WakeEvent wake_;
   GroupPromises closed_groups_;
 
-  std::mutex mutex_;  // guards what follows, up to sockets_
-  std::condition_variable changed_;
+  std::mutex mutex_;                     // guards what follows, up to sockets_
+  std::condition_variable changed_;      // the session
+  std::condition_variable all_settled_;  // nothing more is to come: Settled(), or refused
   ProducerSession session_;
   Callbacks callbacks_;
   std::map<std::string, uint64_t> received_;  // outcomes of a named producer, by queue
@@ -166,7 +167,10 @@ void Producer::Impl::Loop() {
       }
       refused = session_.fatal();
     }
-    if (!refused.ok()) closed_groups_.EndAll(refused);
+    if (!refused.ok()) {
+      closed_groups_.EndAll(refused);
+      all_settled_.notify_all();
+    }
     changed_.notify_all();
     const absl::Status status =
         sockets_.Carry(out.reopen_door, out.reopen_submit_port, out.door, out.submit);
@@ -199,7 +203,7 @@ void Producer::Impl::DeliverLoop() {
     lock.unlock();
     Deliver(delivery.settled);
     for (const wire::GroupEnd& end : delivery.group_ends) closed_groups_.End(FromWire(end));
-    const bool kept = !delivery.ack || !options_.delivered || options_.delivered();
+    const bool kept = !options_.delivered || options_.delivered();
     lock.lock();
     if (!delivery.ack || !kept) continue;
     acks_.push_back(*std::move(delivery.ack));
@@ -208,6 +212,7 @@ void Producer::Impl::DeliverLoop() {
 }
 
 void Producer::Impl::Deliver(std::vector<ProducerOutput::Settled>& settled) {
+  bool all = false;
   for (ProducerOutput::Settled& s : settled) {
     if (s.follow_on) {
       DeliverFollowOns(s);
@@ -228,11 +233,12 @@ void Producer::Impl::Deliver(std::vector<ProducerOutput::Settled>& settled) {
       {
         const std::lock_guard lock(mutex_);
         settled_ += part.discarded ? 0 : part.end - at;
+        all = Settled();
       }
       at = part.end;
     }
   }
-  if (!settled.empty()) changed_.notify_all();
+  if (all) all_settled_.notify_all();
 }
 
 void Producer::Impl::DeliverFollowOns(ProducerOutput::Settled& settled) {
@@ -350,7 +356,7 @@ absl::StatusOr<std::future<GroupEnd>> Producer::Impl::CloseGroup(uint64_t group)
 absl::Status Producer::Impl::WaitUntil(bool outcomes) {
   std::unique_lock lock(mutex_);
   const auto done = [&] { return outcomes ? Settled() : session_.pending_jobs() == 0; };
-  changed_.wait(lock, [&] { return done() || !session_.fatal().ok(); });
+  (outcomes ? all_settled_ : changed_).wait(lock, [&] { return done() || !session_.fatal().ok(); });
   return done() ? absl::OkStatus() : session_.fatal();
 }
 

@@ -89,6 +89,7 @@ struct ProducerOptions {
   // Called after the callbacks of outcomes that came together, by the same thread. True: they are
   // acknowledged to the broker, which forgets them. Whoever must not lose any when this process is
   // killed writes them down first. Without it they are acknowledged when the callbacks return.
+  // Called too when nothing of what came is to be acknowledged.
   std::function<bool()> delivered{};
   // Gets what happens to the connection, one line each; from the library's thread.
   std::function<void(std::string_view line)> log{};

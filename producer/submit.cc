@@ -128,8 +128,12 @@ class Submission {
     producer.broker = options_.broker;
     producer.name = options_.name;
     producer.connect_timeout = options_.connect_timeout;
-    // Killed, it is to be started again: what the broker forgets must have been written.
-    if (!options_.name.empty()) producer.delivered = [this] { return writer_.Flush(); };
+    producer.delivered = [this] {
+      // Killed, a named one is to be started again: what the broker forgets must have been written.
+      if (!options_.name.empty()) return writer_.Flush();
+      writer_.WriteSoon();
+      return true;
+    };
     // So that signals are heard while it takes no more: SubmitJobs() waits itself.
     producer.block = false;
     // That it connects at first is what everybody expects.

@@ -1,5 +1,7 @@
 #include "worker/executor.h"
 
+#include <absl/strings/str_cat.h>
+
 #include <algorithm>
 #include <limits>
 
@@ -9,8 +11,8 @@ namespace whippletree {
 
 Executor::Executor(uint32_t slots, std::map<std::string, QueueHandlers> handlers,
                    std::function<void()> notify)
-    : handlers_(std::move(handlers)), notify_(std::move(notify)) {
-  for (uint32_t i = 0; i < slots; ++i) threads_.emplace_back([this] { RunSlot(); });
+    : handlers_(std::move(handlers)), notify_(std::move(notify)), slots_(slots) {
+  for (Slot& slot : slots_) threads_.emplace_back([this, &slot] { RunSlot(&slot); });
 }
 
 Executor::~Executor() {
@@ -31,16 +33,26 @@ void Executor::AddEvent() {
   notify_();
 }
 
+void Executor::Events::Clear() {
+  started.clear();
+  finished.clear();
+  finished_batches.clear();
+  recalled.clear();
+  worker_failure = absl::OkStatus();
+}
+
 void Executor::TakeEvents(Events* events) {
+  events->Clear();
   const std::lock_guard lock(mutex_);
   notified_ = false;
-  *events = std::exchange(events_, Events{});
+  std::swap(*events, events_);
 }
 
 void Executor::Run(wire::Delivery delivery) {
   auto lease = std::make_shared<Lease>();
   lease->run = RunData(delivery.mutable_run());
   lease->delivery = std::move(delivery);
+  lease->handlers = &handlers_.at(lease->delivery.queue());
   for (uint32_t i = 0; i < lease->run.count(); ++i) lease->waiting.push_back(i);
   const uint32_t starts = lease->delivery.batch() ? 1 : lease->run.count();
   {
@@ -73,18 +85,24 @@ void Executor::Recall(const wire::JobRange& range) {
   std::erase_if(leases_, [](const auto& lease) { return lease->waiting.empty(); });
 }
 
-bool Executor::Running::AllCancelled() const {
+void Executor::Slot::Take(uint64_t new_token, std::span<const uint32_t> new_indexes) {
+  token = new_token;
+  indexes = new_indexes;
+  if (!cancelled.empty()) cancelled = IntervalSet();
+}
+
+bool Executor::Slot::AllCancelled() const {
   return std::all_of(indexes.begin(), indexes.end(),
                      [this](uint32_t index) { return cancelled.Contains(index); });
 }
 
 // REQUIRES: mutex_ is held.
 void Executor::CancelRunning(uint64_t token, uint64_t begin, uint64_t end) {
-  for (Running* running : running_) {
-    if (running->token != token) continue;
-    running->cancelled.Add(begin, end);
-    if (running->context != nullptr && running->AllCancelled()) {
-      running->context->End(absl::StatusCode::kCancelled);
+  for (Slot& slot : slots_) {
+    if (slot.token != token) continue;
+    slot.cancelled.Add(begin, end);
+    if (slot.context != nullptr && slot.AllCancelled()) {
+      slot.context->End(absl::StatusCode::kCancelled);
     }
   }
 }
@@ -104,40 +122,48 @@ void Executor::Drop(uint64_t token) {
 void Executor::StopAll() {
   const std::lock_guard lock(mutex_);
   stopped_ = true;
-  for (const Running* running : running_) {
-    if (running->context != nullptr) running->context->End(absl::StatusCode::kCancelled);
+  for (const Slot& slot : slots_) {
+    if (slot.context != nullptr) slot.context->End(absl::StatusCode::kCancelled);
   }
 }
 
 MonoTime Executor::CheckDeadlines(MonoTime now) {
   const std::lock_guard lock(mutex_);
   MonoTime next = kNever;
-  for (const Running* running : running_) {
-    if (running->context == nullptr) continue;
-    if (running->context->deadline() <= now) {
-      running->context->End(absl::StatusCode::kDeadlineExceeded);
+  for (const Slot& slot : slots_) {
+    if (slot.context == nullptr) continue;
+    if (slot.context->deadline() <= now) {
+      slot.context->End(absl::StatusCode::kDeadlineExceeded);
     } else {
-      next = std::min(next, running->context->deadline());
+      next = std::min(next, slot.context->deadline());
     }
   }
   return next;
 }
 
-void Executor::RunSlot() {
+void Executor::RunSlot(Slot* slot) {
+  const auto ready = [this] { return ending_ || !leases_.empty(); };
+  std::shared_ptr<Lease> lease;
   std::unique_lock lock(mutex_);
+  slot->now = ReadMonoClock();
   while (true) {
-    work_.wait(lock, [this] { return ending_ || !leases_.empty(); });
+    if (!ready()) {
+      lease.reset();
+      work_.wait(lock, ready);
+      slot->now = ReadMonoClock();
+    }
     if (ending_) return;
-    const std::shared_ptr<Lease> lease = leases_.front();
+    if (lease != leases_.front()) lease = leases_.front();
     if (lease->delivery.batch()) {
       leases_.pop_front();
-      RunBatch(*lease, lock);
-      continue;
+      RunBatch(slot, *lease, lock);
+    } else {
+      const uint32_t position = lease->waiting.front();
+      lease->waiting.pop_front();
+      if (lease->waiting.empty()) leases_.pop_front();
+      RunJob(slot, *lease, position, lock);
     }
-    const uint32_t position = lease->waiting.front();
-    lease->waiting.pop_front();
-    if (lease->waiting.empty()) leases_.pop_front();
-    RunJob(*lease, position, lock);
+    slot->token = 0;
   }
 }
 
@@ -147,11 +173,8 @@ MonoTime DeadlineOf(MonoTime begin, uint32_t timeout_ms) {
   return timeout_ms > 0 ? begin + milliseconds(timeout_ms) : kNever;
 }
 
-JobContext::Job ContextJob(const wire::Delivery& delivery, DeliveredJob job, MonoTime begin) {
-  return {.id = std::move(job.id),
-          .queue = delivery.queue(),
-          .attempt = job.attempt,
-          .deadline = DeadlineOf(begin, job.timeout_ms)};
+BatchContext::Job BatchJob(const DeliveredJob& job) {
+  return {absl::StrCat(job.stream, "-", job.number), job.attempt};
 }
 
 absl::Status Stopped() { return absl::UnavailableError("its worker was stopped"); }
@@ -171,88 +194,99 @@ void ReplaceFailures(BatchResults* results) {
 }  // namespace
 
 template <typename Result, typename Call>
-Result Executor::InCall(CallContext* context, uint32_t timeout_ms, Running* running,
-                        std::unique_lock<std::mutex>& lock, const Call& call) {
-  running->context = context;
-  if (stopped_ || running->AllCancelled()) context->End(absl::StatusCode::kCancelled);
+Result Executor::InCall(Slot* slot, CallContext* context, uint32_t timeout_ms,
+                        std::vector<wire::FollowOn>* follow_ons, std::unique_lock<std::mutex>& lock,
+                        const Call& call) {
+  slot->context = context;
+  if (stopped_ || slot->AllCancelled()) context->End(absl::StatusCode::kCancelled);
   if (timeout_ms > 0) AddEvent();  // the session's thread looks at deadlines when it wakes
   lock.unlock();
   Result result = call();
   const absl::Status ended = context->status();
   const absl::Status failure = context->worker_failure();
+  for (wire::FollowOn& each : ToWire(context->TakeFollowOns(), slot->indexes)) {
+    follow_ons->push_back(std::move(each));
+  }
+  const MonoTime now = ReadMonoClock();
   lock.lock();
-  running->context = nullptr;
+  slot->now = now;
+  slot->context = nullptr;
   if (!failure.ok()) events_.worker_failure = failure;
   if (absl::IsDeadlineExceeded(ended)) {
-    return absl::DeadlineExceededError("timed out after " + std::to_string(timeout_ms) + " ms");
+    result = absl::DeadlineExceededError("timed out after " + std::to_string(timeout_ms) + " ms");
+  } else if (stopped_) {
+    ReplaceFailures(&result);
   }
-  if (stopped_) ReplaceFailures(&result);
   return result;
 }
 
-void Executor::RunJob(const Lease& lease, uint32_t position, std::unique_lock<std::mutex>& lock) {
+absl::StatusOr<std::string> Executor::RunOne(Slot* slot, const Lease& lease, uint32_t position,
+                                             const DeliveredJob& job,
+                                             std::vector<wire::FollowOn>* follow_ons,
+                                             std::unique_lock<std::mutex>& lock) {
+  JobContext context({.queue = lease.delivery.queue(),
+                      .attempt = job.attempt,
+                      .deadline = DeadlineOf(slot->now, job.timeout_ms),
+                      .stream = job.stream,
+                      .number = job.number});
+  return InCall<absl::StatusOr<std::string>>(slot, &context, job.timeout_ms, follow_ons, lock, [&] {
+    return CallHandler(lease.handlers->job, context, lease.run.payload(position));
+  });
+}
+
+absl::StatusOr<std::string> Executor::RunBatchOfOne(Slot* slot, const Lease& lease,
+                                                    uint32_t position, const DeliveredJob& job,
+                                                    std::vector<wire::FollowOn>* follow_ons,
+                                                    std::unique_lock<std::mutex>& lock) {
+  BatchContext context(lease.delivery.queue(), {BatchJob(job)},
+                       DeadlineOf(slot->now, job.timeout_ms));
+  return InCall<absl::StatusOr<std::string>>(slot, &context, job.timeout_ms, follow_ons, lock, [&] {
+    return CallWithOne(lease.handlers->batch, context, lease.run.payload(position));
+  });
+}
+
+void Executor::RunJob(Slot* slot, const Lease& lease, uint32_t position,
+                      std::unique_lock<std::mutex>& lock) {
   const wire::Delivery& delivery = lease.delivery;
   const uint64_t token = delivery.token();
   const uint32_t index = IndexOf(delivery, position);
-  const QueueHandlers& handlers = handlers_.at(delivery.queue());
-  const std::string_view payload = lease.run.payload(position);
-  DeliveredJob job = JobReader(delivery).At(position);
-  const uint32_t timeout_ms = job.timeout_ms;
-  Running running{token, {index}};
-  running_.push_back(&running);
+  slot->Take(token, {&index, 1});
   if (position >= delivery.started()) {
     events_.started.emplace_back(token, index);
     AddEvent();  // the session marks the start
   }
-
-  const MonoTime begin = ReadClock().mono;
-  absl::StatusOr<std::string> result = "";
-  std::vector<FollowOnRun> follow_ons;
-  if (handlers.job != nullptr) {
-    JobContext context(ContextJob(delivery, std::move(job), begin));
-    result = InCall<absl::StatusOr<std::string>>(&context, timeout_ms, &running, lock, [&] {
-      return CallHandler(handlers.job, context, payload);
-    });
-    follow_ons = context.TakeFollowOns();
-  } else {
-    BatchContext context(delivery.queue(), {{std::move(job.id), job.attempt}},
-                         DeadlineOf(begin, timeout_ms));
-    result = InCall<absl::StatusOr<std::string>>(&context, timeout_ms, &running, lock, [&] {
-      return CallWithOne(handlers.batch, context, payload);
-    });
-    follow_ons = context.TakeFollowOns();
-  }
-  std::erase(running_, &running);
-  events_.finished.push_back({token, index, std::move(result), ReadClock().mono - begin,
-                              ToWire(std::move(follow_ons), running.indexes)});
+  const MonoTime begin = slot->now;
+  const DeliveredJob job = JobReader(delivery).At(position);
+  std::vector<wire::FollowOn> follow_ons;
+  absl::StatusOr<std::string> result =
+      lease.handlers->job != nullptr ? RunOne(slot, lease, position, job, &follow_ons, lock)
+                                     : RunBatchOfOne(slot, lease, position, job, &follow_ons, lock);
+  events_.finished.push_back(
+      {token, index, std::move(result), slot->now - begin, std::move(follow_ons)});
   AddEvent();
 }
 
-void Executor::RunBatch(const Lease& lease, std::unique_lock<std::mutex>& lock) {
-  const QueueHandlers& handlers = handlers_.at(lease.delivery.queue());
-  Running running{lease.delivery.token(), {}};
-  for (const uint32_t position : lease.waiting) {
-    running.indexes.push_back(IndexOf(lease.delivery, position));
-  }
+void Executor::RunBatch(Slot* slot, const Lease& lease, std::unique_lock<std::mutex>& lock) {
   BatchOutcome outcome;
-  outcome.indexes = running.indexes;
-  running_.push_back(&running);
-  const MonoTime begin = ReadClock().mono;
-  BatchResults results = handlers.batch != nullptr
-                             ? RunWhole(handlers.batch, lease, &running, &outcome.follow_ons, lock)
-                             : RunInTurn(handlers.job, lease, &running, &outcome.follow_ons, lock);
-  std::erase(running_, &running);
+  for (const uint32_t position : lease.waiting) {
+    outcome.indexes.push_back(IndexOf(lease.delivery, position));
+  }
+  slot->Take(lease.delivery.token(), outcome.indexes);
+  const MonoTime begin = slot->now;
+  BatchResults results = lease.handlers->batch != nullptr
+                             ? RunWhole(slot, lease, &outcome.follow_ons, lock)
+                             : RunInTurn(slot, lease, &outcome.follow_ons, lock);
   if (results.ok()) {
     outcome.results = *std::move(results);
   } else {
     outcome.status = results.status();
   }
   events_.finished_batches.push_back(
-      {lease.delivery.token(), std::move(outcome), ReadClock().mono - begin});
+      {lease.delivery.token(), std::move(outcome), slot->now - begin});
   AddEvent();
 }
 
-BatchResults Executor::RunWhole(const BatchHandler& handler, const Lease& lease, Running* running,
+BatchResults Executor::RunWhole(Slot* slot, const Lease& lease,
                                 std::vector<wire::FollowOn>* follow_ons,
                                 std::unique_lock<std::mutex>& lock) {
   JobReader reader(lease.delivery);
@@ -260,45 +294,33 @@ BatchResults Executor::RunWhole(const BatchHandler& handler, const Lease& lease,
   std::vector<BatchContext::Job> jobs;
   uint32_t timeout_ms = 0;
   for (const uint32_t position : lease.waiting) {
-    DeliveredJob job = reader.At(position);
+    const DeliveredJob job = reader.At(position);
     payloads.push_back(lease.run.payload(position));
-    jobs.push_back({std::move(job.id), job.attempt});
+    jobs.push_back(BatchJob(job));
     if (job.timeout_ms > 0 && (timeout_ms == 0 || job.timeout_ms < timeout_ms)) {
       timeout_ms = job.timeout_ms;
     }
   }
-  BatchContext context(lease.delivery.queue(), std::move(jobs),
-                       DeadlineOf(ReadClock().mono, timeout_ms));
-  BatchResults results = InCall<BatchResults>(&context, timeout_ms, running, lock, [&] {
-    return CallBatchHandler(handler, context, payloads);
+  BatchContext context(lease.delivery.queue(), std::move(jobs), DeadlineOf(slot->now, timeout_ms));
+  return InCall<BatchResults>(slot, &context, timeout_ms, follow_ons, lock, [&] {
+    return CallBatchHandler(lease.handlers->batch, context, payloads);
   });
-  *follow_ons = ToWire(context.TakeFollowOns(), running->indexes);
-  return results;
 }
 
-BatchResults Executor::RunInTurn(const Handler& handler, const Lease& lease, Running* running,
+BatchResults Executor::RunInTurn(Slot* slot, const Lease& lease,
                                  std::vector<wire::FollowOn>* follow_ons,
                                  std::unique_lock<std::mutex>& lock) {
+  const std::span<const uint32_t> indexes = slot->indexes;
   JobReader reader(lease.delivery);
   std::vector<absl::StatusOr<std::string>> results;
   for (const uint32_t position : lease.waiting) {
-    running->indexes = {IndexOf(lease.delivery, position)};
+    slot->indexes = indexes.subspan(results.size(), 1);
     if (stopped_ || !events_.worker_failure.ok()) {
       results.push_back(Stopped());
-      continue;
-    }
-    if (running->AllCancelled()) {
+    } else if (slot->AllCancelled()) {
       results.push_back(absl::CancelledError("the job was cancelled"));
-      continue;
-    }
-    DeliveredJob job = reader.At(position);
-    const uint32_t timeout_ms = job.timeout_ms;
-    JobContext context(ContextJob(lease.delivery, std::move(job), ReadClock().mono));
-    results.push_back(InCall<absl::StatusOr<std::string>>(&context, timeout_ms, running, lock, [&] {
-      return CallHandler(handler, context, lease.run.payload(position));
-    }));
-    for (wire::FollowOn& each : ToWire(context.TakeFollowOns(), running->indexes)) {
-      follow_ons->push_back(std::move(each));
+    } else {
+      results.push_back(RunOne(slot, lease, position, reader.At(position), follow_ons, lock));
     }
   }
   return results;

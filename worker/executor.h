@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <thread>
 #include <utility>
@@ -54,8 +55,12 @@ class Executor {
     std::vector<FinishedBatch> finished_batches;
     std::vector<std::pair<uint64_t, uint32_t>> recalled;
     absl::Status worker_failure;  // a handler called FailWorker
+
+    // Keeps the memory.
+    void Clear();
   };
-  // Moves what happened since the last call into `events`.
+  // Replaces `events` by what happened since the last call. Whoever passes the same object again
+  // spares the allocations.
   void TakeEvents(Events* events);
 
   void Run(wire::Delivery delivery);
@@ -77,32 +82,48 @@ class Executor {
   struct Lease {
     wire::Delivery delivery;
     RunData run;
+    const QueueHandlers* handlers;
     std::deque<uint32_t> waiting;  // positions in run
   };
-  // What a slot runs: a job or a batch.
-  struct Running {
-    uint64_t token;
-    std::vector<uint32_t> indexes;   // of the jobs of the handler's call, ascending
-    CallContext* context = nullptr;  // of the call, while there is one
-    IntervalSet cancelled{};         // indexes
+  // A thread, and what it runs: a job or a batch.
+  struct Slot {
+    // When it was last seen to be free: calls that follow each other share one reading.
+    MonoTime now{};
+    uint64_t token = 0;                   // of what it runs; 0: nothing
+    std::span<const uint32_t> indexes{};  // of the jobs of the handler's call, ascending
+    CallContext* context = nullptr;       // of the call, while there is one
+    IntervalSet cancelled{};              // indexes
+
+    void Take(uint64_t token, std::span<const uint32_t> indexes);
     bool AllCancelled() const;
   };
 
-  void RunSlot();
-  // These run what they took from `lease`. REQUIRES: `lock` holds mutex_; it is released meanwhile.
-  void RunJob(const Lease& lease, uint32_t position, std::unique_lock<std::mutex>& lock);
-  void RunBatch(const Lease& lease, std::unique_lock<std::mutex>& lock);
-  BatchResults RunWhole(const BatchHandler& handler, const Lease& lease, Running* running,
-                        std::vector<wire::FollowOn>* follow_ons,
+  void RunSlot(Slot* slot);
+  // These run what `slot` took from `lease`. REQUIRES: `lock` holds mutex_; it is released
+  // meanwhile.
+  void RunJob(Slot* slot, const Lease& lease, uint32_t position,
+              std::unique_lock<std::mutex>& lock);
+  void RunBatch(Slot* slot, const Lease& lease, std::unique_lock<std::mutex>& lock);
+  BatchResults RunWhole(Slot* slot, const Lease& lease, std::vector<wire::FollowOn>* follow_ons,
                         std::unique_lock<std::mutex>& lock);
-  BatchResults RunInTurn(const Handler& handler, const Lease& lease, Running* running,
-                         std::vector<wire::FollowOn>* follow_ons,
+  BatchResults RunInTurn(Slot* slot, const Lease& lease, std::vector<wire::FollowOn>* follow_ons,
                          std::unique_lock<std::mutex>& lock);
-  // Calls `call` with mutex_ released, `context` being that of what runs. Then says what its end
-  // means for `result`, a result or results: a timeout or a stop of the worker overrides it.
+  // A job in a call of its own, by either handler.
+  absl::StatusOr<std::string> RunOne(Slot* slot, const Lease& lease, uint32_t position,
+                                     const DeliveredJob& job,
+                                     std::vector<wire::FollowOn>* follow_ons,
+                                     std::unique_lock<std::mutex>& lock);
+  absl::StatusOr<std::string> RunBatchOfOne(Slot* slot, const Lease& lease, uint32_t position,
+                                            const DeliveredJob& job,
+                                            std::vector<wire::FollowOn>* follow_ons,
+                                            std::unique_lock<std::mutex>& lock);
+  // Calls `call` with mutex_ released, `context` being that of what runs, and takes its follow-on
+  // jobs. Then says what its end means for the result, or results: a timeout or a stop of the
+  // worker overrides them.
   template <typename Result, typename Call>
-  Result InCall(CallContext* context, uint32_t timeout_ms, Running* running,
-                std::unique_lock<std::mutex>& lock, const Call& call);
+  Result InCall(Slot* slot, CallContext* context, uint32_t timeout_ms,
+                std::vector<wire::FollowOn>* follow_ons, std::unique_lock<std::mutex>& lock,
+                const Call& call);
   void TakeBack(Lease& lease, const wire::JobRange& range);
   // Ends what runs of the lease, as far as all of a call is cancelled.
   void CancelRunning(uint64_t token, uint64_t begin, uint64_t end);
@@ -114,7 +135,7 @@ class Executor {
   std::mutex mutex_;
   std::condition_variable work_;
   std::deque<std::shared_ptr<Lease>> leases_;  // with waiting jobs, in order
-  std::vector<Running*> running_;
+  std::vector<Slot> slots_;
   Events events_;
   bool notified_ = false;
   bool stopped_ = false;  // StopAll was called

@@ -47,6 +47,7 @@ absl::StatusOr<std::string> CallWithOne(const BatchHandler& handler, BatchContex
 
 std::vector<wire::FollowOn> ToWire(std::vector<FollowOnRun> runs,
                                    std::span<const uint32_t> indexes) {
+  if (runs.empty()) return {};
   // A batch handler may add them in any order of its jobs.
   std::stable_sort(runs.begin(), runs.end(),
                    [](const FollowOnRun& a, const FollowOnRun& b) { return a.job < b.job; });
@@ -75,8 +76,7 @@ uint32_t IndexOf(const wire::Delivery& delivery, uint32_t position) {
 DeliveredJob JobReader::At(uint32_t position) {
   const auto job = [](uint64_t stream, uint64_t number, uint32_t attempt,
                       const wire::JobOptions& options) {
-    return DeliveredJob{std::to_string(stream) + "-" + std::to_string(number), attempt,
-                        options.timeout_ms()};
+    return DeliveredJob{stream, number, attempt, options.timeout_ms()};
   };
   if (!delivery_.batch()) {
     return job(delivery_.stream(), delivery_.first() + IndexOf(delivery_, position),

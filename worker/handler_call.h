@@ -37,7 +37,8 @@ std::vector<wire::FollowOn> ToWire(std::vector<FollowOnRun> runs,
                                    std::span<const uint32_t> indexes);
 
 struct DeliveredJob {
-  std::string id;
+  uint64_t stream;
+  uint64_t number;
   uint32_t attempt;
   uint32_t timeout_ms;
 };

@@ -1,5 +1,8 @@
-// CallContext: one mutex guards everything but the code, which status() reads without it.
+// CallContext: one mutex guards everything but the code, which status() reads without it, and the
+// word that the handler asked for something at all.
 // The wake-up runs under that mutex; that is what makes OnEnd(nullptr) wait for one under way.
+#include <absl/strings/str_cat.h>
+
 #include <algorithm>
 #include <chrono>
 #include <utility>
@@ -70,6 +73,7 @@ void CallContext::FailWorker(absl::Status why) {
   WT_CHECK(!why.ok());
   std::unique_lock lock(mutex_);
   if (worker_failure_.ok()) worker_failure_ = std::move(why);
+  asked_.store(true, std::memory_order_release);
 }
 
 void CallContext::End(absl::StatusCode code) {
@@ -83,6 +87,7 @@ void CallContext::End(absl::StatusCode code) {
 }
 
 absl::Status CallContext::worker_failure() const {
+  if (!asked_.load(std::memory_order_acquire)) return absl::OkStatus();
   std::unique_lock lock(mutex_);
   return worker_failure_;
 }
@@ -107,12 +112,21 @@ absl::Status CallContext::AddFollowOn(size_t job, std::string queue, std::string
   follow_ons_.back().block.append(payload);
   ++follow_on_jobs_;
   follow_on_bytes_ += payload.size();
+  asked_.store(true, std::memory_order_release);
   return absl::OkStatus();
 }
 
 std::vector<FollowOnRun> CallContext::TakeFollowOns() {
+  if (!asked_.load(std::memory_order_acquire)) return {};
   std::unique_lock lock(mutex_);
   return std::exchange(follow_ons_, {});
+}
+
+const std::string& JobContext::id() const {
+  std::call_once(id_made_, [this] {
+    if (id_.empty() && stream_ > 0) id_ = absl::StrCat(stream_, "-", number_);
+  });
+  return id_;
 }
 
 absl::Status BatchContext::Submit(std::string queue, std::string_view payload,

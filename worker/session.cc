@@ -1,6 +1,7 @@
 #include "worker/session.h"
 
 #include <algorithm>
+#include <set>
 
 #include "common/check.h"
 #include "common/run.h"
@@ -104,9 +105,10 @@ void WorkerSession::OnWelcome(Instant now, const wire::Welcome& welcome, WorkerO
     }
     out->drop.push_back(it->first);
     possessed_ -= it->second.starts();
+    unmarked_ -= it->second.unmarked.size();
     it = leases_.erase(it);
   }
-  std::erase_if(unmarked_, [&](const auto& start) { return !leases_.contains(start.first); });
+  recent_lease_ = {};
   reports_.RemoveIf([&](const Reported& report) { return !leases_.contains(report.item.token()); });
   timed_ordinal_ = 0;
   draining_told_ = false;
@@ -141,10 +143,15 @@ void WorkerSession::TakeDelivery(wire::Delivery delivery, WorkerOutput* out) {
   Lease& lease = leases_[token];
   lease.queue = queue->second;
   lease.batch = delivery.batch();
-  for (uint32_t i = 0; i < count; ++i) {
-    const uint32_t index = delivery.indexes_size() > 0 ? delivery.indexes(static_cast<int>(i)) : i;
+  const uint32_t started = lease.batch ? count : std::min(delivery.started(), count);
+  if (delivery.indexes_size() == 0) {
+    lease.open.Add(0, count);
+    lease.held.Add(started, count);
+  }
+  for (int i = 0; i < delivery.indexes_size(); ++i) {
+    const uint32_t index = delivery.indexes(i);
     lease.open.Add(index, index + 1);
-    if (!lease.batch && i >= delivery.started()) lease.held.Add(index, index + 1);
+    if (static_cast<uint32_t>(i) >= started) lease.held.Add(index, index + 1);
   }
   const uint32_t starts = lease.batch ? 1 : count;
   lease.payload_bytes = delivery.run().block().size() / std::max(1u, starts);
@@ -226,7 +233,7 @@ void WorkerSession::Poll(Instant now, WorkerOutput* out) {
 MonoTime WorkerSession::NextDeadline() const {
   MonoTime next = link_.NextDeadline();
   if (!link_.connected()) return next;
-  if (!unmarked_.empty()) next = std::min(next, last_report_ + kMarkAfter);
+  if (unmarked_ > 0) next = std::min(next, last_report_ + kMarkAfter);
   return std::min({next, reports_.resend_at(), tell_deliveries_at_});
 }
 

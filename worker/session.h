@@ -12,7 +12,6 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -120,6 +119,7 @@ class WorkerSession {
     size_t queue;
     IntervalSet open;             // not reported
     IntervalSet held;             // of open: not started, and no start is charged
+    IntervalSet unmarked;         // of open: started, and neither charged nor marked
     uint64_t unacknowledged = 0;  // jobs reported, not acknowledged
     uint64_t payload_bytes = 0;   // of one start, on average
     bool batch = false;           // one start of all its jobs
@@ -135,7 +135,12 @@ class WorkerSession {
   void OnDeliveries(Instant now, wire::Deliveries* deliveries, WorkerOutput* out);
   void OnReportAck(Instant now, const wire::ReportAck& ack);
   void TakeDelivery(wire::Delivery delivery, WorkerOutput* out);
-  void Report(wire::ReportItem item);
+  // The lease of that token, or nullptr.
+  Lease* FindLease(uint64_t token);
+  // The item that is to tell it of the job: the newest one, now one job longer, or a new one.
+  // `bytes` are those that the job brings with it, `follow_ons` whether such are among them.
+  wire::ReportItem* Report(wire::ReportItem::Kind kind, uint64_t token, uint32_t index,
+                           uint64_t bytes = 0, bool follow_ons = false);
   // Closes the jobs of `outcome`; what is to be reported of them, in order.
   std::vector<wire::ReportItem> BatchItems(uint64_t token, BatchOutcome outcome);
   // What the items of one batch, or of a job with follow-on jobs, may have.
@@ -144,8 +149,8 @@ class WorkerSession {
   }
   // `result` as it can be reported: a status instead of one that is too large.
   void Bound(absl::StatusOr<std::string>* result, std::span<const wire::FollowOn> follow_ons) const;
-  // The job leaves the worker. False: its lease is void.
-  bool CloseJob(uint64_t token, uint32_t index);
+  // The job leaves the worker. Returns its lease; nullptr: that is void.
+  Lease* CloseJob(uint64_t token, uint32_t index);
   void MarkStarts(Instant now);
   void UpdateCredits();
   wire::Credit CreditOf(Queue& queue);
@@ -164,12 +169,14 @@ class WorkerSession {
   std::vector<Queue> queues_;
   std::map<std::string, size_t> queue_by_name_;
   std::map<uint64_t, Lease> leases_;
+  // The one found last, if it is still there: jobs of a lease come one after the other.
+  std::pair<uint64_t, Lease*> recent_lease_{};
   uint64_t possessed_ = 0;     // starts() of all leases
   IntervalSet received_;       // ordinals of deliveries in this session
   uint64_t untold_bytes_ = 0;  // of payload that arrived since the broker was told
   // Their arrival is told with the next report, or by itself at this time.
   MonoTime tell_deliveries_at_ = kNever;
-  std::set<std::pair<uint64_t, uint32_t>> unmarked_;  // started, not charged, not reported
+  uint64_t unmarked_ = 0;  // jobs, of all leases
   ResendQueue<Reported> reports_;
   MonoTime last_report_{};
   // One report at a time is timed, for the window.

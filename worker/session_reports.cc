@@ -4,6 +4,7 @@
 #include <span>
 
 #include "common/check.h"
+#include "common/run.h"
 #include "common/status.h"
 #include "worker/session.h"
 
@@ -24,19 +25,6 @@ wire::ReportItem MakeItem(wire::ReportItem::Kind kind, uint64_t token, uint32_t 
   return item;
 }
 
-wire::ReportItem FailedItem(uint64_t token, uint32_t index, const absl::Status& status) {
-  wire::ReportItem item = MakeItem(wire::ReportItem::FAILED, token, index);
-  *item.mutable_status() = ToWire(status);
-  return item;
-}
-
-wire::ReportItem CompletedItem(uint64_t token, uint32_t index, std::string result) {
-  wire::ReportItem item = MakeItem(wire::ReportItem::COMPLETED, token, index);
-  item.mutable_results()->add_sizes(static_cast<uint32_t>(result.size()));
-  *item.mutable_results()->mutable_block() = std::move(result);
-  return item;
-}
-
 uint64_t BytesOf(std::span<const wire::FollowOn> follow_ons) {
   uint64_t bytes = 0;
   for (const wire::FollowOn& each : follow_ons) bytes += each.ByteSizeLong() + kOverheadBytes;
@@ -51,31 +39,55 @@ uint64_t BytesOf(const wire::ReportItem& item) {
   return bytes;
 }
 
-// Whether `next` says the same of the job behind those of `item`.
-bool Continues(const wire::ReportItem& item, const wire::ReportItem& next) {
-  return item.token() == next.token() && item.kind() == next.kind() &&
-         item.first() + item.count() == next.first() &&
-         (item.kind() != wire::ReportItem::FAILED || (item.whole_batch() && next.whole_batch()));
+// Whether `item` tells the same of the job before this one. Jobs that failed have each a status of
+// their own, but for a batch that failed as a whole.
+bool EndsBefore(const wire::ReportItem& item, wire::ReportItem::Kind kind, uint64_t token,
+                uint32_t index, bool whole_batch = false) {
+  return item.token() == token && item.kind() == kind && item.first() + item.count() == index &&
+         (kind != wire::ReportItem::FAILED || (whole_batch && item.whole_batch()));
 }
 
-// REQUIRES: Continues(*item, next).
-void Join(wire::ReportItem next, wire::ReportItem* item) {
-  item->set_count(item->count() + next.count());
-  if (item->kind() != wire::ReportItem::COMPLETED) return;
-  item->mutable_results()->mutable_block()->append(next.results().block());
-  item->mutable_results()->mutable_sizes()->MergeFrom(next.results().sizes());
-  for (wire::FollowOn& each : *next.mutable_follow_ons()) {
-    *item->add_follow_ons() = std::move(each);
+// The item of `items` that is to tell it of the job: the last one, now one job longer, or a new
+// one.
+wire::ReportItem* ItemFor(std::vector<wire::ReportItem>* items, wire::ReportItem::Kind kind,
+                          uint64_t token, uint32_t index, bool whole_batch = false) {
+  if (!items->empty() && EndsBefore(items->back(), kind, token, index, whole_batch)) {
+    items->back().set_count(items->back().count() + 1);
+  } else {
+    items->push_back(MakeItem(kind, token, index));
   }
+  return &items->back();
+}
+
+// Adds to `items` that the whole batch failed, for one of its jobs.
+void AddBatchFailure(std::vector<wire::ReportItem>* items, uint64_t token, uint32_t index,
+                     const absl::Status& status) {
+  wire::ReportItem* item = ItemFor(items, wire::ReportItem::FAILED, token, index, true);
+  if (item->count() > 1) return;  // told already
+  *item->mutable_status() = ToWire(status);
+  item->set_whole_batch(true);
+}
+
+void AddFollowOns(std::span<wire::FollowOn> follow_ons, wire::ReportItem* item) {
+  for (wire::FollowOn& each : follow_ons) *item->add_follow_ons() = std::move(each);
 }
 
 }  // namespace
 
+WorkerSession::Lease* WorkerSession::FindLease(uint64_t token) {
+  if (recent_lease_.second == nullptr || recent_lease_.first != token) {
+    auto it = leases_.find(token);
+    if (it == leases_.end()) return nullptr;
+    recent_lease_ = {token, &it->second};
+  }
+  return recent_lease_.second;
+}
+
 void WorkerSession::OnStarted(uint64_t token, uint32_t index) {
-  auto it = leases_.find(token);
-  if (it == leases_.end() || !it->second.held.Contains(index)) return;
-  it->second.held.Remove(index, index + 1);
-  unmarked_.emplace(token, index);
+  Lease* lease = FindLease(token);
+  if (lease == nullptr || lease->held.Remove(index, index + 1) == 0) return;
+  lease->unmarked.Add(index, index + 1);
+  ++unmarked_;
 }
 
 void WorkerSession::OnReportAck(Instant now, const wire::ReportAck& ack) {
@@ -85,7 +97,9 @@ void WorkerSession::OnReportAck(Instant now, const wire::ReportAck& ack) {
     auto it = leases_.find(item.token());
     if (it == leases_.end() || item.kind() == wire::ReportItem::STARTED) return;
     it->second.unacknowledged -= item.count();
-    if (it->second.open.empty() && it->second.unacknowledged == 0) leases_.erase(it);
+    if (!it->second.open.empty() || it->second.unacknowledged > 0) return;
+    recent_lease_ = {};
+    leases_.erase(it);
   });
   if (timed_ordinal_ != 0 && ack.next() > timed_ordinal_) {
     for (Queue& queue : queues_) queue.window.OnTurnaround(now.mono - timed_at_);
@@ -93,29 +107,31 @@ void WorkerSession::OnReportAck(Instant now, const wire::ReportAck& ack) {
   }
 }
 
-bool WorkerSession::CloseJob(uint64_t token, uint32_t index) {
-  auto it = leases_.find(token);
-  if (it == leases_.end() || it->second.open.Remove(index, index + 1) == 0) return false;
-  it->second.held.Remove(index, index + 1);
-  ++it->second.unacknowledged;
-  unmarked_.erase({token, index});
-  if (!it->second.batch || it->second.open.empty()) --possessed_;
-  return true;
+WorkerSession::Lease* WorkerSession::CloseJob(uint64_t token, uint32_t index) {
+  Lease* lease = FindLease(token);
+  if (lease == nullptr || lease->open.Remove(index, index + 1) == 0) return nullptr;
+  lease->held.Remove(index, index + 1);
+  unmarked_ -= lease->unmarked.Remove(index, index + 1);
+  ++lease->unacknowledged;
+  if (!lease->batch || lease->open.empty()) --possessed_;
+  return lease;
 }
 
-void WorkerSession::Report(wire::ReportItem item) {
-  const uint64_t bytes = BytesOf(item);
+wire::ReportItem* WorkerSession::Report(wire::ReportItem::Kind kind, uint64_t token, uint32_t index,
+                                        uint64_t bytes, bool follow_ons) {
+  bytes += kOverheadBytes;
   auto* back = reports_.UnsentBack();
-  const bool joins = back != nullptr && Continues(back->value.item, item);
-  if (joins && item.kind() == wire::ReportItem::HANDED_BACK) {
-    Join(std::move(item), &back->value.item);
-  } else if (joins && back->bytes < kReportBytes &&
-             (item.follow_ons().empty() || back->bytes + bytes <= kReportBytes)) {
-    Join(std::move(item), &back->value.item);
-    reports_.AddBytesToBack(bytes);
+  const bool costs = kind != wire::ReportItem::HANDED_BACK;
+  const bool fits =
+      back != nullptr && (!costs || (back->bytes < kReportBytes &&
+                                     (!follow_ons || back->bytes + bytes <= kReportBytes)));
+  if (fits && EndsBefore(back->value.item, kind, token, index)) {
+    back->value.item.set_count(back->value.item.count() + 1);
+    if (costs) reports_.AddBytesToBack(bytes);
   } else {
-    reports_.Push({std::move(item)}, bytes);
+    reports_.Push({MakeItem(kind, token, index)}, bytes);
   }
+  return &reports_.UnsentBack()->value.item;
 }
 
 void WorkerSession::Bound(absl::StatusOr<std::string>* result,
@@ -146,18 +162,23 @@ void WorkerSession::Bound(absl::StatusOr<std::string>* result,
 
 void WorkerSession::OnFinished(uint64_t token, uint32_t index, absl::StatusOr<std::string> result,
                                Duration run_time, std::vector<wire::FollowOn> follow_ons) {
-  if (!CloseJob(token, index)) return;
-  const Lease& lease = leases_.at(token);
+  const Lease* lease = CloseJob(token, index);
+  if (lease == nullptr) return;
   const uint64_t result_bytes = result.ok() ? result->size() : result.status().message().size();
-  queues_[lease.queue].window.OnFinished(1, run_time, std::max(lease.payload_bytes, result_bytes));
+  queues_[lease->queue].window.OnFinished(1, run_time,
+                                          std::max(lease->payload_bytes, result_bytes));
   Bound(&result, follow_ons);
   if (!result.ok()) {
-    Report(FailedItem(token, index, result.status()));
+    wire::Status status = ToWire(result.status());
+    wire::ReportItem* item =
+        Report(wire::ReportItem::FAILED, token, index, status.message().size());
+    *item->mutable_status() = std::move(status);
     return;
   }
-  wire::ReportItem item = CompletedItem(token, index, *std::move(result));
-  for (wire::FollowOn& each : follow_ons) *item.add_follow_ons() = std::move(each);
-  Report(std::move(item));
+  wire::ReportItem* item = Report(wire::ReportItem::COMPLETED, token, index,
+                                  result->size() + BytesOf(follow_ons), !follow_ons.empty());
+  AppendToRun(*result, item->mutable_results());
+  AddFollowOns(follow_ons, item);
 }
 
 std::vector<wire::ReportItem> WorkerSession::BatchItems(uint64_t token, BatchOutcome outcome) {
@@ -169,27 +190,21 @@ std::vector<wire::ReportItem> WorkerSession::BatchItems(uint64_t token, BatchOut
     while (follow_on != outcome.follow_ons.end() && follow_on->index() < index) ++follow_on;
     const auto begin = follow_on;
     while (follow_on != outcome.follow_ons.end() && follow_on->index() == index) ++follow_on;
-    if (!CloseJob(token, index)) continue;
-    wire::ReportItem item;
+    if (CloseJob(token, index) == nullptr) continue;
     if (!outcome.status.ok()) {
-      item = FailedItem(token, index, outcome.status);
-      item.set_whole_batch(true);
-    } else {
-      absl::StatusOr<std::string>& result = outcome.results[i];
-      Bound(&result, {begin, follow_on});
-      item = result.ok() ? CompletedItem(token, index, *std::move(result))
-                         : FailedItem(token, index, result.status());
-      if (item.kind() == wire::ReportItem::COMPLETED) {
-        for (auto each = begin; each != follow_on; ++each) {
-          *item.add_follow_ons() = std::move(*each);
-        }
-      }
+      AddBatchFailure(&items, token, index, outcome.status);
+      continue;
     }
-    if (!items.empty() && Continues(items.back(), item)) {
-      Join(std::move(item), &items.back());
-    } else {
-      items.push_back(std::move(item));
+    absl::StatusOr<std::string>& result = outcome.results[i];
+    Bound(&result, {begin, follow_on});
+    if (!result.ok()) {
+      *ItemFor(&items, wire::ReportItem::FAILED, token, index)->mutable_status() =
+          ToWire(result.status());
+      continue;
     }
+    wire::ReportItem* item = ItemFor(&items, wire::ReportItem::COMPLETED, token, index);
+    AppendToRun(*result, item->mutable_results());
+    AddFollowOns({begin, follow_on}, item);
   }
   return items;
 }
@@ -210,15 +225,7 @@ void WorkerSession::OnBatchFinished(uint64_t token, BatchOutcome outcome, Durati
         "the results of a batch of " + std::to_string(indexes.size()) + " jobs have " +
         std::to_string(bytes) + " bytes; one report takes " + std::to_string(BatchBytesMax()));
     items.clear();
-    for (const uint32_t index : indexes) {
-      wire::ReportItem item = FailedItem(token, index, status);
-      item.set_whole_batch(true);
-      if (!items.empty() && Continues(items.back(), item)) {
-        Join(std::move(item), &items.back());
-      } else {
-        items.push_back(std::move(item));
-      }
-    }
+    for (const uint32_t index : indexes) AddBatchFailure(&items, token, index, status);
   }
   for (size_t i = 0; i < items.size(); ++i) {
     const uint64_t item_bytes = BytesOf(items[i]);
@@ -227,17 +234,22 @@ void WorkerSession::OnBatchFinished(uint64_t token, BatchOutcome outcome, Durati
 }
 
 void WorkerSession::OnRecalled(uint64_t token, uint32_t index) {
-  if (CloseJob(token, index)) Report(MakeItem(wire::ReportItem::HANDED_BACK, token, index));
+  if (CloseJob(token, index) != nullptr) Report(wire::ReportItem::HANDED_BACK, token, index);
 }
 
 // Whoever runs a job for long tells the broker, so that a death of this process is charged to the
 // right ones. Quick ones finish before their mark is due.
 void WorkerSession::MarkStarts(Instant now) {
-  if (unmarked_.empty() || now.mono < last_report_ + kMarkAfter) return;
-  for (const auto& [token, index] : unmarked_) {
-    Report(MakeItem(wire::ReportItem::STARTED, token, index));
+  if (unmarked_ == 0 || now.mono < last_report_ + kMarkAfter) return;
+  for (auto& [token, lease] : leases_) {
+    for (const auto& part : lease.unmarked.intervals()) {
+      for (uint64_t index = part.begin; index < part.end; ++index) {
+        Report(wire::ReportItem::STARTED, token, static_cast<uint32_t>(index));
+      }
+    }
+    lease.unmarked = IntervalSet();
   }
-  unmarked_.clear();
+  unmarked_ = 0;
 }
 
 uint64_t WorkerSession::NextBytes() const {

@@ -37,7 +37,8 @@ class Worker::Impl {
   // How long a stopped worker waits for the broker's word before it leaves.
   static constexpr Duration kStopPatience = seconds(5);
 
-  void FromExecutor(Executor& executor, WorkerSession& session, absl::Status* failure);
+  void FromExecutor(Executor& executor, Executor::Events* events, WorkerSession& session,
+                    absl::Status* failure);
   void ToExecutor(Executor& executor, WorkerOutput& out);
   void Log(std::string_view line) {
     if (options_.log) options_.log(line);
@@ -49,19 +50,19 @@ class Worker::Impl {
   std::atomic<int> signal_{0};  // 1: drain, 2: stop
 };
 
-void Worker::Impl::FromExecutor(Executor& executor, WorkerSession& session, absl::Status* failure) {
-  Executor::Events events;
-  executor.TakeEvents(&events);
-  for (const auto& [token, index] : events.started) session.OnStarted(token, index);
-  for (const auto& [token, index] : events.recalled) session.OnRecalled(token, index);
-  for (auto& f : events.finished) {
+void Worker::Impl::FromExecutor(Executor& executor, Executor::Events* events,
+                                WorkerSession& session, absl::Status* failure) {
+  executor.TakeEvents(events);
+  for (const auto& [token, index] : events->started) session.OnStarted(token, index);
+  for (const auto& [token, index] : events->recalled) session.OnRecalled(token, index);
+  for (auto& f : events->finished) {
     session.OnFinished(f.token, f.index, std::move(f.result), f.run_time, std::move(f.follow_ons));
   }
-  for (auto& f : events.finished_batches) {
+  for (auto& f : events->finished_batches) {
     session.OnBatchFinished(f.token, std::move(f.outcome), f.run_time);
   }
-  if (!events.worker_failure.ok() && failure->ok()) {
-    *failure = events.worker_failure;
+  if (!events->worker_failure.ok() && failure->ok()) {
+    *failure = events->worker_failure;
     Signal(2);
   }
 }
@@ -97,9 +98,10 @@ absl::Status Worker::Impl::Run() {
   bool stopped = false;
   absl::Status failure;
   WorkerOutput out;
+  Executor::Events events;
   while (true) {
-    const MonoTime deadline_next = executor.CheckDeadlines(ReadClock().mono);
     Instant now = ReadClock();
+    const MonoTime deadline_next = executor.CheckDeadlines(now.mono);
     const MonoTime next = std::min({session.NextDeadline(), deadline_next, warn_at, leave_at});
     sockets.Poll(wake_.fd(), next - now.mono);
     wake_.Clear();
@@ -119,7 +121,7 @@ absl::Status Worker::Impl::Run() {
     }
     ToExecutor(executor, out);
     out.run.clear();
-    FromExecutor(executor, session, &failure);
+    FromExecutor(executor, &events, session, &failure);
     session.Poll(now, &out);
     if (absl::Status status =
             sockets.Carry(out.reopen_door, out.reopen_complete_port, out.door, out.complete);

@@ -95,6 +95,7 @@ class CallContext {
   std::condition_variable ended_;
   std::atomic<int> code_{0};
   std::function<void()> wake_;
+  std::atomic<bool> asked_{false};  // FailWorker or AddFollowOn was called: most calls do neither
   absl::Status worker_failure_;
   std::vector<FollowOnRun> follow_ons_;
   uint64_t follow_on_jobs_ = 0;
@@ -105,18 +106,23 @@ class CallContext {
 class JobContext : public CallContext {
  public:
   struct Job {
-    std::string id;  // "<stream>-<number>": the same at each attempt
+    std::string id{};  // "<stream>-<number>": the same at each attempt
     std::string queue;
     uint32_t attempt = 1;        // from 1
     MonoTime deadline = kNever;  // when this attempt times out
+    // Instead of `id`, which is then made of these when it is asked for.
+    uint64_t stream = 0;
+    uint64_t number = 0;
   };
 
   explicit JobContext(Job job)
       : CallContext(std::move(job.queue), job.deadline),
-        id_(std::move(job.id)),
-        attempt_(job.attempt) {}
+        stream_(job.stream),
+        number_(job.number),
+        attempt_(job.attempt),
+        id_(std::move(job.id)) {}
 
-  const std::string& id() const { return id_; }
+  const std::string& id() const;
   uint32_t attempt() const { return attempt_; }
 
   // Adds a follow-on job: one for another queue, accepted together with this job's result. If this
@@ -128,8 +134,11 @@ class JobContext : public CallContext {
   }
 
  private:
-  const std::string id_;
+  const uint64_t stream_;
+  const uint64_t number_;
   const uint32_t attempt_;
+  mutable std::once_flag id_made_;
+  mutable std::string id_;
 };
 
 // What a batch handler is told about the jobs it runs; `i` counts them from 0.

@@ -161,6 +161,49 @@ TEST(OutcomeWriterTest, ABrokenOutputIsToldOnceAndTheRestIsCounted) {
   EXPECT_EQ(writer.counts().completed, 10'000u);
 }
 
+TEST(OutcomeWriterTest, GatheredOutcomesAreWrittenWhenAskedFor) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  Reader err;
+  TerminalLine messages(err.in(), false);
+  OutcomeWriter::Options options;
+  options.fd = ends[1];
+  OutcomeWriter writer(options, &messages);
+  writer.Start(1);
+  writer.Add(Completed(1, "a"));
+  writer.Add(Completed(2, "b"));
+  writer.WriteSoon();
+  std::string text;
+  char buffer[16];
+  while (text.size() < 4) {  // before it ends
+    const ssize_t n = read(ends[0], buffer, sizeof(buffer));
+    ASSERT_GT(n, 0);
+    text.append(buffer, static_cast<size_t>(n));
+  }
+  EXPECT_EQ(text, "a\nb\n");
+  writer.Finish();
+  close(ends[0]);
+  close(ends[1]);
+}
+
+TEST(OutcomeWriterTest, ManyOutcomesAreWrittenUnasked) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  Reader err;
+  TerminalLine messages(err.in(), false);
+  OutcomeWriter::Options options;
+  options.fd = ends[1];
+  OutcomeWriter writer(options, &messages);
+  writer.Start(1);
+  for (int n = 1; n <= 10'000; ++n) writer.Add(Completed(n, "x"));
+  char buffer[16];
+  EXPECT_GT(read(ends[0], buffer, sizeof(buffer)), 0);
+  // What is left fits the pipe.
+  writer.Finish();
+  close(ends[0]);
+  close(ends[1]);
+}
+
 TEST(OutcomeWriterTest, ASlowReaderBoundsWhatWaits) {
   int ends[2];
   ASSERT_EQ(pipe(ends), 0);

@@ -130,6 +130,23 @@ TEST_F(ExecutorTest, DropForgetsTheLease) {
   EXPECT_TRUE(recalled_.empty());
 }
 
+TEST_F(ExecutorTest, ACancelDoesNotReachTheNextJobOfTheSlot) {
+  std::promise<void> running;
+  Start(1, [&](JobContext& context, std::string_view payload) -> absl::StatusOr<std::string> {
+    if (payload == "next") return context.status().ok() ? "ran" : "was ended";
+    running.set_value();
+    return Endless(context, payload);
+  });
+  executor_->Run(Jobs(1, {"a"}, 1));
+  running.get_future().wait();
+  executor_->Cancel(Range(1, 0, 1));
+  executor_->Cancel(Range(2, 0, 1));  // not here yet
+  executor_->Run(Jobs(2, {"next"}, 1));
+  WaitForFinished(2);
+  EXPECT_TRUE(absl::IsCancelled(finished_[0].result.status()));
+  EXPECT_EQ(finished_[1].result.value(), "ran");
+}
+
 TEST_F(ExecutorTest, ATimeoutEndsTheAttempt) {
   std::promise<MonoTime> deadline;
   Start(1, [&](JobContext& context, std::string_view payload) {

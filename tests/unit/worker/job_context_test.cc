@@ -25,6 +25,12 @@ TEST(JobContextTest, TellsAboutTheJob) {
   EXPECT_TRUE(context.worker_failure().ok());
 }
 
+TEST(JobContextTest, TheIdIsMadeOfStreamAndNumber) {
+  const JobContext context({.queue = "q", .stream = 12, .number = 345});
+  EXPECT_EQ(context.id(), "12-345");
+  EXPECT_EQ(&context.id(), &context.id());
+}
+
 TEST(JobContextTest, FirstEndStands) {
   JobContext context(TestJob());
   context.End(absl::StatusCode::kDeadlineExceeded);

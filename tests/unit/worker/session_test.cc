@@ -195,6 +195,24 @@ TEST_F(WorkerReportTest, AQuickJobNeedsNoMark) {
   EXPECT_EQ(TakeItems(), (Items{{Item::COMPLETED, 11, 2, 1}}));
 }
 
+TEST_F(WorkerReportTest, StartsAreMarkedInTheOrderOfTheirLeases) {
+  Join();
+  Deliver(1, 11, 4, 1);
+  Deliver(2, 12, 2, 0);
+  TakeItems();
+  session.OnStarted(12, 1);
+  session.OnStarted(11, 3);
+  session.OnStarted(11, 1);
+  session.OnStarted(11, 2);
+  session.OnStarted(11, 1);  // again
+  Finish(11, 2);
+  Run(milliseconds(5));
+  EXPECT_EQ(TakeItems(), (Items{{Item::COMPLETED, 11, 2, 1},
+                                {Item::STARTED, 11, 1, 1},
+                                {Item::STARTED, 11, 3, 1},
+                                {Item::STARTED, 12, 1, 1}}));
+}
+
 TEST_F(WorkerReportTest, JobsForFreeSlotsNeedNoMark) {
   Join();
   Deliver(1, 11, 2, 2);
