@@ -2,7 +2,9 @@
 // as it will ever be, at once.
 #pragma once
 
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "broker/store/store.h"
 
@@ -10,14 +12,24 @@ namespace whippletree {
 
 class MemoryStore : public Store {
  public:
-  explicit MemoryStore(DurableCallback durable) : durable_(std::move(durable)) {}
+  explicit MemoryStore(StoreCallbacks callbacks) : callbacks_(std::move(callbacks)) {
+    opened_.epoch = 1;
+  }
 
-  void Commit(uint64_t commit, std::vector<record::Record>) override { durable_(commit); }
-  void Load(const core::Load&) override {}
+  const Opened& opened() const override { return opened_; }
+  absl::Status Read(const std::function<void(record::Record)>&) override {
+    return absl::OkStatus();
+  }
+  void Commit(uint64_t commit, std::vector<record::Record>) override { callbacks_.durable(commit); }
+  void Load(const RunKey& key) override {
+    callbacks_.loaded(key, absl::NotFoundError("a memory store keeps no rows"));
+  }
+  uint64_t bytes_written() const override { return 0; }
   std::string Describe() const override { return "memory"; }
 
  private:
-  DurableCallback durable_;
+  const StoreCallbacks callbacks_;
+  Opened opened_;
 };
 
 }  // namespace whippletree

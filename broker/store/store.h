@@ -1,32 +1,77 @@
-// Where durable queues are kept. The core says what to write; a store writes it.
+// Where durable queues are kept. The core says what to write; a store writes it, and says when it
+// is durable. What it keeps are rows (record.proto), ordered by their keys (keys.h).
+//
+// The life of a store: it is opened, Read() gives all rows, then commits follow. A store that
+// failed once writes and confirms nothing any more: the broker stops and is started again, since
+// after a failed write or fsync nobody knows what the disk has.
 #pragma once
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
 
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
 
-#include "broker/core/effects.h"
 #include "record.pb.h"
 
 namespace whippletree {
 
+// What opening a store found.
+struct Opened {
+  // Random, made with the store: the same at each open, different from that of any other store.
+  std::string store_id;
+  // Raised by one at each open, durably, before the open returns. The first is 1.
+  uint64_t epoch = 0;
+  // The number of the last commit that is there; 0: none.
+  uint64_t last_commit = 0;
+};
+
+// Which row of a run.
+struct RunKey {
+  uint64_t stream = 0;
+  uint64_t first = 0;
+  friend bool operator==(const RunKey&, const RunKey&) = default;
+};
+
+// How a store reports. All are called one at a time, from threads of the store, or before the call
+// that causes them returns; none may call the store. Until the store is destroyed any may come.
+// Each of them must be set.
+struct StoreCallbacks {
+  // The commit, and all before it, are durable. Numbers rise; not every one is told.
+  std::function<void(uint64_t commit)> durable;
+  // The store cannot write, or cannot read what it has. Told once; then nothing else is.
+  std::function<void(absl::Status)> failed;
+  // The answer to Load: the run, or NOT_FOUND if there is no such row.
+  std::function<void(const RunKey&, absl::StatusOr<record::Record>)> loaded;
+};
+
 class Store {
  public:
-  // Called with the number of each commit once it, and all before it, are durable. May be called
-  // from a thread of the store.
-  using DurableCallback = std::function<void(uint64_t commit)>;
-
   virtual ~Store() = default;
 
-  // Writes all records as one: after a crash all of them are there, or none.
-  // REQUIRES: commit is one more than that of the call before. Returns at once.
+  virtual const Opened& opened() const = 0;
+
+  // Calls `each` with every row, in the order of the keys: by kind, in the order of the numbers in
+  // record.proto, and by key within a kind. DATA_LOSS if a row is not what was written.
+  // REQUIRES: Commit was not called yet.
+  virtual absl::Status Read(const std::function<void(record::Record)>& each) = 0;
+
+  // Writes all records as one: after a crash all of them are there, or none. Each replaces the row
+  // of its key, or erases it if it says `erased`. Returns at once; callbacks.durable follows.
+  // REQUIRES: commit is one more than that of the call before, or than opened().last_commit.
   virtual void Commit(uint64_t commit, std::vector<record::Record> writes) = 0;
 
-  // Reads back jobs that only the store has. Returns at once; they come as core::Loaded.
-  virtual void Load(const core::Load& load) = 0;
+  // Reads one run back. Returns at once; callbacks.loaded follows.
+  // REQUIRES: the commit that wrote the row is durable.
+  virtual void Load(const RunKey& key) = 0;
 
-  // For the log: "memory", ….
+  // Bytes of rows handed to Commit since the store was opened. A log takes about as many at once,
+  // and tables as many again before the log is deleted. May be called from any thread.
+  virtual uint64_t bytes_written() const = 0;
+
+  // For the log: "memory", or "rocksdb 7.8.3 at DIR".
   virtual std::string Describe() const = 0;
 };
 
