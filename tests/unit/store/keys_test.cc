@@ -56,13 +56,13 @@ record::Record LeaseRow(uint64_t token) {
 
 // In the order in which they are to be read back.
 std::vector<record::Record> Ordered() {
-  std::vector<record::Record> rows = {QueueRow(""), QueueRow("a"), QueueRow("a b"), QueueRow("ab"),
-                                      QueueRow("\xff"), ProducerRow("a")};
+  std::vector<record::Record> rows = {QueueRow(""),   QueueRow("a"),    QueueRow("a b"),
+                                      QueueRow("ab"), QueueRow("\xff"), ProducerRow("a")};
   for (const uint64_t number : {uint64_t{1}, uint64_t{255}, uint64_t{256}, kMax}) {
     rows.push_back(StreamRow(number, "q", 1));
   }
-  for (const auto make : {+[](uint64_t a, uint64_t b) { return RunRow(a, b); }, EndedRow,
-                          ReturnedRow}) {
+  for (const auto make :
+       {+[](uint64_t a, uint64_t b) { return RunRow(a, b); }, EndedRow, ReturnedRow}) {
     rows.push_back(make(0, kMax));
     rows.push_back(make(1, 0));
     rows.push_back(make(1, 255));

@@ -84,11 +84,11 @@ class StoreContractTest : public testing::TestWithParam<Kind> {
   uint64_t last_ = 0;
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    Stores, StoreContractTest,
-    testing::Values(Kind{"Map", [] { return std::make_unique<MapPlace>(); }},
-                    Kind{"Rocksdb", [] { return std::make_unique<RocksdbPlace>(); }}),
-    [](const auto& kind) { return kind.param.name; });
+INSTANTIATE_TEST_SUITE_P(Stores, StoreContractTest,
+                         testing::Values(Kind{"Map", [] { return std::make_unique<MapPlace>(); }},
+                                         Kind{"Rocksdb",
+                                              [] { return std::make_unique<RocksdbPlace>(); }}),
+                         [](const auto& kind) { return kind.param.name; });
 
 TEST_P(StoreContractTest, ANewStoreIsEmpty) {
   EXPECT_EQ(store_->opened().epoch, 1u);

@@ -83,26 +83,25 @@ inline Rows ReadAll(Store* store) {
 class Witness {
  public:
   StoreCallbacks Callbacks() {
-    return {
-        [this](uint64_t commit) {
-          const std::lock_guard lock(mutex_);
-          EXPECT_TRUE(failures_.empty()) << "confirmed after a failure";
-          EXPECT_LT(durable_, commit);
-          durable_ = commit;
-          changed_.notify_all();
-        },
-        [this](absl::Status status) {
-          const std::lock_guard lock(mutex_);
-          EXPECT_FALSE(status.ok());
-          failures_.push_back(std::move(status));
-          EXPECT_EQ(failures_.size(), 1u) << "told twice";
-          changed_.notify_all();
-        },
-        [this](const RunKey& key, absl::StatusOr<record::Record> record) {
-          const std::lock_guard lock(mutex_);
-          loaded_.emplace_back(key, std::move(record));
-          changed_.notify_all();
-        }};
+    return {[this](uint64_t commit) {
+              const std::lock_guard lock(mutex_);
+              EXPECT_TRUE(failures_.empty()) << "confirmed after a failure";
+              EXPECT_LT(durable_, commit);
+              durable_ = commit;
+              changed_.notify_all();
+            },
+            [this](absl::Status status) {
+              const std::lock_guard lock(mutex_);
+              EXPECT_FALSE(status.ok());
+              failures_.push_back(std::move(status));
+              EXPECT_EQ(failures_.size(), 1u) << "told twice";
+              changed_.notify_all();
+            },
+            [this](const RunKey& key, absl::StatusOr<record::Record> record) {
+              const std::lock_guard lock(mutex_);
+              loaded_.emplace_back(key, std::move(record));
+              changed_.notify_all();
+            }};
   }
 
   // Waits until the commit is durable, or the store failed. True: durable.
