@@ -1,7 +1,7 @@
 // Finds commits that are missing in the middle of what a store has.
 //
 // RocksDB replays its log after a crash and takes damage that looks like a torn write for one; when
-// more log follows (a later file, a later block), commits in the middle are missing and nobody says
+// a later log file follows, commits in the middle are missing and nobody says
 // so. So every write carries a link, from the position before it to the one after it, and links are
 // joined whenever RocksDB merges them. Links that meet become one; links that do not meet show what
 // is missing between them, for ever. A position is (epoch, commit): every open of a store begins a

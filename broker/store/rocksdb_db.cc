@@ -13,6 +13,10 @@
 #include <rocksdb/write_batch.h>
 
 #include <algorithm>
+#include <cstdarg>
+#include <cstdio>
+#include <mutex>
+#include <string_view>
 #include <utility>
 
 namespace whippletree {
@@ -26,7 +30,8 @@ rocksdb::Slice Slice(std::string_view bytes) { return {bytes.data(), bytes.size(
 absl::Status ToStatus(const rocksdb::Status& status) {
   if (status.ok()) return absl::OkStatus();
   const std::string text = status.ToString();
-  if (status.IsCorruption()) return absl::DataLossError(text);
+  // A file that is missing is damage, too.
+  if (status.IsCorruption() || status.IsPathNotFound()) return absl::DataLossError(text);
   if (status.IsNotFound()) return absl::NotFoundError(text);
   if (status.IsNoSpace()) return absl::ResourceExhaustedError(text);
   return absl::InternalError(text);
@@ -61,11 +66,33 @@ class ErrorListener : public rocksdb::EventListener {
   const std::function<void(absl::Status)> on_error_;
 };
 
-// RocksDB would keep a log file of its own beside the data; what matters comes back as a status.
-class NoLog : public rocksdb::Logger {
+// RocksDB would keep a text of its own beside the data. What matters comes back as a status, except
+// for the place of damage in the log.
+class DamageNotes : public rocksdb::Logger {
  public:
   using rocksdb::Logger::Logv;
-  void Logv(const char*, va_list) override {}
+  void Logv(const char* format, va_list arguments) override {
+    char line[500];
+    std::vsnprintf(line, sizeof line, format, arguments);
+    const std::string_view text = line;
+    const size_t dropping = text.find(": dropping ");
+    if (dropping == std::string_view::npos) return;
+    // Before it stands where in RocksDB's source this was said.
+    const size_t source_end = text.rfind("] ", dropping);
+    const std::lock_guard lock(mutex_);
+    if (first_.empty()) {
+      first_ = text.substr(source_end == std::string_view::npos ? 0 : source_end + 2);
+    }
+  }
+  // "DIR/000012.log: dropping 123 bytes; Corruption: …", or empty.
+  std::string first() {
+    const std::lock_guard lock(mutex_);
+    return first_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::string first_;
 };
 
 rocksdb::Options MakeOptions(const RocksdbOptions& ours, RocksDb::Mode mode,
@@ -73,7 +100,7 @@ rocksdb::Options MakeOptions(const RocksdbOptions& ours, RocksDb::Mode mode,
   rocksdb::Options options;
   if (ours.env != nullptr) options.env = ours.env;
   options.create_if_missing = mode == RocksDb::Mode::kCreate;
-  options.info_log = std::make_shared<NoLog>();
+  options.info_log = std::make_shared<DamageNotes>();
   options.merge_operator = std::make_shared<ChainOperator>();
   if (on_error) options.listeners.push_back(std::make_shared<ErrorListener>(std::move(on_error)));
 
@@ -132,7 +159,11 @@ absl::StatusOr<std::unique_ptr<RocksDb>> RocksDb::Open(const RocksdbOptions& opt
   const bool reads = mode == Mode::kRead || mode == Mode::kReadStrict;
   const rocksdb::Status status = reads ? rocksdb::DB::OpenForReadOnly(theirs, options.dir, &db)
                                        : rocksdb::DB::Open(theirs, options.dir, &db);
-  if (!status.ok()) return ToStatus(status);
+  if (!status.ok()) {
+    const std::string note = static_cast<DamageNotes&>(*theirs.info_log).first();
+    const absl::Status error = ToStatus(status);
+    return note.empty() ? error : absl::Status(error.code(), note);
+  }
   return std::unique_ptr<RocksDb>(new RocksDb(std::unique_ptr<rocksdb::DB>(db)));
 }
 

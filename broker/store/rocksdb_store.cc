@@ -281,7 +281,12 @@ void RocksdbStore::ReadRun(const RunKey& key) {
 absl::StatusOr<std::unique_ptr<Store>> OpenRocksdbStore(const RocksdbOptions& options,
                                                         StoreCallbacks callbacks) {
   auto store = std::make_unique<RocksdbStore>(options, std::move(callbacks));
-  if (absl::Status status = store->Open(); !status.ok()) return status;
+  const absl::Status status = store->Open();
+  if (absl::IsDataLoss(status)) {
+    return absl::DataLossError(absl::StrCat(status.message(), "; `whippletree-broker store check ",
+                                            options.dir, "` says more"));
+  }
+  if (!status.ok()) return status;
   return store;
 }
 

@@ -16,14 +16,12 @@ constexpr char kEpoch[] = "epoch";
 constexpr char kRocksdb[] = "rocksdb";
 constexpr char kChain[] = "chain";
 
-constexpr char kRestore[] =
-    "`whippletree-broker store check DIR` says more; restore the directory from a backup";
-
 // Below the keys of all rows.
 std::string MetaKey(const char* name) { return std::string(1, '\0') + name; }
 
 absl::Status Damaged(const std::string& dir, const std::string& what) {
-  return absl::DataLossError(absl::StrCat(dir, " is damaged: ", what, ": ", kRestore));
+  return absl::DataLossError(
+      absl::StrCat(dir, " is damaged: ", what, ": restore the directory from a backup"));
 }
 
 // Reads the value of a key. A missing one is damage.

@@ -102,9 +102,10 @@ void PowerLossFs::FailAppendAt(uint64_t n) {
   fail_append_at_ = appends_ + n;
 }
 
-void PowerLossFs::OnLogSync(std::function<void()> hook) {
+void PowerLossFs::OnSync(const std::string& ending, std::function<void()> hook) {
   const std::lock_guard lock(mutex_);
-  on_log_sync_ = std::move(hook);
+  hook_ending_ = ending;
+  hook_ = std::move(hook);
 }
 
 void PowerLossFs::RestorePower(Prng* some_stays) {
@@ -200,7 +201,7 @@ IOStatus PowerLossFs::BeginSync(const std::string& path) {
   std::function<void()> hook;
   {
     const std::lock_guard lock(mutex_);
-    if (IsLog(path)) hook = on_log_sync_;
+    if (path.ends_with(hook_ending_)) hook = hook_;
   }
   if (hook) hook();
   return Sync(path);

@@ -45,8 +45,8 @@ class PowerLossFs : public rocksdb::FileSystemWrapper {
   // The n-th append fails for lack of room, the others have some.
   void FailAppendAt(uint64_t n);
 
-  // Called before the sync of a log starts its work.
-  void OnLogSync(std::function<void()> hook);
+  // Called before the sync of a file whose name ends so starts its work.
+  void OnSync(const std::string& ending, std::function<void()> hook);
 
   // ---- What happened ------------------------------------------------------------------------
 
@@ -103,7 +103,8 @@ class PowerLossFs : public rocksdb::FileSystemWrapper {
   uint64_t operations_left_ = 0;  // 0: no end
   uint64_t fail_sync_at_ = 0;
   uint64_t fail_append_at_ = 0;
-  std::function<void()> on_log_sync_;
+  std::string hook_ending_;
+  std::function<void()> hook_;
   uint64_t log_syncs_ = 0;
   uint64_t syncs_ = 0;
   uint64_t appends_ = 0;

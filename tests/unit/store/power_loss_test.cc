@@ -2,7 +2,11 @@
 #include <gtest/gtest.h>
 #include <rocksdb/env.h>
 
+#include <algorithm>
 #include <condition_variable>
+#include <filesystem>
+#include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -248,7 +252,7 @@ TEST(SlowDiskTest, NothingIsConfirmedBeforeItsSyncReturned) {
   Machine machine(1);
   ASSERT_NO_FATAL_FAILURE(machine.Open());
   Door door;
-  machine.fs().OnLogSync([&door] { door.Pass(); });
+  machine.fs().OnSync(".log", [&door] { door.Pass(); });
   machine.Commit();
   door.AwaitSomebody();
   EXPECT_EQ(machine.witness().durable(), 0u);
@@ -260,7 +264,7 @@ TEST(SlowDiskTest, CommitsThatGatherDuringASyncAreOneSync) {
   Machine machine(1);
   ASSERT_NO_FATAL_FAILURE(machine.Open());
   Door door;
-  machine.fs().OnLogSync([&door] { door.Pass(); });
+  machine.fs().OnSync(".log", [&door] { door.Pass(); });
   const uint64_t before = machine.fs().log_syncs();
   machine.Commit();
   door.AwaitSomebody();
@@ -277,13 +281,55 @@ TEST(SlowDiskTest, LoadsDoNotWaitForASync) {
   machine.store().Commit(1, {RunRow(1, 1)});
   ASSERT_TRUE(machine.witness().AwaitDurable(1));
   Door door;
-  machine.fs().OnLogSync([&door] { door.Pass(); });
+  machine.fs().OnSync(".log", [&door] { door.Pass(); });
   machine.store().Commit(2, {RunRow(1, 2)});
   door.AwaitSomebody();
   machine.store().Load({1, 1});
   EXPECT_TRUE(machine.witness().AwaitLoaded().ok());
   door.Open();
   EXPECT_TRUE(machine.witness().AwaitDurable(2));
+}
+
+std::vector<std::filesystem::path> FilledLogs(const std::string& dir) {
+  std::vector<std::filesystem::path> logs;
+  for (const auto& entry : std::filesystem::directory_iterator(dir)) {
+    if (entry.path().extension() == ".log" && entry.file_size() > 0) logs.push_back(entry.path());
+  }
+  std::sort(logs.begin(), logs.end());
+  return logs;
+}
+
+// RocksDB alone takes the end of an older log for torn, too, and goes on with the next one.
+TEST(SlowDiskTest, AHoleBetweenTwoLogsIsFoundByTheChainOfCommits) {
+  Machine machine(1);
+  ASSERT_NO_FATAL_FAILURE(machine.Open());
+  Door door;
+  machine.fs().OnSync(".sst", [&door] { door.Pass(); });
+  // While the first write buffer is on its way to a table, there are two logs.
+  const std::string dir = machine.Options().dir;
+  for (int more = 5; more > 0; more -= FilledLogs(dir).size() >= 2) {
+    machine.Commit();
+    ASSERT_TRUE(machine.Await());
+  }
+  const TempDirectory copy;
+  std::filesystem::copy(dir, copy.path());
+  door.Open();
+  machine.Close();
+
+  RocksdbOptions options;
+  options.dir = copy.path();
+  const auto logs = FilledLogs(copy.path());
+  ASSERT_EQ(logs.size(), 2u);
+  const auto no_report = [](const std::string&) {};
+  EXPECT_NE(CheckStore(options, no_report).message().find("checksums are right"),
+            std::string::npos);
+  std::filesystem::resize_file(logs[0], std::filesystem::file_size(logs[0]) - 1);
+  Witness witness;
+  for (const absl::Status& status :
+       {CheckStore(options, no_report), OpenRocksdbStore(options, witness.Callbacks()).status()}) {
+    EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+    EXPECT_NE(status.message().find("what was between is missing"), std::string::npos) << status;
+  }
 }
 
 TEST(SlowDiskTest, ClosingWritesWhatWaits) {
