@@ -1,11 +1,11 @@
 // Finds commits that are missing in the middle of what a store has.
 //
 // RocksDB replays its log after a crash and takes damage that looks like a torn write for one; when
-// a later log file follows, commits in the middle are missing and nobody says
-// so. So every write carries a link, from the position before it to the one after it, and links are
-// joined whenever RocksDB merges them. Links that meet become one; links that do not meet show what
-// is missing between them, for ever. A position is (epoch, commit): every open of a store begins a
-// new epoch, so files of another past of the same store do not fit either.
+// a later log file follows, commits in the middle are missing and nobody says so. So every write
+// carries a link, from the position before it to the one after it, and links are joined whenever
+// RocksDB merges them. Links that meet become one; links that do not meet show what is missing
+// between them, for ever. A position is (epoch, commit): every open of a store begins a new epoch,
+// so files of another past of the same store do not fit either.
 //
 // A lost end leaves a chain without a gap: see confirmed_file.h. Pure functions.
 #pragma once
