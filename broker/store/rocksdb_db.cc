@@ -95,7 +95,7 @@ class DamageNotes : public rocksdb::Logger {
   std::string first_;
 };
 
-rocksdb::Options MakeOptions(const RocksdbOptions& ours, RocksDb::Mode mode,
+rocksdb::Options MakeOptions(const RocksdbOptions& ours, RocksDb::Mode mode, RocksDb::Skip skip,
                              std::function<void(absl::Status)> on_error) {
   rocksdb::Options options;
   if (ours.env != nullptr) options.env = ours.env;
@@ -104,11 +104,12 @@ rocksdb::Options MakeOptions(const RocksdbOptions& ours, RocksDb::Mode mode,
   options.merge_operator = std::make_shared<ChainOperator>();
   if (on_error) options.listeners.push_back(std::make_shared<ErrorListener>(std::move(on_error)));
 
-  // The default recovery mode drops everything after a damaged record without a word. This one
-  // refuses, except for an end of the log that looks like a torn write (where no log is recycled).
-  options.wal_recovery_mode = mode == RocksDb::Mode::kReadStrict
-                                  ? rocksdb::WALRecoveryMode::kAbsoluteConsistency
-                                  : rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
+  // Not the default recovery mode: that one drops everything after a damaged record without a word.
+  using Recovery = rocksdb::WALRecoveryMode;
+  options.wal_recovery_mode = skip == RocksDb::Skip::kNothing ? Recovery::kAbsoluteConsistency
+                              : skip == RocksDb::Skip::kCutEnd
+                                  ? Recovery::kTolerateCorruptedTailRecords
+                                  : Recovery::kSkipAnyCorruptedRecords;
   options.recycle_log_file_num = 0;
   options.paranoid_checks = true;
   // After a failed sync the kernel may take its pages for clean: trying again proves nothing.
@@ -153,12 +154,13 @@ RocksDb::RocksDb(std::unique_ptr<rocksdb::DB> db) : db_(std::move(db)) {}
 RocksDb::~RocksDb() = default;
 
 absl::StatusOr<std::unique_ptr<RocksDb>> RocksDb::Open(const RocksdbOptions& options, Mode mode,
+                                                       Skip skip,
                                                        std::function<void(absl::Status)> on_error) {
-  const rocksdb::Options theirs = MakeOptions(options, mode, std::move(on_error));
+  const rocksdb::Options theirs = MakeOptions(options, mode, skip, std::move(on_error));
   rocksdb::DB* db = nullptr;
-  const bool reads = mode == Mode::kRead || mode == Mode::kReadStrict;
-  const rocksdb::Status status = reads ? rocksdb::DB::OpenForReadOnly(theirs, options.dir, &db)
-                                       : rocksdb::DB::Open(theirs, options.dir, &db);
+  const rocksdb::Status status = mode == Mode::kRead
+                                     ? rocksdb::DB::OpenForReadOnly(theirs, options.dir, &db)
+                                     : rocksdb::DB::Open(theirs, options.dir, &db);
   if (!status.ok()) {
     const std::string note = static_cast<DamageNotes&>(*theirs.info_log).first();
     const absl::Status error = ToStatus(status);

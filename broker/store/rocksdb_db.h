@@ -40,9 +40,15 @@ class RocksDb {
  public:
   enum class Mode {
     kWrite,
-    kCreate,      // like kWrite; makes the database if there is none
-    kRead,        // changes no file
-    kReadStrict,  // the same; besides, DATA_LOSS if the log ends in the middle of a record
+    kCreate,  // like kWrite; makes the database if there is none
+    kRead,    // changes no file
+  };
+
+  // Which damage of the log is not DATA_LOSS but skipped, with all that cannot be read for it.
+  enum class Skip {
+    kNothing,
+    kCutEnd,  // a file of the log ends in the middle of a record
+    kAny,     // only with a look at the chain of commits: it shows whether anything follows
   };
 
   // What is written together.
@@ -64,6 +70,7 @@ class RocksDb {
 
   // `on_error` is called, from any thread, when the database cannot write any more.
   static absl::StatusOr<std::unique_ptr<RocksDb>> Open(const RocksdbOptions& options, Mode mode,
+                                                       Skip skip,
                                                        std::function<void(absl::Status)> on_error);
   ~RocksDb();
 

@@ -3,6 +3,7 @@
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <deque>
@@ -48,8 +49,6 @@ class RocksdbStore : public Store {
     std::vector<record::Record> writes;
   };
 
-  // Reads what is there without changing it. nullopt: a new store.
-  absl::StatusOr<std::optional<StoreMeta>> LookAtStore();
   absl::Status BeginEpoch(const std::optional<StoreMeta>& found);
 
   // Of the writing thread.
@@ -100,12 +99,6 @@ RocksdbStore::~RocksdbStore() {
 
 // ---- Opening --------------------------------------------------------------------------------
 
-absl::StatusOr<std::optional<StoreMeta>> RocksdbStore::LookAtStore() {
-  const auto db = RocksDb::Open(options_, RocksDb::Mode::kRead, nullptr);
-  if (!db.ok()) return Explain(options_.dir, db.status());
-  return ReadMeta(options_.dir, db->get());
-}
-
 absl::Status RocksdbStore::Open() {
   const absl::StatusOr<DirectoryState> state = PrepareDirectory(options_.dir);
   if (!state.ok()) return state.status();
@@ -116,14 +109,25 @@ absl::Status RocksdbStore::Open() {
   }
   // Opening for writing already replays the log into tables and deletes it. A store that has to be
   // refused must stay as it is.
-  absl::StatusOr<std::optional<StoreMeta>> found = std::nullopt;
-  if (*state == DirectoryState::kStore) found = LookAtStore();
-  if (!found.ok()) return found.status();
-
-  auto db = RocksDb::Open(options_, *found ? RocksDb::Mode::kWrite : RocksDb::Mode::kCreate,
+  StoreLook look;
+  if (*state == DirectoryState::kStore) {
+    absl::StatusOr<StoreLook> there = LookIntoStore(options_);
+    if (!there.ok()) return there.status();
+    if (!there->status.ok()) return there->status;
+    look = *std::move(there);
+    look.db.reset();
+  }
+  auto db = RocksDb::Open(options_, look.meta ? RocksDb::Mode::kWrite : RocksDb::Mode::kCreate,
+                          std::max(look.skipped, RocksDb::Skip::kCutEnd),
                           [this](absl::Status status) { Fail(std::move(status)); });
   if (!db.ok()) return Explain(options_.dir, db.status());
   db_ = *std::move(db);
+  const absl::StatusOr<std::optional<StoreMeta>> found = ReadMeta(options_.dir, db_.get());
+  if (!found.ok()) return found.status();
+  if (look.meta && (!*found || (*found)->chain != look.meta->chain)) {
+    return absl::DataLossError(
+        absl::StrCat(options_.dir, " changed while it was opened: use no other program on it"));
+  }
   if (absl::Status status = BeginEpoch(*found); !status.ok()) {
     return Explain(options_.dir, status);
   }

@@ -41,19 +41,23 @@ absl::Status CheckRows(const std::string& dir, RocksDb* db, const Report& report
       " wrong although their checksums are right: restore the directory from a backup"));
 }
 
-absl::StatusOr<std::unique_ptr<RocksDb>> OpenReadOnly(const RocksdbOptions& options,
-                                                      const Report& report) {
-  auto strict = RocksDb::Open(options, RocksDb::Mode::kReadStrict, nullptr);
-  if (strict.ok() || !absl::IsDataLoss(strict.status())) return strict;
-  auto tolerant = RocksDb::Open(options, RocksDb::Mode::kRead, nullptr);
-  if (tolerant.ok()) {
-    report(
-        absl::StrCat("notice: the log ends in the middle of a record, as after a power loss: ",
-                     strict.status().message(),
-                     ". A broker drops that record. If power was not lost, the end of the log is "
-                     "damaged, and commits that nobody vouches for may be missing."));
+void ReportMeta(const std::string& dir, const StoreLook& look, const Report& report) {
+  const StoreMeta& meta = *look.meta;
+  report(absl::StrCat("store: ", meta.store_id));
+  report(absl::StrCat("format: ", meta.format));
+  report(absl::StrCat("opened: ", meta.epoch, meta.epoch == 1 ? " time" : " times"));
+  report(absl::StrCat("last commit: ", meta.chain.to.commit));
+  if (look.skipped != RocksDb::Skip::kNothing) {
+    report(absl::StrCat(
+        "notice: the end of the log is not readable, as after a power loss: ", look.damage,
+        ". A broker drops it. If power was not lost, the log is damaged, and "
+        "commits that nothing vouches for may be missing."));
   }
-  return tolerant;
+  if (!ConfirmedFile::Read(dir, meta.store_id)) {
+    report(
+        "notice: the file CONFIRMED is missing or not readable, so nothing vouches for the end "
+        "of the log; the next start writes it anew");
+  }
 }
 
 }  // namespace
@@ -72,26 +76,16 @@ absl::Status CheckStore(const RocksdbOptions& options, const Report& report) {
           absl::StrCat("a broker uses ", dir, ": stop it first (", unused.message(), ")"));
     }
   }
-  const auto db = OpenReadOnly(options, report);
-  if (!db.ok()) return Explain(dir, db.status());
-  const absl::StatusOr<std::optional<StoreMeta>> meta = ReadMeta(dir, db->get());
-  if (meta.ok() && !*meta) return absl::InvalidArgumentError(dir + " has no store in it");
-  if (meta.ok()) {
-    report(absl::StrCat("store: ", (*meta)->store_id));
-    report(absl::StrCat("format: ", (*meta)->format));
-    report(absl::StrCat("opened: ", (*meta)->epoch, (*meta)->epoch == 1 ? " time" : " times"));
-    report(absl::StrCat("last commit: ", (*meta)->chain.to.commit));
-    if (!ConfirmedFile::Read(dir, (*meta)->store_id)) {
-      report(
-          "notice: the file CONFIRMED is missing or not readable, so nothing vouches for the "
-          "end of the log; the next start writes it anew");
-    }
-  }
+  const absl::StatusOr<StoreLook> look = LookIntoStore(options);
+  if (!look.ok()) return look.status();
+  if (look->status.ok() && !look->meta)
+    return absl::InvalidArgumentError(dir + " has no store in it");
+  if (look->meta) ReportMeta(dir, *look, report);
   // The rows may tell more than the first error.
-  absl::Status status = meta.status();
-  const absl::Status tables = (*db)->VerifyTables();
+  absl::Status status = look->status;
+  const absl::Status tables = look->db->VerifyTables();
   if (!tables.ok()) status.Update(Explain(dir, tables));
-  status.Update(CheckRows(dir, db->get(), report));
+  status.Update(CheckRows(dir, look->db.get(), report));
   return status;
 }
 

@@ -113,6 +113,30 @@ absl::StatusOr<std::optional<StoreMeta>> ReadMeta(const std::string& dir, RocksD
   return meta;
 }
 
+absl::StatusOr<StoreLook> LookIntoStore(const RocksdbOptions& options) {
+  StoreLook look;
+  for (const RocksDb::Skip skip :
+       {RocksDb::Skip::kNothing, RocksDb::Skip::kCutEnd, RocksDb::Skip::kAny}) {
+    auto db = RocksDb::Open(options, RocksDb::Mode::kRead, skip, nullptr);
+    if (!db.ok()) {
+      // What the strictest reading says is the best description.
+      if (look.damage.empty()) look.damage = std::string(db.status().message());
+      if (absl::IsDataLoss(db.status()) && skip != RocksDb::Skip::kAny) continue;
+      return Explain(options.dir, absl::Status(db.status().code(), look.damage));
+    }
+    look.db = *std::move(db);
+    look.skipped = skip;
+    absl::StatusOr<std::optional<StoreMeta>> meta = ReadMeta(options.dir, look.db.get());
+    look.status = meta.status();
+    if (meta.ok()) look.meta = *std::move(meta);
+    if (skip == RocksDb::Skip::kAny && absl::IsDataLoss(look.status)) {
+      look.status = Damaged(options.dir, look.damage);
+    }
+    break;
+  }
+  return look;
+}
+
 void WriteMeta(const StoreMeta& before, const StoreMeta& after, RocksDb::Batch* batch) {
   batch->Put(MetaKey(kFormat), absl::StrCat(after.format));
   batch->Put(MetaKey(kId), after.store_id);

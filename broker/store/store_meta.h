@@ -11,6 +11,7 @@
 #include <absl/status/statusor.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -33,6 +34,23 @@ struct StoreMeta {
 // newer program wrote it. DATA_LOSS: commits are missing in the middle, or the end of what the file
 // CONFIRMED vouches for.
 absl::StatusOr<std::optional<StoreMeta>> ReadMeta(const std::string& dir, RocksDb* db);
+
+// A database that was opened for a look.
+struct StoreLook {
+  std::unique_ptr<RocksDb> db;
+  // nullopt: the database is empty.
+  std::optional<StoreMeta> meta;
+  // What had to be skipped so that it could be read. Nothing that was written follows it.
+  RocksDb::Skip skipped = RocksDb::Skip::kNothing;
+  std::string damage;  // for people, where something was skipped
+  // As ReadMeta; with it `meta` is nullopt.
+  absl::Status status;
+};
+
+// Opens the store in options.dir without changing it, and reads its meta rows. A write that was cut
+// by a power loss leaves an end of the log that is gone, or has zeros in it; either is skipped. The
+// same in the middle is damage: `status` is DATA_LOSS then. An error: not even a look is possible.
+absl::StatusOr<StoreLook> LookIntoStore(const RocksdbOptions& options);
 
 // Puts what `after` has and `before` has not into the batch, with a link between them.
 void WriteMeta(const StoreMeta& before, const StoreMeta& after, RocksDb::Batch* batch);

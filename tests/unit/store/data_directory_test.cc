@@ -86,7 +86,8 @@ TEST_F(DataDirectoryTest, SomebodyElsesFilesAreRefused) {
 TEST_F(DataDirectoryTest, SomebodyElsesDatabaseIsRefused) {
   fs::create_directory(dir_);
   {
-    const auto db = RocksDb::Open(Options(), RocksDb::Mode::kCreate, nullptr);
+    const auto db =
+        RocksDb::Open(Options(), RocksDb::Mode::kCreate, RocksDb::Skip::kCutEnd, nullptr);
     ASSERT_TRUE(db.ok()) << db.status();
     RocksDb::Batch batch;
     batch.Put("key", "value");
@@ -98,7 +99,8 @@ TEST_F(DataDirectoryTest, SomebodyElsesDatabaseIsRefused) {
 
 TEST_F(DataDirectoryTest, ADatabaseThatWasNeverFilledIsANewStore) {
   fs::create_directory(dir_);
-  ASSERT_TRUE(RocksDb::Open(Options(), RocksDb::Mode::kCreate, nullptr).ok());
+  ASSERT_TRUE(
+      RocksDb::Open(Options(), RocksDb::Mode::kCreate, RocksDb::Skip::kCutEnd, nullptr).ok());
   const auto store = Open();
   ASSERT_TRUE(store.ok()) << store.status();
   EXPECT_EQ((*store)->opened().epoch, 1u);
@@ -123,7 +125,7 @@ TEST_F(DataDirectoryTest, IsUsedByOneBrokerAtATime) {
 
 // Writes a row of the store about itself.
 void Overwrite(const RocksdbOptions& options, const std::string& name, const std::string& value) {
-  const auto db = RocksDb::Open(options, RocksDb::Mode::kWrite, nullptr);
+  const auto db = RocksDb::Open(options, RocksDb::Mode::kWrite, RocksDb::Skip::kCutEnd, nullptr);
   ASSERT_TRUE(db.ok()) << db.status();
   RocksDb::Batch batch;
   batch.Put(std::string(1, '\0') + name, value);

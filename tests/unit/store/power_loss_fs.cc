@@ -119,9 +119,14 @@ void PowerLossFs::RestorePower(Prng* some_stays) {
       file = files_.erase(file);
       continue;
     }
-    const uint64_t unsynced = state.size - state.synced;
-    state.size = state.synced + (some_stays != nullptr ? some_stays->Between(0, unsynced) : 0);
-    if (unsynced > 0) fs::resize_file(path, state.size);
+    const uint64_t whole = state.size;
+    state.size = state.synced;
+    if (some_stays != nullptr) state.size = some_stays->Between(state.synced, whole);
+    if (state.size < whole) fs::resize_file(path, state.size);
+    if (some_stays != nullptr && IsLog(path) && some_stays->Chance(250)) {
+      // The length of the file was written, the bytes were not: they are zeros.
+      fs::resize_file(path, state.size = whole);
+    }
     state.synced = state.size;
     ++file;
   }

@@ -34,8 +34,8 @@ class PowerLossFs : public rocksdb::FileSystemWrapper {
   bool has_power() const;
 
   // Power is back, after a failure: gone is what was not synced. With a generator a random part of
-  // it stays: bytes from the front of each file, the oldest changes of names.
-  // REQUIRES: no file is open.
+  // it stays: bytes from the front of each file, of which the rest may be zeros instead of gone,
+  // and the oldest changes of names. REQUIRES: no file is open.
   void RestorePower(Prng* some_stays);
 
   // The n-th sync of a file fails; the file's later ones succeed and do nothing, as with a kernel
