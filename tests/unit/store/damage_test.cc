@@ -146,6 +146,14 @@ class DamageTest : public testing::Test {
     EXPECT_EQ(rows, whole_->states[last]) << "last commit " << last;
   }
 
+  // What the copy has in the end.
+  uint64_t LastCommitThere() {
+    Witness witness;
+    const auto store = OpenRocksdbStore(In(dir_->path()), witness.Callbacks());
+    EXPECT_TRUE(store.ok()) << store.status();
+    return store.ok() ? (*store)->opened().last_commit : 0;
+  }
+
   static uint64_t LastCommit() { return whole_->states.size() - 1; }
 
   struct Whole {
@@ -205,6 +213,19 @@ TEST_F(DamageTest, ACutLogIsRefused) {
     ++tried;
   }
   EXPECT_EQ(refused_, tried);
+}
+
+// What a power loss leaves of a write where the length of a file is written before its bytes.
+TEST_F(DamageTest, AnEndOfZerosIsDroppedLikeOneThatIsGone) {
+  std::string log = FileBytes(".log");
+  log.replace(log.size() - 100, 100, 100, '\0');
+  WriteFile(FileLike(".log"), log);
+  Judge();
+  EXPECT_EQ(refused_, 1);  // that commit was confirmed, and the file CONFIRMED says so
+  Forget();
+  Judge(true);
+  EXPECT_EQ(refused_, 1);
+  EXPECT_EQ(LastCommitThere(), LastCommit() - 1);
 }
 
 // Nothing vouches for the end then, as right after a power loss: at worst the end is missing, never
