@@ -35,9 +35,8 @@ absl::StatusOr<std::string> NameKey(Record::RowCase kind, const std::string& nam
                                     std::optional<uint64_t> number = {}) {
   std::string key = Begin(kind);
   if (!AppendName(name, &key)) {
-    return absl::InvalidArgumentError(absl::StrCat("the name of a ", KindName(kind),
-                                                   " has a 0 byte: \"", absl::CHexEscape(name),
-                                                   "\""));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the name of a ", KindName(kind), " has a 0 byte: \"", absl::CHexEscape(name), "\""));
   }
   if (number) AppendNumber(*number, &key);
   return key;

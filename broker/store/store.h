@@ -36,8 +36,8 @@ struct RunKey {
 };
 
 // How a store reports. All are called one at a time, from threads of the store, or before the call
-// that causes them returns; none may call the store. Until the store is destroyed any may come. Each
-// of them must be set.
+// that causes them returns; none may call the store. Until the store is destroyed any may come.
+// Each of them must be set.
 struct StoreCallbacks {
   // The commit, and all before it, are durable. Numbers rise; not every one is told.
   std::function<void(uint64_t commit)> durable;

@@ -81,6 +81,12 @@ std::string CodeOf(const std::string& source) {
 
 // They run in the simulator: everything they know of the world is given to them.
 const std::vector<std::string> kPure = {"broker/core/*",
+                                        "broker/store/store.h",
+                                        "broker/store/memory_store.h",
+                                        "broker/store/map_store.*",
+                                        "broker/store/keys.*",
+                                        "broker/store/commit_chain.*",
+                                        "broker/store/row_checker.*",
                                         "producer/session*",
                                         "producer/follow_ons.*",
                                         "producer/groups.*",
@@ -156,6 +162,18 @@ TEST(ArchitectureTest, OneFileIncludesZeroMq) {
     }
   }
   EXPECT_EQ(includers, std::vector<std::string>{"common/socket.cc"});
+}
+
+TEST(ArchitectureTest, OneFileIncludesRocksdb) {
+  std::vector<std::string> includers;
+  for (const std::string& source : AllSources()) {
+    if (StartsWith(source, "tests/")) continue;
+    for (const std::string& include : IncludesOf(source)) {
+      if (StartsWith(include, "rocksdb/")) includers.push_back(source);
+    }
+  }
+  includers.erase(std::unique(includers.begin(), includers.end()), includers.end());
+  EXPECT_EQ(includers, std::vector<std::string>{"broker/store/rocksdb_db.cc"});
 }
 
 TEST(ArchitectureTest, OneFileReadsClocks) {
