@@ -38,6 +38,7 @@ config::Queue SettingsOf(const core::QueuePolicy& policy) {
   breaker.set_min_jobs(policy.breaker.min_jobs);
   breaker.set_open(policy.breaker.open.count());
   breaker.set_probes(policy.breaker.probes);
+  out.set_durable(policy.durable);
   return out;
 }
 
@@ -96,6 +97,7 @@ core::QueuePolicy WithSettings(core::QueuePolicy policy, const config::Queue& se
   breaker.min_jobs = static_cast<uint32_t>(all.breaker().min_jobs());
   breaker.open = Duration(all.breaker().open());
   breaker.probes = static_cast<uint32_t>(all.breaker().probes());
+  policy.durable = all.durable();
   return policy;
 }
 

@@ -12,6 +12,7 @@
 #include "broker/http.h"
 #include "broker/reloader.h"
 #include "broker/shell.h"
+#include "broker/store/rocksdb_store.h"
 #include "common/cli.h"
 #include "common/clock.h"
 #include "common/identity.h"
@@ -100,7 +101,22 @@ int Serve(const ServeOptions& options) {
   config.queues = policies->queues;
   config.unknown_queues = policies->unknown_queues;
 
+  absl::Status store_error;
+  if (!options.policy.data_dir.empty()) {
+    shell_options.open_store = [&](StoreCallbacks callbacks) {
+      RocksdbOptions store_options;
+      store_options.dir = options.policy.data_dir;
+      store_options.memory_bytes = options.policy.memory_limit / 16;
+      auto store = OpenRocksdbStore(store_options, std::move(callbacks));
+      store_error = store.status();
+      return store;
+    };
+  }
   auto shell = BrokerShell::Start(shell_options);
+  if (!shell.ok() && (!store_error.ok() || absl::IsDataLoss(shell.status()))) {
+    PrintError(kProgram, std::string(shell.status().message()));
+    return kExitMachine;
+  }
   if (!shell.ok()) return CannotListen(shell.status(), "port");
   BrokerShell* broker = shell->get();
   HttpServer http([broker](wire::StatusReply* status) { return broker->Snapshot(status); });
@@ -126,7 +142,7 @@ int Serve(const ServeOptions& options) {
        {"submit", uint64_t{broker->submit_port()}},
        {"complete", uint64_t{broker->complete_port()}},
        {"http", Port(options.host, static_cast<uint32_t>(*http_port))},
-       {"persistence", std::string("memory")},
+       {"store", broker->store()},
        {"insecure", options.insecure},
        {"memory_limit", FormatByteSize(options.policy.memory_limit)},
        {"config", options.policy.config},
@@ -148,12 +164,19 @@ int Serve(const ServeOptions& options) {
   http.Stop();
   uint64_t lost = 0;
   const wire::StatusReply last = broker->FinalStatus();
-  for (const wire::QueueStatus& queue : last.queues()) lost += queue.waiting() + queue.leased();
+  for (const wire::QueueStatus& queue : last.queues()) {
+    if (!queue.durable()) lost += queue.waiting() + queue.leased();
+  }
   Log(lost > 0 ? LogLevel::kWarning : LogLevel::kInfo, "broker_stopped",
       {{"jobs_lost", lost}, {"uptime_ms", last.uptime_ms()}});
   running_shell = nullptr;
   running_reloader = nullptr;
-  return kExitOk;
+  if (broker->failure().ok()) return kExitOk;
+  PrintError(kProgram, "the store of durable queues does not work any more: " +
+                           std::string(broker->failure().message()) +
+                           ". Nothing was confirmed that is not kept; start the broker again when "
+                           "the disk is well");
+  return kExitMachine;
 }
 
 }  // namespace whippletree

@@ -22,6 +22,7 @@ core::QueuePolicy BuiltIn(const PolicyOptions& options) {
   config.memory_limit_bytes = options.memory_limit;
   core::QueuePolicy policy;
   policy.capacity_bytes = config.budget_bytes() / 4;
+  policy.durable = !options.data_dir.empty();
   return policy;
 }
 
@@ -59,6 +60,11 @@ void AddPolicyOptions(CLI::App* command, PolicyOptions* options) {
   options->command = command;
   command->add_option("--config", options->config, "Configuration file: a policy for each queue")
       ->type_name("FILE");
+  command
+      ->add_option("--data-dir", options->data_dir,
+                   "Directory of durable queues, which outlive the broker; without it all queues "
+                   "are in memory")
+      ->type_name("DIR");
   AddByteSize(command, "--memory-limit", &options->memory_limit, "What the process may take");
   AddNumber(command, "--queue-capacity", &options->queue_capacity,
             "Jobs that a queue takes; then its producers wait", 1, 1ull << 40);
@@ -95,7 +101,14 @@ absl::StatusOr<core::Policies> LoadPolicies(const PolicyOptions& options) {
     if (!read.ok()) return read.status();
     config = *std::move(read);
   }
-  return PoliciesOf(config, BuiltIn(options), Overrides(options));
+  core::Policies policies = PoliciesOf(config, BuiltIn(options), Overrides(options));
+  if (!options.data_dir.empty()) return policies;
+  const std::string needs = "durable: true needs a directory for it: add --data-dir DIR";
+  if (policies.defaults.durable) return absl::InvalidArgumentError("defaults." + needs);
+  for (const auto& [name, policy] : policies.queues) {
+    if (policy.durable) return absl::InvalidArgumentError("queues." + name + "." + needs);
+  }
+  return policies;
 }
 
 absl::Status CheckOptions(const ServeOptions& options) {

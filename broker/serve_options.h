@@ -19,7 +19,8 @@ namespace whippletree {
 
 // How queues are treated: the configuration file, and flags that go before its defaults.
 struct PolicyOptions {
-  std::string config;  // the file; empty: none
+  std::string config;    // the file; empty: none
+  std::string data_dir;  // of durable queues; empty: everything is in memory
   uint64_t memory_limit = 1ull << 30;
   uint64_t queue_capacity = 1'000'000;
   uint64_t queue_bytes = 0;

@@ -51,14 +51,46 @@ absl::StatusOr<std::unique_ptr<BrokerShell>> BrokerShell::Start(Options options)
   core.submit_port = shell->submit_port_;
   core.complete_port = shell->complete_port_;
   shell->policies_ = TextOf({core.default_policy, core.queues, core.unknown_queues});
-  shell->core_ = std::make_unique<core::Broker>(core);
-  BrokerShell* self = shell.get();
-  shell->store_ = std::make_unique<MemoryStore>([self](uint64_t commit) {
-    const std::lock_guard lock(self->mutex_);
-    self->durable_ = std::max(self->durable_, commit);
-    self->wake_.Notify();
-  });
+  status = shell->OpenStore(options);
+  if (!status.ok()) return status;
   return shell;
+}
+
+absl::Status BrokerShell::OpenStore(const Options& options) {
+  StoreCallbacks callbacks;
+  callbacks.durable = [this](uint64_t commit) {
+    const std::lock_guard lock(mutex_);
+    durable_ = std::max(durable_, commit);
+    wake_.Notify();
+  };
+  callbacks.failed = [this](absl::Status status) {
+    const std::lock_guard lock(mutex_);
+    failure_ = std::move(status);
+    Stop();
+  };
+  callbacks.loaded = [](const RunKey&, const absl::StatusOr<record::Record>&) {};
+  core::Config config = options.core;
+  if (options.open_store) {
+    auto opened = options.open_store(std::move(callbacks));
+    if (!opened.ok()) return opened.status();
+    store_ = *std::move(opened);
+    config.epoch = static_cast<uint32_t>(store_->opened().epoch);
+    config.epoch_offset = 0;
+    config.last_commit = store_->opened().last_commit;
+  } else {
+    store_ = std::make_unique<MemoryStore>(std::move(callbacks));
+  }
+  core_ = std::make_unique<core::Broker>(config);
+  absl::Status restored;
+  const absl::Status read = store_->Read([&](record::Record row) {
+    if (restored.ok()) restored = core_->Restore(std::move(row));
+  });
+  if (!read.ok()) return read;
+  if (!restored.ok()) return restored;
+  durable_ = durable_told_ = config.last_commit;
+  restored = core_->FinishRestore(ReadClock(), &effects_);
+  if (restored.ok()) Carry();
+  return restored;
 }
 
 void BrokerShell::Receive(Socket& socket, core::Channel channel) {
@@ -129,7 +161,7 @@ void BrokerShell::Run() {
 
 void BrokerShell::Carry() {
   if (effects_.commit != 0) store_->Commit(effects_.commit, std::move(effects_.writes));
-  for (const core::Load& load : effects_.loads) store_->Load(load);
+  for (const core::Load& load : effects_.loads) store_->Load({load.stream, load.first});
   std::string frame;
   for (core::Send& send : effects_.sends) {
     frame.clear();

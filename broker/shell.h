@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -27,9 +28,12 @@ class BrokerShell {
     // 0: each port is chosen by the system. Else submit and complete get the next two.
     uint32_t port = 7711;
     core::Config core{};
+    // Opens the store of durable queues; empty: there are none.
+    std::function<absl::StatusOr<std::unique_ptr<Store>>(StoreCallbacks)> open_store{};
   };
 
-  // Binds the sockets. Errors as Socket::Bind, naming the address.
+  // Binds the sockets, opens the store and takes over what it has. Errors as Socket::Bind, naming
+  // the address; those of open_store; DATA_LOSS: what is in the store does not fit together.
   static absl::StatusOr<std::unique_ptr<BrokerShell>> Start(Options options);
 
   uint32_t door_port() const { return door_port_; }
@@ -45,6 +49,9 @@ class BrokerShell {
   bool Snapshot(wire::StatusReply* status);
   // From now on queues are treated so. Thread-safe.
   void SetPolicies(core::Policies policies);
+  // Why Run() returned by itself: the store does not work any more. REQUIRES: Run() has returned.
+  const absl::Status& failure() const { return failure_; }
+  std::string store() const { return store_->Describe(); }
   // For the last words. REQUIRES: Run() has returned.
   wire::StatusReply FinalStatus() const { return core_->Status(); }
 
@@ -54,6 +61,7 @@ class BrokerShell {
   static constexpr size_t kBytesPerTurn = 1 << 20;
 
   BrokerShell() = default;
+  absl::Status OpenStore(const Options& options);
   void Receive(Socket& socket, core::Channel channel);
   // Answers what the core does not know: how policies are written.
   void AnswerPolicies(const std::string& route, uint64_t request);
@@ -79,6 +87,7 @@ class BrokerShell {
   std::mutex mutex_;
   std::condition_variable answered_;
   uint64_t durable_ = 0;  // of the store; guarded by mutex_
+  absl::Status failure_;  // the same
   uint64_t durable_told_ = 0;
   uint64_t snapshots_wanted_ = 0;                  // guarded by mutex_
   uint64_t snapshots_made_ = 0;                    // guarded by mutex_

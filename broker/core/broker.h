@@ -371,9 +371,9 @@ class Broker {
   std::set<std::string> changed_queues_;
   std::set<uint64_t> changed_streams_;
   std::set<uint64_t> changed_leases_;
-  std::set<uint64_t> changed_producers_;                       // peers
-  std::set<std::pair<uint64_t, uint64_t>> changed_groups_;     // peer and group
-  std::unique_ptr<Restoring> restoring_;  // until FinishRestore
+  std::set<uint64_t> changed_producers_;                    // peers
+  std::set<std::pair<uint64_t, uint64_t>> changed_groups_;  // peer and group
+  std::unique_ptr<Restoring> restoring_;                    // until FinishRestore
 
   // Work for the end of the step.
   std::vector<uint64_t> touched_streams_;

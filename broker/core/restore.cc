@@ -286,8 +286,8 @@ void Broker::RestoreLease(const record::Lease& row) {
     gone->mutable_lease()->set_token(row.token());
     return;
   }
-  for (const auto& [from, to] : {std::pair(&row.charged(), &lease.charged),
-                                 std::pair(&row.cancelled(), &lease.cancelled)}) {
+  for (const auto& [from, to] :
+       {std::pair(&row.charged(), &lease.charged), std::pair(&row.cancelled(), &lease.cancelled)}) {
     for (const record::Range& range : *from) {
       for (const auto& part : lease.open.Intersect(range.first(), range.first() + range.count())) {
         to->Add(part.begin, part.end);
@@ -393,8 +393,7 @@ void Broker::RestoreWaiting() {
         batches[{queue.number, row.batch()}].push_back(std::move(slice));
       } else if (row.not_before_ms() > static_cast<uint64_t>(now_ms)) {
         // The calendar may have jumped.
-        const Duration delay =
-            milliseconds(static_cast<int64_t>(row.not_before_ms()) - now_ms);
+        const Duration delay = milliseconds(static_cast<int64_t>(row.not_before_ms()) - now_ms);
         queue.jobs.Delay(std::move(slice), now_.mono + std::min(delay, queue.policy.backoff_max));
       } else {
         first.emplace_back(&queue, std::move(slice));

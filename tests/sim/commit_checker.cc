@@ -129,8 +129,7 @@ void CommitChecker::OnRun(uint64_t commit, const record::Run& run, bool erased) 
   }
 }
 
-const CommitChecker::StreamNotes* CommitChecker::Find(uint64_t session,
-                                                      const std::string& queue) {
+const CommitChecker::StreamNotes* CommitChecker::Find(uint64_t session, const std::string& queue) {
   auto name = name_by_session_.find(session);
   if (name == name_by_session_.end()) return nullptr;
   auto stream = streams_.find({name->second, queue});

@@ -11,7 +11,7 @@ JOBS = 100_000
 LEDGER = ("waiting", "leased", "completed", "dead", "cancelled", "expired")
 # Fields that an event has whenever it appears.
 FIELDS = {
-    "broker_started": {"version", "door", "submit", "complete", "http", "persistence", "insecure",
+    "broker_started": {"version", "door", "submit", "complete", "http", "store", "insecure",
                        "memory_limit", "queue_capacity", "queue_bytes", "payload_max", "lease",
                        "max_attempts", "peers_max", "config", "queues_named"},
     "producer_joined": {"producer", "session", "again"},

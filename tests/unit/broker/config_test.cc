@@ -32,6 +32,7 @@ core::QueuePolicy Unusual() {
   policy.backoff_min = milliseconds(10);
   policy.backoff_max = hours(2);
   policy.breaker = {4, 1.0 / 3, seconds(7), 8, milliseconds(200), 2};
+  policy.durable = true;
   return policy;
 }
 
@@ -48,6 +49,7 @@ TEST(ConfigTest, ReadsEverySetting) {
     timeout: 5m
     retry: {max_attempts: 6, backoff: 2s..6m}
     breaker: {failures: 3, ratio: 0.5, window: 20s, min_jobs: 9, open: 200ms, probes: 2}
+    durable: true
 defaults: {concurrency: 100}
 unknown_queues: refuse
 )");
@@ -79,6 +81,7 @@ unknown_queues: refuse
   EXPECT_EQ(api.breaker.min_jobs, 9u);
   EXPECT_EQ(api.breaker.open, milliseconds(200));
   EXPECT_EQ(api.breaker.probes, 2u);
+  EXPECT_TRUE(api.durable);
 }
 
 TEST(ConfigTest, AFileThatSaysNothingChangesNothing) {
