@@ -1,0 +1,297 @@
+// A broker that starts with the rows of the one before goes on where that one was.
+#include <gtest/gtest.h>
+
+#include "tests/unit/core/fake_peers.h"
+
+namespace whippletree::core {
+namespace {
+
+// Two starts of a broker on one store, an hour apart; peers say hello anew.
+struct Scene {
+  explicit Scene(QueuePolicy policy = {}, uint32_t slots = 1)
+      : first(MakeConfig(policy)),
+        producer(&first, "p", {.named = true}),
+        worker(&first, "w", {.slots = slots}) {
+    producer.Join();
+    worker.Join();
+  }
+  static Config MakeConfig(QueuePolicy policy) {
+    policy.durable = true;
+    policy.lease_duration = std::chrono::hours(2);
+    policy.backoff_min = policy.backoff_max = seconds(10);
+    Config config;
+    config.default_policy = policy;
+    return config;
+  }
+  // kill -9 and a start `later`.
+  BrokerHarness& Restart(Duration later = seconds(5)) {
+    first.sent.clear();
+    Instant at = first.now;
+    at.mono += later;
+    at.wall += later;
+    second = std::make_unique<BrokerHarness>(first.NextConfig(), first.rows, at);
+    return *second;
+  }
+  BrokerHarness first;
+  ProducerPeer producer;
+  WorkerPeer worker;
+  std::unique_ptr<BrokerHarness> second;
+};
+
+TEST(RestoreTest, WaitingJobsComeBackInOrder) {
+  Scene s;
+  s.worker.Goodbye();
+  s.producer.SubmitAccepted("q", 1, 2);
+  ProducerPeer other(&s.first, "other");
+  other.Join();
+  other.SubmitAccepted("q", 1, 1);
+  s.producer.SubmitAccepted("q", 3, 1);
+  BrokerHarness& h = s.Restart();
+  EXPECT_EQ(h.ledger("q").waiting(), 4u);
+  WorkerPeer worker(&h, "w2", {.slots = 10});
+  worker.Join();
+  const std::vector<wire::Delivery> got = worker.TakeDeliveries();
+  ASSERT_EQ(got.size(), 3u);
+  EXPECT_EQ(got[0].first(), 1u);
+  EXPECT_EQ(got[0].run().sizes_size(), 2);
+  EXPECT_EQ(got[1].stream(), 2u);
+  EXPECT_EQ(got[2].first(), 3u);
+}
+
+TEST(RestoreTest, ALeaseGoesOnWithItsWorker) {
+  Scene s;
+  s.producer.SubmitAccepted("q", 1, 1);
+  const uint64_t token = s.worker.TakeDelivery().token();
+  BrokerHarness& h = s.Restart();
+  WorkerPeer worker(&h, "w");
+  const wire::Welcome welcome = worker.Join({token});
+  ASSERT_EQ(welcome.leases_kept_size(), 1);
+  worker.Completed(token);
+  EXPECT_EQ(h.ledger("q").completed, 1u);
+  ProducerPeer producer(&h, "p", {.named = true});
+  producer.Join({{"q", 2, 1}});
+  EXPECT_EQ(producer.TakeOutcome().kind(), wire::OutcomeRange::COMPLETED);
+}
+
+TEST(RestoreTest, ALeaseThatItsWorkerDoesNotListReturnsUncharged) {
+  Scene s;
+  s.producer.SubmitAccepted("q", 1, 1);
+  s.worker.TakeDelivery();
+  BrokerHarness& h = s.Restart();
+  WorkerPeer worker(&h, "w");
+  EXPECT_EQ(worker.Join().leases_kept_size(), 0);
+  EXPECT_EQ(worker.TakeDelivery().attempt(), 1u);
+}
+
+TEST(RestoreTest, ALeaseHasAWholeLeaseTimeAndIsChargedWhenItEnds) {
+  Scene s;
+  s.producer.SubmitAccepted("q", 1, 1);
+  s.worker.TakeDelivery();
+  BrokerHarness& h = s.Restart(std::chrono::hours(24));
+  h.Run(std::chrono::hours(2) - seconds(1));
+  EXPECT_EQ(h.ledger("q").leased, 1u);
+  h.Run(seconds(1));
+  EXPECT_EQ(h.ledger("q").leased, 0u);
+  h.Run(seconds(10));
+  WorkerPeer worker(&h, "w2");
+  worker.Join();
+  EXPECT_EQ(worker.TakeDelivery().attempt(), 2u);
+}
+
+TEST(RestoreTest, AnotherProcessOfTheWorkersNameIsRefusedWhileTheLeaseLives) {
+  Scene s;
+  s.producer.SubmitAccepted("q", 1, 1);
+  s.worker.TakeDelivery();
+  BrokerHarness& h = s.Restart();
+  WorkerPeer other(&h, "w", {.process = 2});
+  h.Door("w", other.HelloMessage());
+  h.TakeRefusal("w");
+}
+
+TEST(RestoreTest, OutcomesWaitForTheirProducer) {
+  Scene s({}, 3);
+  s.producer.SubmitAccepted("q", 1, 3);
+  const uint64_t token = s.worker.TakeDelivery().token();
+  s.worker.Completed(token, 0, 2);
+  s.producer.TakeOutcome();  // not acknowledged
+  s.worker.Failed(token, absl::StatusCode::kInvalidArgument, 2);
+  s.producer.TakeOutcome();
+  s.producer.Ack("q", 2);
+  BrokerHarness& h = s.Restart();
+  EXPECT_EQ(h.ledger("q").dead, 1u);
+  EXPECT_EQ(h.ledger("q").completed, 2u);
+  ProducerPeer producer(&h, "p", {.named = true});
+  EXPECT_EQ(producer.Join({{"q", 4, 3}}).streams(0).next(), 4u);
+  EXPECT_EQ(producer.TakeOutcome().kind(), wire::OutcomeRange::DEAD);
+}
+
+TEST(RestoreTest, WhatWasSentAgainIsTheSameJob) {
+  Scene s;
+  s.worker.Goodbye();
+  s.producer.SubmitAccepted("q", 1, 5);
+  BrokerHarness& h = s.Restart();
+  ProducerPeer producer(&h, "p", {.named = true});
+  EXPECT_EQ(producer.Join({{"q", 1, 1}}).streams(0).next(), 6u);
+  producer.Submit("q", 1, std::vector<std::string>(7, "payload"));
+  EXPECT_EQ(producer.TakeUpdate().next(), 8u);
+  EXPECT_EQ(h.ledger("q").accepted, 7u);
+}
+
+TEST(RestoreTest, ABackOffGoesOnAndAttemptsCount) {
+  Scene s;
+  s.producer.SubmitAccepted("q", 1, 1);
+  s.worker.Failed(s.worker.TakeDelivery().token(), absl::StatusCode::kUnavailable);
+  s.worker.Goodbye();
+  BrokerHarness& h = s.Restart(milliseconds(1));
+  h.Run(seconds(10));
+  WorkerPeer worker(&h, "w2");
+  worker.Join();
+  EXPECT_EQ(worker.TakeDelivery().attempt(), 2u);
+}
+
+TEST(RestoreTest, ABackOffIsNoLongerThanItsQueueAllowsWhateverTheCalendarDoes) {
+  Scene s;
+  s.producer.SubmitAccepted("q", 1, 1);
+  s.worker.Failed(s.worker.TakeDelivery().token(), absl::StatusCode::kUnavailable);
+  s.worker.Goodbye();
+  s.first.now.wall -= std::chrono::hours(24);
+  BrokerHarness& h = s.Restart();
+  EXPECT_LE(h.queue("q").jobs.next_due(), h.now.mono + seconds(10));
+}
+
+TEST(RestoreTest, HalvesOfABatchStayApart) {
+  QueuePolicy policy;
+  policy.batch.max_jobs = 4;
+  Scene s(policy);
+  s.producer.SubmitAccepted("q", 1, 4);
+  wire::ReportItem item =
+      WorkerPeer::Item(wire::ReportItem::FAILED, s.worker.TakeDelivery().token(), 0, 4);
+  *item.mutable_status() = WireStatus(absl::StatusCode::kInvalidArgument, "all of it");
+  item.set_whole_batch(true);
+  s.worker.draining = true;
+  s.worker.Report({item});
+  EXPECT_EQ(s.first.queue("q").jobs.sealed(), 2u);
+  BrokerHarness& h = s.Restart();
+  EXPECT_EQ(h.queue("q").jobs.sealed(), 2u);
+  WorkerPeer worker(&h, "w2");
+  worker.Join();
+  const wire::Delivery half = worker.TakeDelivery();
+  ASSERT_EQ(half.parts_size(), 1);
+  EXPECT_EQ(half.parts(0).first(), 1u);
+  EXPECT_EQ(half.parts(0).count(), 2u);
+  EXPECT_EQ(half.parts(0).attempt(), 1u);
+}
+
+TEST(RestoreTest, AGroupEndsAfterTheRestart) {
+  Scene s({}, 2);
+  wire::JobOptions options;
+  options.set_group(7);
+  s.producer.SubmitAccepted("q", 1, 2, options);
+  const uint64_t token = s.worker.TakeDelivery().token();
+  wire::Envelope close;
+  close.mutable_close_group()->set_session(s.producer.session);
+  close.mutable_close_group()->set_group(7);
+  close.mutable_close_group()->add_counts()->set_queue("q");
+  close.mutable_close_group()->mutable_counts(0)->set_jobs(2);
+  s.first.Submit(std::move(close));
+  s.worker.Completed(token, 0, 1);
+  BrokerHarness& h = s.Restart();
+  WorkerPeer worker(&h, "w");
+  worker.Join({token});
+  worker.Completed(token, 1, 1);
+  ProducerPeer producer(&h, "p", {.named = true});
+  producer.Join({{"q", 3, 1}});
+  const wire::Outcomes outcomes = producer.TakeOutcomes();
+  h.ExpectNothingLeft();  // its end comes after its outcomes
+  producer.Ack("q", 1 + static_cast<uint64_t>(outcomes.ranges_size()));
+  const wire::Envelope updates = h.Take("p", wire::Envelope::kGroupUpdates);
+  EXPECT_EQ(updates.group_updates().ended(0).completed(), 2u);
+  h.sent.clear();
+}
+
+TEST(RestoreTest, APausedQueueStaysPaused) {
+  Scene s;
+  s.worker.Goodbye();
+  s.producer.SubmitAccepted("q", 1, 1);
+  wire::Envelope pause;
+  pause.mutable_admin_request()->mutable_pause()->set_queue("q");
+  pause.mutable_admin_request()->mutable_pause()->set_paused(true);
+  s.first.Door("admin", std::move(pause));
+  BrokerHarness& h = s.Restart();
+  WorkerPeer worker(&h, "w2");
+  worker.Join();
+  h.ExpectNothingLeft();
+}
+
+TEST(RestoreTest, LimitsHoldOverTheRestart) {
+  QueuePolicy policy;
+  policy.concurrency = 2;
+  policy.keys.ordered = true;
+  Scene s(policy, 10);
+  wire::JobOptions options;
+  options.set_key("a");
+  s.producer.SubmitAccepted("q", 1, 2, options);
+  EXPECT_EQ(s.worker.TakeDelivery().run().sizes_size(), 1);
+  s.producer.SubmitAccepted("q", 3, 3);
+  EXPECT_EQ(s.worker.TakeDelivery().run().sizes_size(), 1);
+  BrokerHarness& h = s.Restart();
+  WorkerPeer worker(&h, "w2", {.slots = 10});
+  worker.Join();
+  h.ExpectNothingLeft();  // two run, as far as anybody knows
+}
+
+TEST(RestoreTest, ATokenOfTheStartBeforeIsLowerThanAllNewOnes) {
+  Scene s;
+  s.producer.SubmitAccepted("q", 1, 2);
+  const uint64_t token = s.worker.TakeDelivery().token();
+  BrokerHarness& h = s.Restart();
+  WorkerPeer worker(&h, "w2");
+  worker.Join();
+  EXPECT_GT(worker.TakeDelivery().token(), token);
+}
+
+TEST(RestoreTest, MemoryQueuesBeginAnew) {
+  Config config = Scene::MakeConfig({});
+  config.queues["memory"].lease_duration = std::chrono::hours(2);
+  BrokerHarness before(config);
+  ProducerPeer producer(&before, "p");
+  producer.Join();
+  producer.SubmitAccepted("memory", 1, 2);
+  producer.SubmitAccepted("q", 1, 2);
+  BrokerHarness after(before.NextConfig(), before.rows, before.now);
+  ProducerPeer again(&after, "p");
+  again.broker_start = producer.broker_start;
+  const wire::Welcome welcome = again.Join({{"memory", 3, 1}, {"q", 3, 1}});
+  EXPECT_EQ(welcome.streams(0).state(), wire::StreamUpdate::LOST);
+  EXPECT_EQ(welcome.streams(1).state(), wire::StreamUpdate::OPEN);
+  EXPECT_EQ(welcome.streams(1).unsettled(), 2u);
+}
+
+TEST(RestoreTest, AMissingRowIsFound) {
+  Scene s;
+  s.worker.Goodbye();
+  s.producer.SubmitAccepted("q", 1, 5);
+  for (const auto& [key, row] : s.first.rows) {
+    if (row.has_lease()) continue;
+    BrokerHarness::RowMap rows = s.first.rows;
+    rows.erase(key);
+    Broker broker(s.first.NextConfig());
+    absl::Status status;
+    for (const auto& [other, left] : rows) {
+      if (status.ok()) status = broker.Restore(left);
+    }
+    Effects effects;
+    if (status.ok()) status = broker.FinishRestore(s.first.now, &effects);
+    EXPECT_TRUE(absl::IsDataLoss(status)) << row.ShortDebugString();
+  }
+}
+
+TEST(RestoreTest, NothingIsRestoredFromAnEmptyStore) {
+  Broker broker(Config{});
+  Effects effects;
+  EXPECT_TRUE(broker.FinishRestore({MonoTime(seconds(1)), WallTime(seconds(1))}, &effects).ok());
+  EXPECT_EQ(effects.commit, 0u);
+}
+
+}  // namespace
+}  // namespace whippletree::core
