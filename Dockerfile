@@ -30,6 +30,8 @@ RUN apt-get update \
 COPY --from=build /opt/whippletree/bin/ /usr/local/bin/
 # The queues of `whippletree-producer demo`.
 COPY demo/policies.yaml /etc/whippletree/demo.yaml
+# A volume that is mounted here begins with this owner.
+RUN install -d -o 10001 -g 10001 -m 0700 /var/lib/whippletree
 RUN ! ldd /usr/local/bin/whippletree-* | grep 'not found'
 USER 10001:10001
 WORKDIR /tmp

@@ -64,8 +64,12 @@ A policy for each queue:
 
 Memory:
   --memory-limit is what the whole process may take. Waiting payloads and results that nobody has
-  fetched take at most half of it; beyond it producers wait. Jobs are kept in memory only: those
-  without an outcome are lost when the broker ends, and their producers are told so.
+  fetched take at most half of it; beyond it producers wait.
+
+Durable queues:
+  With --data-dir all queues are durable, but for those with `durable: false`: what the broker has
+  confirmed survives kill -9 and power loss. Without it jobs that have no outcome are lost when the
+  broker ends, and their producers are told so.
 
 Beyond this machine:
   Whoever reaches the ports may use them. An address other than loopback therefore needs

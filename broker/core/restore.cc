@@ -221,11 +221,13 @@ absl::Status Broker::FinishRestore(Instant now, Effects* effects) {
   }
   restoring_.reset();
   if (status.ok()) {
-    Log(LogLevel::kInfo, "restored",
-        {{"queues", uint64_t{queues_.size()}},
-         {"jobs", open},
-         {"leased", leased},
-         {"commit", commit_}});
+    if (commit_ > 0) {
+      Log(LogLevel::kInfo, "restored",
+          {{"queues", uint64_t{queues_.size()}},
+           {"jobs", open},
+           {"leased", leased},
+           {"commit", commit_}});
+    }
     FinishStep();
   }
   effects_ = nullptr;

@@ -142,7 +142,8 @@ TEST(ConfigErrorsTest, OddValuesAreRefused) {
 TEST(ConfigErrorsTest, UnknownSettingsAreNamedWithTheKnownOnes) {
   EXPECT_EQ(Errors("queues:\n  api: {capcity: {}}"),
             "b.yaml:2:9: queues.api: there is no setting \"capcity\", did you mean capacity? There "
-            "are capacity, batch, rate, burst, concurrency, keys, lease, timeout, retry, breaker");
+            "are capacity, batch, rate, burst, concurrency, keys, lease, timeout, retry, breaker, "
+            "durable");
   EXPECT_EQ(Errors("x: 1"),
             "b.yaml:1:1: there is no setting \"x\": there are queues, defaults, unknown_queues");
   EXPECT_EQ(

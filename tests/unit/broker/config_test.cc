@@ -209,6 +209,7 @@ TEST(ConfigTest, PrintsOneLineForEachSetting) {
     timeout: 250ms
     retry: {max_attempts: 11, backoff: 10ms..2h}
     breaker: {failures: 4, ratio: 0.3333333333333333, window: 7s, min_jobs: 8, open: 200ms, probes: 2}
+    durable: true
 defaults:
   capacity: {jobs: 1000000, bytes: 128MiB}
   batch: {max_jobs: 1, max_bytes: 1MiB, linger: 0}
@@ -220,6 +221,7 @@ defaults:
   timeout: none
   retry: {max_attempts: 5, backoff: 1s..5m}
   breaker: {failures: none, ratio: none, window: 10s, min_jobs: 20, open: 10s, probes: 1}
+  durable: false
 unknown_queues: accept
 )");
 }

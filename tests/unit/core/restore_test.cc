@@ -253,6 +253,7 @@ TEST(RestoreTest, ATokenOfTheStartBeforeIsLowerThanAllNewOnes) {
 TEST(RestoreTest, MemoryQueuesBeginAnew) {
   Config config = Scene::MakeConfig({});
   config.queues["memory"].lease_duration = std::chrono::hours(2);
+  config.queues["q"] = config.default_policy;
   BrokerHarness before(config);
   ProducerPeer producer(&before, "p");
   producer.Join();
