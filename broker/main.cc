@@ -5,6 +5,7 @@
 
 #include "broker/admin.h"
 #include "broker/config.h"
+#include "broker/ledger.h"
 #include "broker/serve.h"
 #include "broker/status_text.h"
 #include "broker/store/store_check.h"
@@ -22,6 +23,7 @@ constexpr char kAbout[] =
 
   whippletree-broker serve  [OPTIONS]
   whippletree-broker status [OPTIONS]
+  whippletree-broker ledger [OPTIONS]
   whippletree-broker pause  QUEUE [OPTIONS]
   whippletree-broker resume QUEUE [OPTIONS]
   whippletree-broker config check FILE
@@ -80,6 +82,11 @@ HTTP:
 
 constexpr char kStatusAbout[] =
     R"(whippletree-broker status - shows the queues and workers of a running broker)";
+constexpr char kLedgerAbout[] =
+    R"(whippletree-broker ledger - shows where the jobs of every queue are
+
+accepted = waiting + leased + completed + dead + cancelled + expired, always; in durable queues also
+over restarts. The exit code is 0 if every queue adds up, else 1.)";
 constexpr char kPauseAbout[] =
     R"(whippletree-broker pause - starts no more jobs of a queue until it is resumed
 
@@ -138,6 +145,15 @@ int ShowStatus(const ClientOptions& options, bool json) {
   if (!reply.ok()) return Fail(reply.status());
   std::fputs((json ? StatusJson(reply->status()) : StatusText(reply->status())).c_str(), stdout);
   return kExitOk;
+}
+
+int ShowLedger(const ClientOptions& options) {
+  wire::AdminRequest request;
+  request.mutable_status();
+  const auto reply = Ask(options, std::move(request));
+  if (!reply.ok()) return Fail(reply.status());
+  std::fputs(LedgerText(reply->status()).c_str(), stdout);
+  return LedgerBalances(reply->status()) ? kExitOk : kExitIncomplete;
 }
 
 int SetPaused(const ClientOptions& options, const std::string& queue, bool paused) {
@@ -219,6 +235,9 @@ int Main(int argc, char** argv) {
   bool json = false;
   status_command->add_flag("--json", json, "One JSON object instead of tables");
 
+  CLI::App* ledger_command = app.add_subcommand("ledger", kLedgerAbout);
+  AddClientOptions(ledger_command, &client);
+
   std::string queue;
   CLI::App* pause_command = app.add_subcommand("pause", kPauseAbout);
   CLI::App* resume_command = app.add_subcommand("resume", kResumeAbout);
@@ -247,6 +266,7 @@ int Main(int argc, char** argv) {
   if (const auto code = ParseCommandLine(&app, argc, argv)) return *code;
   if (serve_command->parsed()) return Serve(serve);
   if (status_command->parsed()) return ShowStatus(client, json);
+  if (ledger_command->parsed()) return ShowLedger(client);
   if (pause_command->parsed()) return SetPaused(client, queue, true);
   if (resume_command->parsed()) return SetPaused(client, queue, false);
   if (check_command->parsed()) return CheckConfig(file);

@@ -91,7 +91,7 @@ wire::StatusReply Broker::Status() const {
     const Ledger& ledger = queue->ledger;
     q->set_name(name);
     q->set_accepted(ledger.accepted);
-    q->set_waiting(ledger.waiting());
+    q->set_waiting(queue->jobs.waiting());  // counted apart from the ledger, which it is to balance
     q->set_leased(ledger.leased);
     q->set_completed(ledger.completed);
     q->set_dead(ledger.dead);

@@ -48,6 +48,11 @@ class DurableTest(SystemTest):
             broker = self.next_broker(port)
             self.assert_ledger_balances(broker)
         self.assertEqual(producer.wait(), 0)
+        ledger = subprocess.run([self.program("whippletree-broker"), "ledger", "--broker",
+                                 broker.door], capture_output=True, check=False, text=True,
+                                env=environment())
+        self.assertEqual(ledger.returncode, 0, ledger.stdout + ledger.stderr)
+        self.assertRegex(ledger.stdout, rf"(?m)^sleep +{JOBS} +0 +0 +{JOBS} +0 +0 +0  ok$")
         outcomes = [json.loads(line) for line in producer.lines()]
         self.assertEqual(sorted(o["number"] for o in outcomes), list(range(1, JOBS + 1)))
         self.assertEqual({o["outcome"] for o in outcomes}, {"completed"})

@@ -32,7 +32,7 @@ class MessagesTest(SystemTest):
                  "(see whippletree-broker serve --help)"),
                 ("broker", "serve --lease 5", '--lease: "5" is not a duration: expected a number '
                  "and a unit, as in 500ms, 2s, 5m or 1h (see whippletree-broker serve --help)"),
-                ("broker", "", "a command is required: serve, status, pause, resume, config or "
+                ("broker", "", "a command is required: serve, status, ledger, pause, resume, config or "
                  "store (see whippletree-broker --help)"),
                 ("broker", "serve --memory-limit 1MiB", "--memory-limit: expected at least 64MiB "
                  "(see whippletree-broker serve --help)"),
