@@ -55,7 +55,7 @@ INSTANTIATE_TEST_SUITE_P(
                     PlantedFault{"end_group_early", "I17"}, PlantedFault{"ignore_breaker", "I18"},
                     PlantedFault{"never_halve", "I20"}, PlantedFault{"ignore_key_order", "I10"},
                     PlantedFault{"ignore_key_concurrency", "I12"},
-                    PlantedFault{"ignore_key_rate", "I13"}),
+                    PlantedFault{"ignore_key_rate", "I13"}, PlantedFault{"restore_backup", "I21"}),
     [](const auto& fault) { return std::string(fault.param.name); });
 
 TEST(PlantedFaultTest, NothingIsFoundWhenNoneIsOn) {
