@@ -1,5 +1,6 @@
-// The checkers are checked: each fault that is planted in the core is found, by the check of the
-// invariant that it breaks. (A tripped CHECK of the core, or another check, does not count.)
+// The checkers are checked: each fault that is planted in the core, or in the disk beneath it, is
+// found, by the check of the invariant that it breaks. (A tripped CHECK of the core, or another
+// check, does not count.)
 #include "broker/core/planted.h"
 
 #include <gtest/gtest.h>

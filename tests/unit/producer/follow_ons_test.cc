@@ -131,10 +131,10 @@ TEST_F(FollowOnTest, AreUnknownWhenTheBrokerIsAnother) {
   std::vector<SettledJobs> settled;
   streams.OnOutcomes(outcomes, &settled);
   EXPECT_EQ(settled.size(), 1u);
-  streams.OnWelcome(false);
+  streams.OnWelcome(false, {});
   streams.OnOutcomes(outcomes, &settled);
   EXPECT_EQ(settled.size(), 1u);
-  streams.OnWelcome(true);
+  streams.OnWelcome(true, {});
   wire::Hello claims;
   streams.AddClaims(&claims);
   EXPECT_EQ(claims.streams_size(), 0);
