@@ -97,6 +97,7 @@ int Serve(const ServeOptions& options) {
   config.result_bytes_max = config.payload_bytes_max;
   config.peers_max = PeersMax();
   config.insecure = options.insecure;
+  config.accept_data_loss = options.accept_data_loss;
   config.default_policy = policies->defaults;
   config.queues = policies->queues;
   config.unknown_queues = policies->unknown_queues;
@@ -171,6 +172,13 @@ int Serve(const ServeOptions& options) {
       {{"jobs_lost", lost}, {"uptime_ms", last.uptime_ms()}});
   running_shell = nullptr;
   running_reloader = nullptr;
+  if (!broker->lost_commits().ok()) {
+    PrintError(kProgram, options.policy.data_dir + " is older than what was confirmed: " +
+                             std::string(broker->lost_commits().message()) +
+                             ". If it is an old copy, put the newest one in its place and start "
+                             "again; to go on without what is lost, start with --accept-data-loss");
+    return kExitMachine;
+  }
   if (broker->failure().ok()) return kExitOk;
   PrintError(kProgram, "the store of durable queues does not work any more: " +
                            std::string(broker->failure().message()) +

@@ -87,6 +87,9 @@ void AddServeOptions(CLI::App* command, ServeOptions* options) {
             "Port of health, metrics and the status page; 0: the system chooses", 0, 65'535);
   command->add_flag("--insecure", options->insecure,
                     "Allow an address beyond loopback without any protection");
+  command->add_flag("--accept-data-loss", options->accept_data_loss,
+                    "Go on with a data directory that lacks what was confirmed, as after an old "
+                    "backup; for one start");
   AddByteSize(command, "--payload-max", &options->payload_max,
               "Largest payload, and largest result");
   AddPolicyOptions(command, &options->policy);
@@ -115,6 +118,9 @@ absl::Status CheckOptions(const ServeOptions& options) {
   if (absl::Status status = CheckPolicyOptions(options.policy); !status.ok()) return status;
   if (options.payload_max < 1 || options.payload_max > (512u << 20)) {
     return Wrong("--payload-max: expected 1 to 512MiB");
+  }
+  if (options.accept_data_loss && options.policy.data_dir.empty()) {
+    return Wrong("--accept-data-loss is about a data directory: add --data-dir DIR");
   }
   if (!IsLoopback(options.host) && !options.insecure) {
     return absl::InvalidArgumentError(

@@ -37,6 +37,7 @@ struct ServeOptions {
   uint32_t port = kDoorPortDefault;
   uint32_t http_port = 7780;
   bool insecure = false;
+  bool accept_data_loss = false;  // of a store that has less than what peers were told of
   uint64_t payload_max = 16u << 20;
   PolicyOptions policy;
   LogOptions log;

@@ -74,8 +74,10 @@ absl::Status BrokerShell::OpenStore(const Options& options) {
     auto opened = options.open_store(std::move(callbacks));
     if (!opened.ok()) return opened.status();
     store_ = *std::move(opened);
+    // The same epoch comes again when an old copy of the store is put back. The offset stays: it
+    // tells these starts apart.
     config.epoch = static_cast<uint32_t>(store_->opened().epoch);
-    config.epoch_offset = 0;
+    config.store_id = store_->opened().store_id;
     config.last_commit = store_->opened().last_commit;
   } else {
     store_ = std::make_unique<MemoryStore>(std::move(callbacks));
@@ -180,6 +182,10 @@ void BrokerShell::Carry() {
   if (now >= next_summaries_) {
     for (const LogEvent& event : throttle_.TakeSummaries(now)) WriteLog(event);
     next_summaries_ = now + seconds(1);
+  }
+  if (!effects_.lost_commits.ok()) {
+    lost_commits_ = effects_.lost_commits;
+    Stop();
   }
 }
 

@@ -51,6 +51,8 @@ class BrokerShell {
   void SetPolicies(core::Policies policies);
   // Why Run() returned by itself: the store does not work any more. REQUIRES: Run() has returned.
   const absl::Status& failure() const { return failure_; }
+  // The same: the store works, but has less than what a peer was told of. Says what.
+  const absl::Status& lost_commits() const { return lost_commits_; }
   std::string store() const { return store_->Describe(); }
   // For the last words. REQUIRES: Run() has returned.
   wire::StatusReply FinalStatus() const { return core_->Status(); }
@@ -81,6 +83,7 @@ class BrokerShell {
   std::vector<core::Input> inputs_;
   core::Effects effects_;
   std::string policies_;  // in force, as a configuration file
+  absl::Status lost_commits_;
 
   WakeEvent wake_;
   std::atomic<bool> stopping_{false};

@@ -2,8 +2,10 @@
 // welcome, heartbeats, and noticing that the broker is gone. No I/O, no clock.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "common/prng.h"
 #include "common/time.h"
@@ -31,11 +33,19 @@ class SessionLink {
   uint64_t broker_start() const { return broker_start_; }
   // Number for the hello that is being sent.
   uint64_t NextAttempt() { return ++attempt_; }
+  // The store of durable queues that a welcome named last; empty: none yet. It is remembered beyond
+  // brokers that have none.
+  const std::string& store_id() const { return store_id_; }
+  // The highest commit of it that we were told of.
+  uint64_t commit() const { return commit_; }
 
   // False: an old welcome that came late. Else the session is the new one.
   bool OnWelcome(MonoTime now, const wire::Welcome& welcome);
-  // Something of this session came from the broker.
-  void OnHeard(MonoTime now) { heard_ = now; }
+  // Something of this session came from the broker, and depends on `commit`.
+  void OnHeard(MonoTime now, uint64_t commit) {
+    heard_ = now;
+    commit_ = std::max(commit_, commit);
+  }
   // The broker does not know us.
   void OnSayHello(MonoTime now);
   // The broker was silent for too long since the last call.
@@ -46,6 +56,8 @@ class SessionLink {
   uint64_t session_ = 0;
   uint64_t last_session_ = 0;  // of the last welcome
   uint64_t broker_start_ = 0;
+  std::string store_id_;
+  uint64_t commit_ = 0;
   uint64_t attempt_ = 0;
   Duration heartbeat_interval_{};
   Duration silence_max_{};

@@ -90,6 +90,8 @@ void ProducerSession::SendHello(ProducerOutput* out) {
   out->reopen_door = hello->attempt() > 1;
   hello->set_software(config_.software);
   hello->set_broker_start(link_.broker_start());
+  hello->set_store_id(link_.store_id());
+  hello->set_commit(link_.commit());
   for (auto& [queue, stream] : streams_) {
     if (!stream.gone.ok()) continue;
     // The broker cannot have forgotten what it never saw.
@@ -124,7 +126,7 @@ void ProducerSession::OnDoor(Instant now, wire::Envelope& message, ProducerOutpu
   if (message.has_outcomes()) session = message.outcomes().session();
   if (message.has_group_updates()) session = message.group_updates().session();
   if (!link_.connected() || session != link_.session()) return;  // of another session
-  link_.OnHeard(now.mono);
+  link_.OnHeard(now.mono, message.commit());
   if (message.has_stream_updates()) {
     for (const wire::StreamUpdate& update : message.stream_updates().streams()) {
       OnUpdate(now, update, false, out);

@@ -52,7 +52,7 @@ void WorkerSession::OnDoor(Instant now, wire::Envelope& message, WorkerOutput* o
   if (message.has_cancel_jobs()) session = message.cancel_jobs().session();
   if (message.has_report_ack()) session = message.report_ack().session();
   if (!link_.connected() || session != link_.session()) return;  // of another session
-  link_.OnHeard(now.mono);
+  link_.OnHeard(now.mono, message.commit());
   if (message.has_deliveries()) OnDeliveries(now, message.mutable_deliveries(), out);
   if (message.has_report_ack()) OnReportAck(now, message.report_ack());
   if (message.has_revoke()) {
@@ -76,6 +76,8 @@ void WorkerSession::SendHello(WorkerOutput* out) {
   out->reopen_door = hello->attempt() > 1;
   hello->set_software(config_.software);
   hello->set_broker_start(link_.broker_start());
+  hello->set_store_id(link_.store_id());
+  hello->set_commit(link_.commit());
   hello->set_slots(config_.slots);
   // Credit counts anew in the coming session.
   for (Queue& queue : queues_) {

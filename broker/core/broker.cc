@@ -345,13 +345,14 @@ void Broker::CheckPeer(Peer& peer) {
 
 void Broker::SendTo(Peer& peer, wire::Envelope message, uint64_t commit) {
   if (!peer.connected()) return;
+  commit = std::max(commit, peer.welcome_commit);
+  if (!config_.store_id.empty()) message.set_commit(commit);
   if (Planted("send_before_commit") ||
       (Planted("confirm_before_commit") && message.has_report_ack())) {
     Release({peer.route, peer.session, std::move(message)});
     return;
   }
-  gate_.Pass(std::max(commit, peer.welcome_commit),
-             Send{peer.route, peer.session, std::move(message)},
+  gate_.Pass(commit, Send{peer.route, peer.session, std::move(message)},
              [this](Send send) { Release(std::move(send)); });
 }
 

@@ -4,11 +4,11 @@
 // file. Not thread-safe. Remote input is never trusted: what is wrong is answered, counted and
 // logged. Broken internal state ends the process.
 //
-// The members are grouped by file: broker.cc (steps, timers, sends), sessions.cc (hello to loss),
-// producers.cc (streams), schedule.cc (times of the calendar), cancel.cc, groups.cc, follow_on.cc,
-// outcomes.cc, workers.cc (reports, leases), gates.cc (what keeps jobs from dispatch), batches.cc,
-// dispatch.cc (who gets what), journal.cc (rows for the store), restore.cc (and back), report.cc
-// (status, log), invariants.cc.
+// The members are grouped by file: broker.cc (steps, timers, sends), hello.cc (what is wrong with a
+// hello), sessions.cc (welcome to loss), producers.cc (streams), schedule.cc (times of the
+// calendar), cancel.cc, groups.cc, follow_on.cc, outcomes.cc, workers.cc (reports, leases),
+// gates.cc (what keeps jobs from dispatch), batches.cc, dispatch.cc (who gets what), journal.cc
+// (rows for the store), restore.cc (and back), report.cc (status, log), invariants.cc.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
@@ -101,12 +101,16 @@ class Broker {
   uint64_t ThisCommit() const { return commit_ + 1; }
   void Start(Instant now);
 
+  // hello.cc
+  absl::Status CheckHello(const wire::Hello& hello) const;
+  // DATA_LOSS: the peer was told of commits that the store does not have. Says which.
+  absl::Status CheckCommits(const wire::Hello& hello) const;
+
   // sessions.cc
   // What a claiming producer was to this start of the broker: nobody, in a session before, or in
   // one that is forgotten by now.
   enum class Claimant { kNew, kKnown, kForgotten };
   void OnHello(const std::string& route, wire::Hello& hello);
-  absl::Status CheckHello(const wire::Hello& hello) const;
   void WelcomeProducer(Peer& peer, const wire::Hello& hello, Claimant claimant,
                        wire::Welcome* welcome);
   void WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* welcome);

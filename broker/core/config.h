@@ -85,8 +85,12 @@ struct Config {
   uint32_t epoch = 1;
   // Where their low bits begin, for starts with the same epoch.
   uint32_t epoch_offset = 0;
+  // Of the store that keeps durable queues; empty: nothing outlives the broker.
+  std::string store_id{};
   // What the store has, if it has something: the last commit.
   uint64_t last_commit = 0;
+  // Go on with a store that has less than what peers were told of.
+  bool accept_data_loss = false;
   // Identifies this start to peers.
   uint64_t broker_start = 1;
   uint64_t seed = 1;

@@ -72,6 +72,9 @@ struct Effects {
   // Ready to go out now.
   std::vector<Send> sends;
   std::vector<LogEvent> logs;
+  // DATA_LOSS: a peer was told of commits that the store does not have; says which. The broker must
+  // stop once `sends` and `logs` are out.
+  absl::Status lost_commits;
 
   void Clear() {
     commit = 0;
@@ -79,6 +82,7 @@ struct Effects {
     loads.clear();
     sends.clear();
     logs.clear();
+    lost_commits = absl::OkStatus();
   }
 };
 

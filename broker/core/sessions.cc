@@ -1,47 +1,14 @@
-// From hello to loss.
+// From the hello to the loss of a peer.
 #include <algorithm>
 #include <utility>
 
 #include "broker/core/broker.h"
 #include "broker/core/limits.h"
 #include "common/check.h"
-#include "common/codec.h"
 #include "common/status.h"
 #include "common/version.h"
 
 namespace whippletree::core {
-
-absl::Status Broker::CheckHello(const wire::Hello& hello) const {
-  if (hello.role() != wire::PRODUCER && hello.role() != wire::WORKER) {
-    return absl::InvalidArgumentError("hello without a role");
-  }
-  if (hello.name().empty() || hello.name().size() > kPeerNameBytesMax) {
-    return absl::InvalidArgumentError("a peer's name has 1 to 128 bytes");
-  }
-  if (hello.role() == wire::PRODUCER) {
-    if (static_cast<size_t>(hello.streams_size()) > kStreamsPerProducerMax) {
-      return absl::InvalidArgumentError("too many streams in one producer");
-    }
-    for (const wire::StreamClaim& claim : hello.streams()) {
-      if (std::string error = QueueNameError(claim.queue()); !error.empty()) {
-        return absl::InvalidArgumentError(error);
-      }
-    }
-    return absl::OkStatus();
-  }
-  if (hello.slots() < 1 || hello.slots() > kSlotsMax) {
-    return absl::InvalidArgumentError("a worker has 1 to 4096 slots");
-  }
-  if (hello.credits_size() < 1 || hello.credits_size() > kQueuesPerWorkerMax) {
-    return absl::InvalidArgumentError("a worker serves 1 to 1024 queues");
-  }
-  for (const wire::Credit& credit : hello.credits()) {
-    if (std::string error = QueueNameError(credit.queue()); !error.empty()) {
-      return absl::InvalidArgumentError(error);
-    }
-  }
-  return absl::OkStatus();
-}
 
 void Broker::OnHello(const std::string& route, wire::Hello& hello) {
   if (absl::Status status = CheckHello(hello); !status.ok()) {
@@ -49,6 +16,16 @@ void Broker::OnHello(const std::string& route, wire::Hello& hello) {
     Log(LogLevel::kWarning, "rejected_hello", {{"error", std::string(status.message())}});
     Refuse(route, status, wire::Refusal::GIVE_UP);
     return;
+  }
+  if (absl::Status lost = CheckCommits(hello); !lost.ok()) {
+    Log(LogLevel::kError, "commits_lost",
+        {{"error", std::string(lost.message())}, {"accepted", config_.accept_data_loss}});
+    if (!config_.accept_data_loss) {
+      // The peer tries again, and what it knows is there for a broker with the right store.
+      Refuse(route, lost, wire::Refusal::NONE);
+      effects_->lost_commits.Update(lost);
+      return;
+    }
   }
   Peer* peer = nullptr;
   if (auto it = peer_by_name_.find(hello.name()); it != peer_by_name_.end()) {
@@ -142,6 +119,10 @@ void Broker::OnHello(const std::string& route, wire::Hello& hello) {
       static_cast<uint32_t>(ToMilliseconds(peer->silence_max / kHeartbeatsPerLease)));
   SetTimer(*peer, now_.mono + peer->silence_max);
   peer->welcome_commit = CommitOf(*peer);
+  if (!config_.store_id.empty()) {
+    welcome->set_store_id(config_.store_id);
+    welcome->set_commit(std::max(gate_.durable(), peer->welcome_commit));
+  }
   SendTo(*peer, std::move(message));
   if (peer->producer) ResumeGroups(*peer, hello, same_start && !is_new);
 }

@@ -4,6 +4,7 @@
 #include <utility>
 #include <variant>
 
+#include "broker/core/planted.h"
 #include "common/codec.h"
 #include "tests/sim/failure.h"
 
@@ -41,6 +42,7 @@ void BrokerProcess::Start() {
   store_ = std::make_unique<MapStore>(&disk_, std::move(callbacks));
   core::Config config = world_->options.broker;
   config.epoch = epoch_ = static_cast<uint32_t>(store_->opened().epoch);
+  config.store_id = store_->opened().store_id;
   config.last_commit = store_->opened().last_commit;
   config.broker_start = prng_.Next();
   config.seed = prng_.Next();
@@ -87,6 +89,7 @@ void BrokerProcess::Crash() {
   if (store_->pending() > 0) world_->situations.Count("crash_with_pending_commits");
   store_->Crash(prng_.Below(store_->pending() + 1));
   store_.reset();
+  if (core::Planted("restore_backup")) disk_ = backup_;
   world_->network.BrokerDown();
   core_.reset();
   for (auto& frames : frames_) frames.clear();
@@ -162,6 +165,7 @@ void BrokerProcess::Step() {
     }
     world_->Say("broker", line);
   }
+  if (!effects.lost_commits.ok()) Violation("I21", std::string(effects.lost_commits.message()));
   checker_->OnEffects(effects);
   Carry(effects);
   if (++steps_ % 16 == 0) Check();
@@ -228,6 +232,7 @@ void BrokerProcess::Commit(core::Effects& effects) {
   world_->loop.At(at, [this, commit, epoch = epoch_] {
     if (epoch != epoch_ || !core_) return;
     if (commit > durable_) store_->Sync(commit - durable_);
+    if (core::Planted("restore_backup") && commit % 8 == 0) backup_ = disk_;
     WakeAt(world_->loop.now());
   });
 }

@@ -68,6 +68,7 @@ class BrokerProcess {
   uint64_t leased_max_ = 0;
   // The store. What is on the disk outlives the broker.
   MapDisk disk_;
+  MapDisk backup_;  // as it was some commits ago, for a planted fault
   std::unique_ptr<MapStore> store_;
   Duration store_delay_mean_;
   MonoTime store_free_{};

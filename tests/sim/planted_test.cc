@@ -1,5 +1,6 @@
-// The checkers are checked: each fault that is planted in the core is found, by the check of the
-// invariant that it breaks. (A tripped CHECK of the core, or another check, does not count.)
+// The checkers are checked: each fault that is planted in the core, or in the disk beneath it, is
+// found, by the check of the invariant that it breaks. (A tripped CHECK of the core, or another
+// check, does not count.)
 #include "broker/core/planted.h"
 
 #include <gtest/gtest.h>
@@ -55,7 +56,7 @@ INSTANTIATE_TEST_SUITE_P(
                     PlantedFault{"end_group_early", "I17"}, PlantedFault{"ignore_breaker", "I18"},
                     PlantedFault{"never_halve", "I20"}, PlantedFault{"ignore_key_order", "I10"},
                     PlantedFault{"ignore_key_concurrency", "I12"},
-                    PlantedFault{"ignore_key_rate", "I13"}),
+                    PlantedFault{"ignore_key_rate", "I13"}, PlantedFault{"restore_backup", "I21"}),
     [](const auto& fault) { return std::string(fault.param.name); });
 
 TEST(PlantedFaultTest, NothingIsFoundWhenNoneIsOn) {

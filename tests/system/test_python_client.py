@@ -246,6 +246,20 @@ class PythonClient(harness.SystemTest):
         self.assert_squares(producer.submit("q", numbers(4)), 4)
         end()
 
+    def test_commits_of_the_store(self):
+        """Whoever was told of something durable says so in the next hello."""
+        broker = self.broker("--data-dir", self.directory / "data")
+        worker, producer = client.Worker(broker.door), self.producer_of(broker)
+        end = self.serving(worker, "q", square)
+        self.assert_squares(producer.submit("q", numbers(3)), 3)
+        told = producer.hello.commit
+        self.assertGreater(told, 0)
+        producer.say_hello()
+        self.assertGreaterEqual(producer.hello.commit, told)
+        end()
+        self.assertGreater(worker.hello.commit, 0)
+        self.assertEqual(worker.hello.store_id, producer.hello.store_id)
+
 
 if __name__ == "__main__":
     harness.main()

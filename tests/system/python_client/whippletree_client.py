@@ -71,7 +71,10 @@ class Peer:
         refusal = envelope.refusal
         if envelope.version != 1 or refusal.action == wire.Refusal.GIVE_UP:
             raise Refused(f"{refusal.status.code}: {refusal.status.message}")
-        return kind, kind and getattr(envelope, kind)
+        body = kind and getattr(envelope, kind)
+        if self.welcome and getattr(body, "session", None) == self.welcome.session:
+            self.hello.commit = max(self.hello.commit, envelope.commit)
+        return kind, body
 
     def say_hello(self):
         """A new session, on fresh connections."""
@@ -85,6 +88,8 @@ class Peer:
             while kind != "welcome" and time.monotonic() < until:
                 kind, body = self.receive(until - time.monotonic())
             wait = min(2 * wait, 5)
+        if body.store_id:  # what this broker does not have of it was given up
+            self.hello.store_id, self.hello.commit = body.store_id, body.commit
         self.welcome, self.hello.broker_start = body, body.broker_start
         port = body.submit_port if self.hello.role == wire.PRODUCER else body.complete_port
         self.data = self.connect(zmq.PUSH, port, self.data)

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+
 namespace whippletree {
 namespace {
 
@@ -56,7 +58,7 @@ TEST(SessionLinkTest, SendsHeartbeatsWhileConnected) {
 TEST(SessionLinkTest, SilenceOfTheBrokerEndsTheSession) {
   SessionLink link(1);
   link.OnWelcome(kStart, MakeWelcome(7));
-  link.OnHeard(kStart + seconds(1));
+  link.OnHeard(kStart + seconds(1), 0);
   EXPECT_EQ(link.Poll(kStart + milliseconds(10'999)), Action::kHeartbeat);
   EXPECT_FALSE(link.TakeLost());
   EXPECT_EQ(link.Poll(kStart + seconds(11)), Action::kHello);
@@ -91,6 +93,47 @@ TEST(SessionLinkTest, OldWelcomesAreIgnored) {
   EXPECT_TRUE(link.OnWelcome(kStart, MakeWelcome(8)));
   EXPECT_TRUE(link.OnWelcome(kStart, MakeWelcome(1, 6)));  // another broker counts anew
   EXPECT_EQ(link.session(), 1u);
+}
+
+wire::Welcome WelcomeOfStore(uint64_t session, uint64_t broker_start, const std::string& store_id,
+                             uint64_t commit) {
+  wire::Welcome welcome = MakeWelcome(session, broker_start);
+  welcome.set_store_id(store_id);
+  welcome.set_commit(commit);
+  return welcome;
+}
+
+TEST(SessionLinkTest, RemembersTheHighestCommitOfTheStore) {
+  SessionLink link(1);
+  EXPECT_EQ(link.store_id(), "");
+  EXPECT_EQ(link.commit(), 0u);
+  link.OnWelcome(kStart, WelcomeOfStore(1, 5, "a", 10));
+  EXPECT_EQ(link.store_id(), "a");
+  EXPECT_EQ(link.commit(), 10u);
+  link.OnHeard(kStart, 12);
+  link.OnHeard(kStart, 11);  // depends on less
+  link.OnHeard(kStart, 0);
+  EXPECT_EQ(link.commit(), 12u);
+  EXPECT_FALSE(link.OnWelcome(kStart, WelcomeOfStore(1, 5, "a", 99)));  // came again
+  EXPECT_EQ(link.commit(), 12u);
+}
+
+TEST(SessionLinkTest, RemembersNothingThatTheBrokerHasGivenUp) {
+  SessionLink link(1);
+  link.OnWelcome(kStart, WelcomeOfStore(1, 5, "a", 10));
+  link.OnWelcome(kStart, WelcomeOfStore(2, 6, "a", 8));
+  EXPECT_EQ(link.commit(), 8u);
+}
+
+TEST(SessionLinkTest, RemembersOnlyTheLastStore) {
+  SessionLink link(1);
+  link.OnWelcome(kStart, WelcomeOfStore(1, 5, "a", 10));
+  link.OnWelcome(kStart, WelcomeOfStore(1, 6, "b", 3));
+  EXPECT_EQ(link.store_id(), "b");
+  EXPECT_EQ(link.commit(), 3u);
+  link.OnWelcome(kStart, MakeWelcome(1, 7));  // a broker that keeps nothing
+  EXPECT_EQ(link.store_id(), "b");
+  EXPECT_EQ(link.commit(), 3u);
 }
 
 TEST(SessionLinkTest, ABrokerWithoutIntervalsIsNotFlooded) {

@@ -64,6 +64,7 @@ class BrokerHarness {
       sent.push_back(std::move(send));
     }
     for (LogEvent& event : effects.logs) logs.push_back(std::move(event));
+    lost_commits.Update(effects.lost_commits);
     for (const record::Record& write : effects.writes) {
       writes.push_back(write);
       const absl::StatusOr<std::string> key = KeyOf(write);
@@ -188,6 +189,7 @@ class BrokerHarness {
       ADD_FAILURE() << "not expected, to " << send.route << ": " << send.message.ShortDebugString();
     }
     sent.clear();
+    EXPECT_TRUE(lost_commits.ok()) << lost_commits;
   }
 
   const Queue& queue(const std::string& name) const { return *broker.queues().at(name); }
@@ -203,6 +205,7 @@ class BrokerHarness {
   Broker broker;
   std::deque<Send> sent;
   std::vector<LogEvent> logs;
+  absl::Status lost_commits;
   std::vector<record::Record> writes;
   bool durable_at_once = true;
 };

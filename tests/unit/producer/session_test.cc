@@ -253,6 +253,22 @@ TEST_F(ProducerStreamTest, AnotherVersionEndsItAndGarbageDoesNot) {
   EXPECT_FALSE(session.fatal().ok());
 }
 
+TEST_F(ProducerStreamTest, TheHelloRepeatsTheHighestCommitThatItWasToldOf) {
+  Join();
+  EXPECT_EQ(hello.store_id(), "");
+  EXPECT_EQ(hello.commit(), 0u);
+  wire::Envelope message;
+  message.set_commit(12);
+  message.mutable_stream_updates()->set_session(1);
+  OnDoor(message);
+  message.set_commit(99);
+  message.mutable_stream_updates()->set_session(2);  // not ours
+  OnDoor(message);
+  Rejoin(3);
+  EXPECT_EQ(hello.store_id(), "store");
+  EXPECT_EQ(hello.commit(), 12u);
+}
+
 TEST_F(ProducerStreamTest, SaysGoodbye) {
   session.Close(&out);
   EXPECT_TRUE(out.door.empty());

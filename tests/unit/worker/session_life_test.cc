@@ -54,6 +54,19 @@ TEST_F(WorkerLifeTest, AFinishedLeaseIsForgottenWhenItsReportIsAcknowledged) {
   EXPECT_EQ(hello.leases_size(), 0);
 }
 
+TEST_F(WorkerLifeTest, TheHelloRepeatsTheHighestCommitThatItWasToldOf) {
+  Join();
+  EXPECT_EQ(hello.store_id(), "");
+  wire::Envelope message;
+  message.set_commit(12);
+  message.mutable_report_ack()->set_session(session_number);
+  OnDoor(message);
+  SayHello();
+  Join(2);
+  EXPECT_EQ(hello.store_id(), "store");
+  EXPECT_EQ(hello.commit(), 12u);
+}
+
 TEST_F(WorkerLifeTest, WorkGoesOnWithoutTheBroker) {
   Join();
   Deliver(1, 11, 2, 1);
