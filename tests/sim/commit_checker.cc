@@ -175,7 +175,7 @@ void CommitChecker::OnSend(const core::Send& send) {
       if (!IsDurable(delivery.queue())) continue;
       auto lease = leases_.find(delivery.token());
       if (lease == leases_.end() || lease->second.commit > durable_) {
-        Violation("I3", "a delivery left before its lease was durable");
+        Violation("I8", "a delivery left before its lease was durable");
       }
     }
   } else if (message.has_report_ack()) {

@@ -86,6 +86,23 @@ void History::OnProducerForgotten(const std::string& producer) {
   for (auto& [uid, job] : jobs_) job.excused = job.excused || job.producer == producer;
 }
 
+void History::OnStreamUpdate(const std::string& producer, const wire::StreamUpdate& update) {
+  const auto queue = options_->broker.queues.find(update.queue());
+  if (queue == options_->broker.queues.end() || !queue->second.durable || update.follow_on()) return;
+  uint64_t& told = next_told_[{producer, update.queue()}];
+  const bool gone = update.state() == wire::StreamUpdate::GONE;
+  if (gone && update.status().message().find("has accepted fewer jobs") == std::string::npos) {
+    told = 0;  // it was idle for too long
+    return;
+  }
+  if (gone || update.next() < told) {
+    Violation("I4", producer + " " + update.queue() + " was told that the jobs below " +
+                        std::to_string(told) + " are accepted, and now " +
+                        std::to_string(update.next()));
+  }
+  told = update.next();
+}
+
 bool History::ExpiredSince(const std::string& worker, MonoTime since) const {
   auto it = expired_.find(worker);
   return it != expired_.end() && it->second >= since;
@@ -226,7 +243,15 @@ void History::OnFollowOnsSettled(uint64_t process, uint64_t stream, const Outcom
 
 void History::OnGroupEnd(const std::string& producer, const wire::GroupEnd& end) {
   situations_->Count(end.lost() ? "group_lost" : "group_end");
-  if (end.lost()) return;
+  if (end.lost()) {
+    for (const auto& [uid, job] : jobs_) {
+      if (job.producer != producer || job.options.group() != end.group()) continue;
+      if (job.ended && !job.excused && IsDurable(job)) {
+        Violation("I17", "the group of " + Name(job) + " is lost");
+      }
+    }
+    return;
+  }
   uint64_t members = 0;
   bool excused = false;
   for (const auto& [uid, job] : jobs_) {
