@@ -117,6 +117,9 @@ void BrokerProcess::NoteRow(const record::Record& row) {
     if (row.returned().batch() > 0) situations.Count("restored_sealed_batch");
     if (row.returned().suspect()) situations.Count("restored_suspect");
   }
+  for (const record::LeasePart& part : row.lease().parts()) {
+    if (part.suspect()) situations.Count("restored_suspect");
+  }
   if (row.has_group()) situations.Count("restored_group");
   if (row.has_outcome()) situations.Count("restored_outcome");
   if (row.queue().paused()) situations.Count("restored_pause");
@@ -350,7 +353,7 @@ void BrokerProcess::NoteSend(const core::Send& send) {
   const wire::Envelope& message = send.message;
   for (const auto* updates : {&message.welcome().streams(), &message.stream_updates().streams()}) {
     for (const wire::StreamUpdate& update : *updates) {
-      world_->history.OnStreamUpdate(name_by_route_[send.route], update);
+      world_->history.OnStreamUpdate(name_by_route_[send.route], update, message.has_welcome());
     }
   }
   for (uint64_t token : message.welcome().leases_kept()) unclaimed_leases_.erase(token);

@@ -86,7 +86,8 @@ void History::OnProducerForgotten(const std::string& producer) {
   for (auto& [uid, job] : jobs_) job.excused = job.excused || job.producer == producer;
 }
 
-void History::OnStreamUpdate(const std::string& producer, const wire::StreamUpdate& update) {
+void History::OnStreamUpdate(const std::string& producer, const wire::StreamUpdate& update,
+                             bool welcome) {
   const auto queue = options_->broker.queues.find(update.queue());
   if (queue == options_->broker.queues.end() || !queue->second.durable || update.follow_on()) return;
   uint64_t& told = next_told_[{producer, update.queue()}];
@@ -95,12 +96,12 @@ void History::OnStreamUpdate(const std::string& producer, const wire::StreamUpda
     told = 0;  // it was idle for too long
     return;
   }
-  if (gone || update.next() < told) {
+  if (gone || (welcome && update.next() < told)) {
     Violation("I4", producer + " " + update.queue() + " was told that the jobs below " +
                         std::to_string(told) + " are accepted, and now " +
                         std::to_string(update.next()));
   }
-  told = update.next();
+  told = std::max(told, update.next());
 }
 
 bool History::ExpiredSince(const std::string& worker, MonoTime since) const {

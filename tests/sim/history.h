@@ -94,8 +94,9 @@ class History {
   void OnProducerForgotten(const std::string& producer);
 
   // ---- The broker's edge.
-  // It tells a producer of one of its streams.
-  void OnStreamUpdate(const std::string& producer, const wire::StreamUpdate& update);
+  // It tells a producer of one of its streams, in a welcome or later. (A later one may overtake
+  // another.)
+  void OnStreamUpdate(const std::string& producer, const wire::StreamUpdate& update, bool welcome);
   void OnBrokerUp(uint32_t epoch);
   void OnDeliverySent(const wire::Delivery& delivery, const std::string& worker, MonoTime at);
   void OnLeasesExpired(const std::string& worker, MonoTime at);

@@ -220,6 +220,22 @@ Options DrawOptions(uint64_t seed) {
     o.faults.store_stall = Sometimes(&prng, 400, seconds(1), seconds(8));
     if (prng.Chance(300)) o.faults.store_fails_at_max = Pick(&prng, {30, 300, 1000});
   }
+  // Crashes find jobs that back off, and such as were held by a worker that died.
+  if (o.durable && prng.Chance(400)) {
+    o.load.fail = Pick(&prng, {200, 500});
+    for (auto& [name, policy] : broker.queues) {
+      if (policy.keys.ordered) continue;
+      policy.backoff_min = milliseconds(700);
+      policy.backoff_max = seconds(3);
+      policy.max_attempts = std::max(policy.max_attempts, 3u);
+    }
+  }
+  if (o.durable && prng.Chance(400)) {
+    o.faults.worker_kill = milliseconds(700);
+    o.faults.broker_crash = seconds(2);
+    o.slots_max = 1;
+    o.load.run_jobs_max = 40;
+  }
   o.pause_queue = Sometimes(&prng, 250, milliseconds(500), seconds(5));
   o.reload = Sometimes(&prng, 250, milliseconds(500), seconds(5));
   return o;

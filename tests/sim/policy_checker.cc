@@ -88,7 +88,10 @@ void PolicyChecker::AfterStep(const core::Broker& core, Instant now) {
     const uint64_t starts = lease.batch ? 1 : lease.count();
     granted[queue] += starts;
     if (paused_.contains(queue)) Violation("pause", queue + " is paused and starts a job");
-    for (const core::Slice& slice : lease.slices) keys.emplace(queue, slice.options->key());
+    for (const core::Slice& slice : lease.slices) {
+      // A batch that is tried again has kept its places, whatever the limit is now.
+      if (slice.halvings == 0) keys.emplace(queue, slice.options->key());
+    }
     CheckTimes(lease, now);
     CheckBatch(lease, policy);
     if (policy.rate.count > 0) {
