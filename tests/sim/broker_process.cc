@@ -313,6 +313,12 @@ void BrokerProcess::Carry(core::Effects& effects) {
 
 void BrokerProcess::Commit(core::Effects& effects) {
   const uint64_t commit = effects.commit;
+  for (const record::Record& write : effects.writes) {
+    if (!write.has_producer() || !write.erased()) continue;
+    // It was away for too long, and the next start of the broker will not know it.
+    world_->history.OnProducerForgotten(write.producer().name());
+    world_->situations.Count("producer_forgotten");
+  }
   store_->Commit(commit, std::move(effects.writes));
   if (commits_until_failure_ > 0 && --commits_until_failure_ == 0) {
     failing_ = true;

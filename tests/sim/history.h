@@ -109,6 +109,9 @@ class History {
   void OnWorkerGone(const std::string& worker, MonoTime at);
 
   uint64_t settled() const { return settled_; }
+  // Outcomes of follow-on jobs of which nobody saw a delivery: their broker crashed before, and
+  // their leases were charged as if they had left it.
+  uint64_t undelivered() const { return undelivered_; }
 
   // It outlives the broker.
   bool IsDurable(const Job& job) const;
@@ -132,6 +135,8 @@ class History {
   std::map<uint64_t, std::pair<uint64_t, uint64_t>> tokens_;  // → (stream, first number)
   uint32_t epoch_ = 0;
   uint64_t settled_ = 0;
+  std::map<uint64_t, uint64_t> undelivered_by_group_;
+  uint64_t undelivered_ = 0;
 };
 
 }  // namespace whippletree::sim
