@@ -40,7 +40,8 @@ void StreamRows::End(uint64_t begin, uint64_t end, Writes* writes) {
         gone.mutable_run()->set_first(run->first);
       }
       record::Ended forgotten;
-      record::Ended* row = Planted("lose_ended_row") ? &forgotten : writes->emplace_back().mutable_ended();
+      record::Ended* row =
+          Planted("lose_ended_row") ? &forgotten : writes->emplace_back().mutable_ended();
       row->set_stream(stream_);
       row->set_first(begin);
       row->set_count(jobs);

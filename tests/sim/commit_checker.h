@@ -36,7 +36,7 @@ class CommitChecker {
 
   struct StreamNotes {
     Commits accepted;
-    Commits told;                       // outcomes
+    Commits told;                           // outcomes
     std::map<uint64_t, uint64_t> runs;      // first → count
     std::map<uint64_t, uint64_t> returned;  // the same
   };

@@ -89,7 +89,8 @@ void History::OnProducerForgotten(const std::string& producer) {
 void History::OnStreamUpdate(const std::string& producer, const wire::StreamUpdate& update,
                              bool welcome) {
   const auto queue = options_->broker.queues.find(update.queue());
-  if (queue == options_->broker.queues.end() || !queue->second.durable || update.follow_on()) return;
+  if (queue == options_->broker.queues.end() || !queue->second.durable) return;
+  if (update.follow_on()) return;
   uint64_t& told = next_told_[{producer, update.queue()}];
   const bool gone = update.state() == wire::StreamUpdate::GONE;
   if (gone && update.status().message().find("has accepted fewer jobs") == std::string::npos) {

@@ -131,13 +131,14 @@ int main(int argc, char** argv) {
   }
   if (!args.single) {
     const auto real_ms = std::chrono::duration_cast<std::chrono::milliseconds>(passed()).count();
-    std::printf("%zu runs in %lld s; median: %llu jobs, %llu faults; simulated: %lld s, %lld s a second\n",
-                jobs.size(), static_cast<long long>(real_ms / 1000),
-                static_cast<unsigned long long>(Median(jobs)),
-                static_cast<unsigned long long>(Median(faults)),
-                static_cast<long long>(simulated / std::chrono::seconds(1)),
-                static_cast<long long>(simulated / std::chrono::milliseconds(1) /
-                                       std::max<int64_t>(1, real_ms)));
+    std::printf(
+        "%zu runs in %lld s; median: %llu jobs, %llu faults; simulated: %lld s, %lld s a second\n",
+        jobs.size(), static_cast<long long>(real_ms / 1000),
+        static_cast<unsigned long long>(Median(jobs)),
+        static_cast<unsigned long long>(Median(faults)),
+        static_cast<long long>(simulated / std::chrono::seconds(1)),
+        static_cast<long long>(simulated / std::chrono::milliseconds(1) /
+                               std::max<int64_t>(1, real_ms)));
   }
   if (exit_code == 0 && jobs.size() >= 500) {
     for (std::string_view name : kSituations) {

@@ -1,6 +1,7 @@
 // Checks each lease that the core grants against the policy of its queue, with formulas of its own:
 // concurrency (I12), rate (I13), batch (I14), breaker (I18), times of the calendar (I11); and for
-// each key: order (I10), concurrency (I12), rate (I13). And nothing of a paused queue starts ("pause").
+// each key: order (I10), concurrency (I12), rate (I13). And nothing of a paused queue starts
+// ("pause").
 #pragma once
 
 #include <cstdint>

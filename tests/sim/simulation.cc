@@ -73,16 +73,16 @@ void Simulation::PauseFor(Process* process, Duration duration) {
 void Simulation::Recur(Duration mean, std::string_view name, std::function<bool()> fault,
                        bool is_fault) {
   if (mean == Duration(0)) return;
-  world_.loop.After(DrawDuration(&prng_, mean), [this, mean, name, fault = std::move(fault),
-                                                is_fault] {
-    if (healed_) return;
-    if (fault()) {
-      if (is_fault) ++faults_;
-      world_.Say(is_fault ? "fault" : "admin", std::string(name));
-      world_.situations.Count(name);
-    }
-    Recur(mean, name, fault, is_fault);
-  });
+  world_.loop.After(DrawDuration(&prng_, mean),
+                    [this, mean, name, fault = std::move(fault), is_fault] {
+                      if (healed_) return;
+                      if (fault()) {
+                        if (is_fault) ++faults_;
+                        world_.Say(is_fault ? "fault" : "admin", std::string(name));
+                        world_.situations.Count(name);
+                      }
+                      Recur(mean, name, fault, is_fault);
+                    });
 }
 
 void Simulation::StartFaults() {
@@ -304,17 +304,17 @@ void Simulation::CheckEnd() {
   }
   for (const auto& [uid, job] : world_.history.jobs()) {
     const bool completed = job.outcome == wire::OutcomeRange::COMPLETED;
-    if (is_known(job) && history.undelivered() == 0 && job.spec.follows && completed && !followed.contains(uid)) {
+    if (is_known(job) && history.undelivered() == 0 && job.spec.follows && completed &&
+        !followed.contains(uid)) {
       Violation("I1", "the job that follows job " + std::to_string(uid) + " is lost");
     }
   }
   // Jobs of durable queues that follow such in memory are not known either.
   const auto& policies = world_.options.broker.queues;
-  const bool is_exact =
-      !crashed_ || world_.options.load.follow_on == 0 ||
-      (history.undelivered() == 0 &&
-       std::all_of(policies.begin(), policies.end(),
-                   [](const auto& entry) { return entry.second.durable; }));
+  const bool is_exact = !crashed_ || world_.options.load.follow_on == 0 ||
+                        (history.undelivered() == 0 &&
+                         std::all_of(policies.begin(), policies.end(),
+                                     [](const auto& entry) { return entry.second.durable; }));
   for (const auto& [name, queue] : core.queues()) {
     if (crashed_ && !queue->policy.durable) continue;
     if (queue->ledger.accepted < accepted[name] ||
