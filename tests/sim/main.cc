@@ -3,7 +3,6 @@
 // Exit codes: 0 nothing found; 1 wrong use; 2 a crash (a failed check); 3 something does not end;
 // 4 something is wrong; 5 a run is not repeatable; 6 a named situation was never met.
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -18,15 +17,13 @@ namespace {
 using namespace whippletree::sim;  // NOLINT(google-build-using-namespace)
 
 constexpr char kUsage[] =
-    "usage: whippletree-sim [--seed N] [--first N] [--seeds COUNT | --seconds S] [--keep-going]\n"
+    "usage: whippletree-sim [--seed N] [--first N] [--seeds COUNT] [--keep-going]\n"
     "                       [--counters] [--verbose]\n"
-    "Runs seed N, or COUNT seeds from --first on (default: 1000 from 1), or as many as S seconds\n"
-    "allow.\n";
+    "Runs seed N, or COUNT seeds from --first on (default: 1000 from 1).\n";
 
 struct Arguments {
   uint64_t first = 1;
   uint64_t count = 1000;
-  uint64_t seconds = 0;  // 0: `count` tells how many
   bool verbose = false;
   bool keep_going = false;
   bool counters = false;
@@ -51,8 +48,6 @@ bool Parse(int argc, char** argv, Arguments* args) {
       good = number(&args->first);
     } else if (name == "--seeds") {
       good = number(&args->count);
-    } else if (name == "--seconds") {
-      good = number(&args->seconds) && args->seconds > 0;
     } else if (name == "--verbose") {
       args->verbose = true;
     } else if (name == "--keep-going") {
@@ -84,26 +79,15 @@ int main(int argc, char** argv) {
     std::fputs(kUsage, stderr);
     return 1;
   }
-  if (args.seconds > 0) {
-    std::printf("seeds from %llu on, for %llu s\n", static_cast<unsigned long long>(args.first),
-                static_cast<unsigned long long>(args.seconds));
-  } else {
-    std::printf("seeds %llu to %llu\n", static_cast<unsigned long long>(args.first),
-                static_cast<unsigned long long>(args.first + args.count - 1));
-  }
+  std::printf("seeds %llu to %llu\n", static_cast<unsigned long long>(args.first),
+              static_cast<unsigned long long>(args.first + args.count - 1));
   std::fflush(stdout);
   Situations situations;
   std::vector<uint64_t> jobs;
   std::vector<uint64_t> faults;
   int exit_code = 0;
   whippletree::Duration simulated{};
-  const auto begin = std::chrono::steady_clock::now();
-  const auto passed = [&] { return std::chrono::steady_clock::now() - begin; };
-  const auto more = [&](uint64_t seed) {
-    return args.seconds > 0 ? passed() < std::chrono::seconds(args.seconds)
-                            : seed < args.first + args.count;
-  };
-  for (uint64_t seed = args.first; more(seed); ++seed) {
+  for (uint64_t seed = args.first; seed < args.first + args.count; ++seed) {
     const Result result = RunSeed(seed, args.verbose);
     situations.Add(result.situations);
     jobs.push_back(result.jobs);
@@ -130,15 +114,10 @@ int main(int argc, char** argv) {
     }
   }
   if (!args.single) {
-    const auto real_ms = std::chrono::duration_cast<std::chrono::milliseconds>(passed()).count();
-    std::printf(
-        "%zu runs in %lld s; median: %llu jobs, %llu faults; simulated: %lld s, %lld s a second\n",
-        jobs.size(), static_cast<long long>(real_ms / 1000),
-        static_cast<unsigned long long>(Median(jobs)),
-        static_cast<unsigned long long>(Median(faults)),
-        static_cast<long long>(simulated / std::chrono::seconds(1)),
-        static_cast<long long>(simulated / std::chrono::milliseconds(1) /
-                               std::max<int64_t>(1, real_ms)));
+    std::printf("%zu runs; median: %llu jobs, %llu faults; simulated: %lld s\n", jobs.size(),
+                static_cast<unsigned long long>(Median(jobs)),
+                static_cast<unsigned long long>(Median(faults)),
+                static_cast<long long>(simulated / whippletree::seconds(1)));
   }
   if (exit_code == 0 && jobs.size() >= 500) {
     for (std::string_view name : kSituations) {
