@@ -123,16 +123,17 @@ void Broker::ApplyDoor(FrameIn& in) {
       wire::Envelope reply;
       wire::AdminReply* admin = reply.mutable_admin_reply();
       admin->set_id(message.admin_request().id());
+      uint64_t commit = 0;
       if (message.admin_request().has_status()) {
         *admin->mutable_status() = Status();
       } else if (message.admin_request().has_pause()) {
-        *admin = OnPause(message.admin_request().pause());
+        *admin = OnPause(message.admin_request().pause(), &commit);
         admin->set_id(message.admin_request().id());
       } else {
         *admin->mutable_error() =
             WireStatus(absl::StatusCode::kUnimplemented, "this broker does not know the request");
       }
-      Answer(in.route, std::move(reply));
+      Answer(in.route, std::move(reply), commit);
       return;
     }
     default:
@@ -181,7 +182,8 @@ void Broker::Apply(BadFrame& in) {
 
 void Broker::Apply(Durable& in) {
   WT_CHECK(in.commit <= commit_);
-  gate_.OnDurable(in.commit, [this](Send send) { Release(std::move(send)); });
+  gate_.OnDurable(in.commit + (Planted("release_early") ? 1 : 0),
+                  [this](Send send) { Release(std::move(send)); });
 }
 
 void Broker::Apply(Loaded&) {
@@ -191,6 +193,7 @@ void Broker::Apply(Loaded&) {
 
 // They hold from the next dispatch on.
 void Broker::Apply(Policies& in) {
+  if (Planted("keep_policies")) return;
   policies_ = std::move(in);
   for (auto& [name, queue] : queues_) {
     QueuePolicy policy = PolicyOf(name);
@@ -356,8 +359,9 @@ void Broker::SendTo(Peer& peer, wire::Envelope message, uint64_t commit) {
              [this](Send send) { Release(std::move(send)); });
 }
 
-void Broker::Answer(const std::string& route, wire::Envelope message) {
-  effects_->sends.push_back({route, 0, std::move(message)});
+void Broker::Answer(const std::string& route, wire::Envelope message, uint64_t commit) {
+  gate_.Pass(commit, Send{route, 0, std::move(message)},
+             [this](Send send) { Release(std::move(send)); });
 }
 
 void Broker::Refuse(const std::string& route, const absl::Status& status,
@@ -369,6 +373,10 @@ void Broker::Refuse(const std::string& route, const absl::Status& status,
 }
 
 void Broker::Release(Send send) {
+  if (send.session == 0) {
+    effects_->sends.push_back(std::move(send));
+    return;
+  }
   auto it = peer_by_session_.find(send.session);
   if (it == peer_by_session_.end()) return;  // the session ended while the commit was under way
   Peer& peer = *peers_.at(it->second);

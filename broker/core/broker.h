@@ -91,7 +91,7 @@ class Broker {
   void SetTimer(Queue& queue, MonoTime at);
   void SendTo(Peer& peer, wire::Envelope message, uint64_t commit = 0);
   // To somebody who has no session.
-  void Answer(const std::string& route, wire::Envelope message);
+  void Answer(const std::string& route, wire::Envelope message, uint64_t commit = 0);
   void Refuse(const std::string& route, const absl::Status& status, wire::Refusal::Action action);
   void Release(Send send);
   void Emit(Send send);
@@ -238,7 +238,8 @@ class Broker {
   void TakeBackHeld(Queue& queue);
   void RevokeHeld(Lease& lease);
   void AskBackLater(Peer& peer, const Queue& queue);
-  wire::AdminReply OnPause(const wire::PauseRequest& request);
+  // `commit`: the last commit that the reply depends on.
+  wire::AdminReply OnPause(const wire::PauseRequest& request, uint64_t* commit);
   void Configure(Queue& queue, const QueuePolicy& policy);
 
   // batches.cc

@@ -3,6 +3,7 @@
 
 #include "broker/core/broker.h"
 #include "broker/core/limits.h"
+#include "broker/core/planted.h"
 #include "common/check.h"
 #include "common/codec.h"
 #include "common/status.h"
@@ -48,6 +49,7 @@ IntervalSet Broker::AcceptFollowOns(Lease& lease, const IntervalSet& current,
         "its follow-on job for queue " + follow_on.queue() +
             " is not taken: " + std::string(status.message()));
   }
+  if (Planted("lose_follow_ons")) return bad;
   for (wire::FollowOn& follow_on : *item.mutable_follow_ons()) {
     const uint64_t index = follow_on.index();
     if (!current.Contains(index) || bad.Contains(index) || fails(follow_on.index())) continue;

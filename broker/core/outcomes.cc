@@ -52,8 +52,8 @@ void Broker::EndJobs(Stream& stream, wire::OutcomeRange outcome, bool keep) {
     default:
       WT_CHECK(false);
   }
-  NoteQueue(queue);
-  if (stream.rows != nullptr) {
+  if (!Planted("forget_end")) NoteQueue(queue);
+  if (stream.rows != nullptr && !Planted("forget_end")) {
     stream.rows->End(outcome.first(), outcome.first() + count, &effects_->writes);
     stream.commit = ThisCommit();
   }
@@ -178,6 +178,9 @@ void Broker::SendOutcomes(Peer& peer) {
         if (producer.outcome_bytes_in_flight > 0 && in_flight > config_.window_bytes()) break;
         if (bytes > 0 && bytes + item.bytes > kDoorMessageBytes) break;
         *outcomes->add_ranges() = item.value;
+        if (Planted("drop_outcome_early") && stream.rows != nullptr) {
+          stream.rows->Drop(item.value.first(), item.value.first() + 1, &effects_->writes);
+        }
         bytes += item.bytes;
         producer.outcome_bytes_in_flight = in_flight;
         stream.outcomes.MarkSent(now_.mono);

@@ -7,6 +7,7 @@
 
 #include "broker/core/broker.h"
 #include "broker/core/limits.h"
+#include "broker/core/planted.h"
 #include "broker/core/restoring.h"
 #include "common/check.h"
 #include "common/codec.h"
@@ -32,7 +33,7 @@ absl::Status Broker::Restore(record::Record row) {
       if (queues_.contains(row.queue().name())) return Damaged("two rows of one queue");
       Queue& queue = AddQueue(row.queue().name());
       queue.policy.durable = true;  // whatever the configuration says now: its jobs are there
-      queue.paused = row.queue().paused();
+      queue.paused = row.queue().paused() && !Planted("forget_pause");
       queue.ledger.accepted = row.queue().accepted();
       queue.ledger.completed = row.queue().completed();
       queue.ledger.dead = row.queue().dead();
@@ -98,7 +99,7 @@ absl::Status Broker::RestoreStream(const record::Stream& row) {
   }
   if (streams_.contains(row.number())) return Damaged("two rows of one stream");
   Stream& stream = AddStream(row.number(), *queue->second, producer);
-  stream.next = row.next();
+  stream.next = Planted("forget_next") ? 1 : row.next();
   stream.follow_on = row.follow_on();
   last_stream_ = std::max(last_stream_, row.number());
   if (producer != 0) {
@@ -116,6 +117,7 @@ absl::Status Broker::RestoreRun(record::Run& row) {
   if (stream == restoring_->streams.end()) return Damaged("a run of no stream");
   if (!IsValidRun(row.jobs())) return Damaged("a run whose sizes and bytes do not agree");
   const uint64_t end = row.first() + static_cast<uint64_t>(row.jobs().sizes_size());
+  if (Planted("forget_next")) streams_.at(row.stream())->next = end;
   if (end > streams_.at(row.stream())->next) {
     return Damaged("job " + JobName(row.stream(), end - 1) + " was never accepted");
   }
@@ -385,7 +387,7 @@ void Broker::RestoreWaiting() {
     }
     for (const record::Returned& row : data.returned) {
       Slice slice = RestoredSlice(number, row.first(), row.count());
-      slice.attempts = row.attempts();
+      slice.attempts = Planted("forget_attempts") ? 0 : row.attempts();
       slice.suspect = row.suspect();
       slice.halvings = row.halvings();
       WatchExpiry(queue, slice);

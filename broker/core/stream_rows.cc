@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "broker/core/planted.h"
 #include "common/check.h"
 
 namespace whippletree::core {
@@ -32,7 +33,15 @@ void StreamRows::End(uint64_t begin, uint64_t end, Writes* writes) {
     WT_CHECK(run->second.open >= jobs);
     run->second.open -= jobs;
     if (run->second.open > 0) {
-      record::Ended* row = writes->emplace_back().mutable_ended();
+      if (Planted("erase_run_early")) {
+        record::Record& gone = writes->emplace_back();
+        gone.set_erased(true);
+        gone.mutable_run()->set_stream(stream_);
+        gone.mutable_run()->set_first(run->first);
+      }
+      record::Ended forgotten;
+      record::Ended* row =
+          Planted("lose_ended_row") ? &forgotten : writes->emplace_back().mutable_ended();
       row->set_stream(stream_);
       row->set_first(begin);
       row->set_count(jobs);
@@ -55,6 +64,10 @@ void StreamRows::End(uint64_t begin, uint64_t end, Writes* writes) {
     }
     begin += jobs;
   }
+}
+
+void StreamRows::Lease(uint64_t begin, uint64_t end, Writes* writes) {
+  if (!Planted("keep_returned")) ForgetReturned(begin, end, writes);
 }
 
 void StreamRows::Return(const Slice& slice, uint64_t batch, uint64_t not_before_ms,

@@ -27,7 +27,7 @@ class StreamRows {
   // The jobs of the slice wait again, in `batch` (0: none), not before a time of the calendar.
   void Return(const Slice& slice, uint64_t batch, uint64_t not_before_ms, Writes* writes);
   // Jobs [begin, end) are leased.
-  void Lease(uint64_t begin, uint64_t end, Writes* writes) { ForgetReturned(begin, end, writes); }
+  void Lease(uint64_t begin, uint64_t end, Writes* writes);
   // The producer is to have this outcome.
   void Keep(const wire::OutcomeRange& outcome, Writes* writes);
   // It has all outcomes that were kept of jobs [begin, end).

@@ -14,6 +14,7 @@ using core::Channel;
 
 namespace {
 
+constexpr char kAdmin[] = "admin";  // the route
 // The longest status and what is beside it.
 constexpr uint64_t kOutcomeBytes = 4096 + 300;
 // Records of jobs that are single after they came back.
@@ -24,7 +25,8 @@ constexpr uint64_t kReturnedBytes = 400 << 10;
 BrokerProcess::BrokerProcess(World* world)
     : world_(world),
       prng_(world->prng.Next()),
-      policies_(&world->options, &world->situations),
+      queues_(world->options.broker.queues),
+      policies_(world->options, &world->situations),
       store_delay_mean_(world->options.store_delay_mean) {
   Start();
 }
@@ -35,12 +37,14 @@ void BrokerProcess::Start() {
     durable_ = commit;
     checker_->OnDurable(commit);
   };
-  callbacks.failed = [](const absl::Status& status) {
-    Violation("store", std::string(status.message()));
-  };
+  callbacks.failed = [this](const absl::Status& status) { OnStoreFailed(status); };
   callbacks.loaded = [](const RunKey&, const absl::StatusOr<record::Record>&) {};
   store_ = std::make_unique<MapStore>(&disk_, std::move(callbacks));
+  const uint64_t fails_at_max = world_->options.faults.store_fails_at_max;
+  commits_until_failure_ = fails_at_max > 0 && !healed_ ? prng_.Between(1, fails_at_max) : 0;
+  failing_ = false;
   core::Config config = world_->options.broker;
+  config.queues = queues_;
   config.epoch = epoch_ = static_cast<uint32_t>(store_->opened().epoch);
   config.store_id = store_->opened().store_id;
   config.last_commit = store_->opened().last_commit;
@@ -54,8 +58,9 @@ void BrokerProcess::Start() {
   counted_.clear();
   name_by_route_.clear();
   revoked_.clear();
+  unclaimed_leases_.clear();
+  policies_.OnBrokerUp(queues_, world_->loop.now());
   Restore(config);
-  policies_.OnBrokerUp(world_->loop.now());
   world_->history.OnBrokerUp(epoch_);
   world_->network.BrokerUp([this](Channel channel, const std::string& route, std::string frame) {
     OnFrame(channel, route, std::move(frame));
@@ -66,6 +71,7 @@ void BrokerProcess::Start() {
 void BrokerProcess::Restore(const core::Config& config) {
   const absl::Status status = store_->Read([this](record::Record row) {
     checker_->OnRow(row);
+    NoteRow(row);
     const absl::Status restored = core_->Restore(std::move(row));
     if (!restored.ok()) Violation("I21", std::string(restored.message()));
   });
@@ -77,6 +83,7 @@ void BrokerProcess::Restore(const core::Config& config) {
   if (config.last_commit > 0) world_->situations.Count("restored");
   for (const auto& entry : core_->leases().all()) {
     restored_leases_.insert(entry.first);
+    unclaimed_leases_.insert(entry.first);
     world_->situations.Count("restored_lease");
   }
   checker_->OnEffects(effects);
@@ -87,7 +94,12 @@ void BrokerProcess::Crash() {
   world_->Say("broker", "crashes");
   CollectCounters();
   if (store_->pending() > 0) world_->situations.Count("crash_with_pending_commits");
-  store_->Crash(prng_.Below(store_->pending() + 1));
+  const auto& leases = core_->leases().all();
+  if (std::any_of(unclaimed_leases_.begin(), unclaimed_leases_.end(),
+                  [&](uint64_t token) { return leases.contains(token); })) {
+    world_->situations.Count("crash_with_unclaimed_lease");
+  }
+  store_->Crash(failing_ ? 0 : prng_.Below(store_->pending() + 1));
   store_.reset();
   if (core::Planted("restore_backup")) disk_ = backup_;
   world_->network.BrokerDown();
@@ -96,6 +108,79 @@ void BrokerProcess::Crash() {
   inputs_.clear();
   paused_ = false;
   wake_at_ = kNever;
+}
+
+void BrokerProcess::NoteRow(const record::Record& row) {
+  Situations& situations = world_->situations;
+  const auto now = ToMilliseconds(world_->loop.instant().wall.time_since_epoch());
+  if (row.has_returned()) {
+    if (row.returned().not_before_ms() > static_cast<uint64_t>(now)) {
+      situations.Count("restored_backoff");
+    }
+    if (row.returned().batch() > 0) situations.Count("restored_sealed_batch");
+    if (row.returned().suspect()) situations.Count("restored_suspect");
+  }
+  for (const record::LeasePart& part : row.lease().parts()) {
+    if (part.suspect()) situations.Count("restored_suspect");
+  }
+  if (row.has_group()) situations.Count("restored_group");
+  if (row.has_outcome()) situations.Count("restored_outcome");
+  if (row.queue().paused()) situations.Count("restored_pause");
+}
+
+void BrokerProcess::OnStoreFailed(const absl::Status& status) {
+  if (!failing_) Violation("store", std::string(status.message()));
+  world_->Say("store", "fails");
+  world_->loop.At(world_->loop.now(), [this, epoch = epoch_] {
+    if (epoch != epoch_ || !core_) return;
+    Crash();
+    stopped_();
+  });
+}
+
+void BrokerProcess::Heal() {
+  healed_ = true;
+  store_delay_mean_ = microseconds(20);
+  commits_until_failure_ = 0;
+}
+
+void BrokerProcess::StallStore(Duration duration) {
+  store_free_ = std::max(store_free_, world_->loop.now()) + duration;
+}
+
+void BrokerProcess::PauseQueue(const std::string& queue, bool paused) {
+  if (!core_) return;
+  wire::Envelope message;
+  wire::AdminRequest* request = message.mutable_admin_request();
+  pauses_asked_[queue] = {++last_admin_request_, paused};
+  request->set_id(last_admin_request_);
+  request->mutable_pause()->set_queue(queue);
+  request->mutable_pause()->set_paused(paused);
+  if (!paused) policies_.OnResume(queue);
+  std::string frame;
+  Encode(&message, &frame);
+  OnFrame(Channel::kDoor, kAdmin, std::move(frame));
+}
+
+void BrokerProcess::NoteAdminReply(const wire::AdminReply& reply) {
+  for (const auto& [queue, asked] : pauses_asked_) {
+    if (asked.request != reply.id() || !reply.has_pause()) continue;
+    if (asked.paused) policies_.OnPaused(queue);
+    if (reply.pause().changed()) {
+      world_->situations.Count(asked.paused ? "queue_paused" : "queue_resumed");
+    }
+  }
+}
+
+void BrokerProcess::Reload(std::map<std::string, core::QueuePolicy> policies) {
+  queues_ = std::move(policies);
+  if (!core_) return;
+  core::Policies in;
+  in.defaults = world_->options.broker.default_policy;
+  in.queues = queues_;
+  in.unknown_queues = world_->options.broker.unknown_queues;
+  inputs_.emplace_back(std::move(in));
+  WakeAt(world_->loop.now());
 }
 
 void BrokerProcess::Resume() {
@@ -168,6 +253,7 @@ void BrokerProcess::Step() {
   if (!effects.lost_commits.ok()) Violation("I21", std::string(effects.lost_commits.message()));
   checker_->OnEffects(effects);
   Carry(effects);
+  if (failing_) return;
   if (++steps_ % 16 == 0) Check();
   MonoTime next = core_->NextDeadline();
   const bool more = std::any_of(std::begin(frames_), std::end(frames_),
@@ -208,8 +294,13 @@ void BrokerProcess::Check() {
 
 void BrokerProcess::Carry(core::Effects& effects) {
   if (effects.commit != 0) Commit(effects);
+  if (failing_) return;
   std::string frame;
   for (core::Send& send : effects.sends) {
+    if (send.route == kAdmin) {
+      NoteAdminReply(send.message.admin_reply());
+      continue;
+    }
     frame.clear();
     Encode(&send.message, &frame);
     const Network::SendResult result = world_->network.SendTo(send.route, frame);
@@ -226,7 +317,18 @@ void BrokerProcess::Carry(core::Effects& effects) {
 
 void BrokerProcess::Commit(core::Effects& effects) {
   const uint64_t commit = effects.commit;
+  for (const record::Record& write : effects.writes) {
+    if (!write.has_producer() || !write.erased()) continue;
+    // It was away for too long, and the next start of the broker will not know it.
+    world_->history.OnProducerForgotten(write.producer().name());
+    world_->situations.Count("producer_forgotten");
+  }
   store_->Commit(commit, std::move(effects.writes));
+  if (commits_until_failure_ > 0 && --commits_until_failure_ == 0) {
+    failing_ = true;
+    store_->Fail(absl::InternalError("no space left on device"));
+    return;
+  }
   MonoTime at = world_->loop.now() + DrawDuration(&prng_, store_delay_mean_);
   at = store_free_ = std::max(at, store_free_);
   world_->loop.At(at, [this, commit, epoch = epoch_] {
@@ -239,6 +341,9 @@ void BrokerProcess::Commit(core::Effects& effects) {
 
 void BrokerProcess::Note(const core::Input& input) {
   checker_->OnInput(input);
+  if (const auto* policies = std::get_if<core::Policies>(&input)) {
+    policies_.OnPolicies(policies->queues, world_->loop.now());
+  }
   const auto* in = std::get_if<core::FrameIn>(&input);
   if (in == nullptr) return;
   if (in->message.has_hello()) name_by_route_[in->route] = in->message.hello().name();
@@ -257,6 +362,12 @@ void BrokerProcess::Note(const core::Input& input) {
 
 void BrokerProcess::NoteSend(const core::Send& send) {
   const wire::Envelope& message = send.message;
+  for (const auto* updates : {&message.welcome().streams(), &message.stream_updates().streams()}) {
+    for (const wire::StreamUpdate& update : *updates) {
+      world_->history.OnStreamUpdate(name_by_route_[send.route], update, message.has_welcome());
+    }
+  }
+  for (uint64_t token : message.welcome().leases_kept()) unclaimed_leases_.erase(token);
   for (const wire::Delivery& delivery : message.deliveries().deliveries()) {
     world_->history.OnDeliverySent(delivery, name_by_route_[send.route], world_->loop.now());
   }

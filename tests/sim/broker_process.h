@@ -3,6 +3,8 @@
 #pragma once
 
 #include <deque>
+#include <functional>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -26,13 +28,22 @@ class BrokerProcess {
   void Pause() { paused_ = true; }
   void Resume();
 
+  // An admin asks, and the file of policies changes. Nothing happens while the broker is down.
+  void PauseQueue(const std::string& queue, bool paused);
+  void Reload(std::map<std::string, core::QueuePolicy> policies);
+  // Nothing becomes durable for a while.
+  void StallStore(Duration duration);
+  // Called when the store has failed and the broker has ended by that.
+  void OnStopped(std::function<void()> stopped) { stopped_ = std::move(stopped); }
+
   bool up() const { return core_ != nullptr; }
   bool paused() const { return paused_; }
   const core::Broker& core() const { return *core_; }
+  const std::map<std::string, core::QueuePolicy>& policies() const { return queues_; }
   // Adds what the core counted.
   void CollectCounters();
-  // From now on the store is quick.
-  void Heal() { store_delay_mean_ = microseconds(20); }
+  // From now on the store is quick and does not fail.
+  void Heal();
 
  private:
   static constexpr int kFramesPerTurn = 512;
@@ -43,9 +54,12 @@ class BrokerProcess {
   void Take(core::Channel channel);
   void Carry(core::Effects& effects);
   void Restore(const core::Config& config);
+  void NoteRow(const record::Record& row);
   void Commit(core::Effects& effects);
+  void OnStoreFailed(const absl::Status& status);
   void Note(const core::Input& input);
   void NoteSend(const core::Send& send);
+  void NoteAdminReply(const wire::AdminReply& reply);
   void Check();
 
   struct Frame {
@@ -57,8 +71,11 @@ class BrokerProcess {
   Prng prng_;
   std::unique_ptr<core::Broker> core_;
   std::unique_ptr<CommitChecker> checker_;
+  std::map<std::string, core::QueuePolicy> queues_;  // in the file
   PolicyChecker policies_;
+  std::function<void()> stopped_;
   uint32_t epoch_ = 0;
+  bool healed_ = false;
   bool paused_ = false;
   bool was_paused_ = false;  // there was no step since
   MonoTime wake_at_ = kNever;
@@ -74,11 +91,20 @@ class BrokerProcess {
   MonoTime store_free_{};
   uint64_t durable_ = 0;
   uint64_t durable_told_ = 0;
+  uint64_t commits_until_failure_ = 0;  // 0: none
+  bool failing_ = false;                // the store has failed: nothing leaves any more
   // For situations.
   std::map<std::string, std::string> name_by_route_;
   std::map<std::pair<uint64_t, uint32_t>, bool> revoked_;  // jobs asked back, by token and index
   std::map<std::string, uint64_t> counted_;
-  std::set<uint64_t> restored_leases_;  // tokens
+  std::set<uint64_t> restored_leases_;   // tokens
+  std::set<uint64_t> unclaimed_leases_;  // of these: their workers did not come back yet
+  struct PauseAsked {
+    uint64_t request = 0;
+    bool paused = false;
+  };
+  std::map<std::string, PauseAsked> pauses_asked_;  // by queue, the last one
+  uint64_t last_admin_request_ = 0;
 };
 
 }  // namespace whippletree::sim

@@ -38,7 +38,7 @@ void CommitChecker::OnEffects(const core::Effects& effects) {
   if (effects.commit != 0) {
     if (effects.commit != last_commit_ + 1) Violation("I3", "commit numbers have a gap");
     last_commit_ = effects.commit;
-    for (const record::Record& write : effects.writes) OnWrite(effects.commit, write);
+    for (const record::Record& write : effects.writes) OnWrite(effects.commit, write, false);
   }
   for (const core::Send& send : effects.sends) OnSend(send);
 }
@@ -59,7 +59,40 @@ void CommitChecker::NoteItems(uint64_t commit, uint64_t token) {
   }
 }
 
-void CommitChecker::OnWrite(uint64_t commit, const record::Record& record) {
+bool CommitChecker::IsReturned(const record::LeasePart& part) const {
+  const auto notes = notes_.find(part.stream());
+  if (notes == notes_.end()) return false;
+  auto row = notes->second.returned.lower_bound(part.first() + part.count());
+  if (row == notes->second.returned.begin()) return false;
+  --row;
+  return row->first + row->second > part.first();
+}
+
+void CommitChecker::OnReturned(uint64_t commit, const record::Returned& row, bool erased) {
+  std::map<uint64_t, uint64_t>& returned = notes_[row.stream()].returned;
+  if (erased) {
+    returned.erase(row.first());
+    return;
+  }
+  returned[row.first()] = row.count();
+  OnEnded(commit, row.stream(), row.first(), row.count());
+}
+
+void CommitChecker::OnLease(uint64_t commit, const record::Lease& lease, bool restored) {
+  if (leases_.contains(lease.token())) return;
+  if (lease.token() < last_token_) Violation("I8", "lease tokens do not rise");
+  last_token_ = lease.token();
+  for (const record::LeasePart& part : lease.parts()) {
+    // Later the jobs of a lease may be returned.
+    if (!restored && IsReturned(part)) {
+      Violation("I7", "in the store, job " + std::to_string(part.stream()) + "-" +
+                          std::to_string(part.first()) + " is leased and waits as well");
+    }
+    leases_.emplace(lease.token(), LeaseNotes{commit, part.stream(), part.first(), part.count()});
+  }
+}
+
+void CommitChecker::OnWrite(uint64_t commit, const record::Record& record, bool restored) {
   switch (record.row_case()) {
     case record::Record::kQueue:
       if (!IsDurable(record.queue().name())) Violation("I3", "a write for a memory queue");
@@ -80,22 +113,12 @@ void CommitChecker::OnWrite(uint64_t commit, const record::Record& record) {
       OnEnded(commit, record.ended().stream(), record.ended().first(), record.ended().count());
       return;
     case record::Record::kReturned:
-      if (record.erased()) return;
-      OnEnded(commit, record.returned().stream(), record.returned().first(),
-              record.returned().count());
+      OnReturned(commit, record.returned(), record.erased());
       return;
-    case record::Record::kLease: {
-      const record::Lease& lease = record.lease();
-      NoteItems(commit, lease.token());
-      if (record.erased() || leases_.contains(lease.token())) return;
-      if (lease.token() < last_token_) Violation("I8", "lease tokens do not rise");
-      last_token_ = lease.token();
-      for (const record::LeasePart& part : lease.parts()) {
-        leases_.emplace(lease.token(),
-                        LeaseNotes{commit, part.stream(), part.first(), part.count()});
-      }
+    case record::Record::kLease:
+      NoteItems(commit, record.lease().token());
+      if (!record.erased()) OnLease(commit, record.lease(), restored);
       return;
-    }
     case record::Record::kOutcome: {
       if (record.erased()) return;
       const wire::OutcomeRange& outcome = record.outcome().outcome();
@@ -175,7 +198,7 @@ void CommitChecker::OnSend(const core::Send& send) {
       if (!IsDurable(delivery.queue())) continue;
       auto lease = leases_.find(delivery.token());
       if (lease == leases_.end() || lease->second.commit > durable_) {
-        Violation("I3", "a delivery left before its lease was durable");
+        Violation("I8", "a delivery left before its lease was durable");
       }
     }
   } else if (message.has_report_ack()) {

@@ -1,5 +1,6 @@
 // Checks at the broker's edge that nothing is said before the commit it depends on is durable
-// (I3), that lease tokens rise (I8) and that nothing is written for memory queues. Knows only what
+// (I3), that lease tokens rise (I8), that the store has no job both leased and returned (I7), and
+// that nothing is written for memory queues. Knows only what
 // goes into the broker and what comes out of it.
 #pragma once
 
@@ -22,7 +23,7 @@ class CommitChecker {
       : options_(options), durable_(last_commit), last_commit_(last_commit) {}
 
   // The store has this row.
-  void OnRow(const record::Record& record) { OnWrite(durable_, record); }
+  void OnRow(const record::Record& record) { OnWrite(durable_, record, true); }
 
   // Before and after a step.
   void OnInput(const core::Input& input);
@@ -35,8 +36,9 @@ class CommitChecker {
 
   struct StreamNotes {
     Commits accepted;
-    Commits told;                       // outcomes
-    std::map<uint64_t, uint64_t> runs;  // first → count
+    Commits told;                           // outcomes
+    std::map<uint64_t, uint64_t> runs;      // first → count
+    std::map<uint64_t, uint64_t> returned;  // the same
   };
   struct Item {
     uint64_t token;
@@ -50,7 +52,11 @@ class CommitChecker {
   };
 
   bool IsDurable(const std::string& queue) const;
-  void OnWrite(uint64_t commit, const record::Record& record);
+  // `restored`: not a write, but what there was before.
+  void OnWrite(uint64_t commit, const record::Record& record, bool restored);
+  void OnReturned(uint64_t commit, const record::Returned& row, bool erased);
+  void OnLease(uint64_t commit, const record::Lease& lease, bool restored);
+  bool IsReturned(const record::LeasePart& part) const;
   void OnRun(uint64_t commit, const record::Run& run, bool erased);
   // Jobs ended, or wait again.
   void OnEnded(uint64_t commit, uint64_t stream, uint64_t first, uint64_t count);

@@ -86,6 +86,25 @@ void History::OnProducerForgotten(const std::string& producer) {
   for (auto& [uid, job] : jobs_) job.excused = job.excused || job.producer == producer;
 }
 
+void History::OnStreamUpdate(const std::string& producer, const wire::StreamUpdate& update,
+                             bool welcome) {
+  const auto queue = options_->broker.queues.find(update.queue());
+  if (queue == options_->broker.queues.end() || !queue->second.durable) return;
+  if (update.follow_on()) return;
+  uint64_t& told = next_told_[{producer, update.queue()}];
+  const bool gone = update.state() == wire::StreamUpdate::GONE;
+  if (gone && update.status().message().find("has accepted fewer jobs") == std::string::npos) {
+    told = 0;  // it was idle for too long
+    return;
+  }
+  if (gone || (welcome && update.next() < told)) {
+    Violation("I4", producer + " " + update.queue() + " was told that the jobs below " +
+                        std::to_string(told) + " are accepted, and now " +
+                        std::to_string(update.next()));
+  }
+  told = std::max(told, update.next());
+}
+
 bool History::ExpiredSince(const std::string& worker, MonoTime since) const {
   auto it = expired_.find(worker);
   return it != expired_.end() && it->second >= since;
@@ -217,8 +236,11 @@ void History::OnSettled(uint64_t process, const std::string& producer, const std
 void History::OnFollowOnsSettled(uint64_t process, uint64_t stream, const OutcomeRange& range) {
   for (uint64_t i = 0; i < range.count(); ++i) {
     const auto it = follow_ons_.find({stream, range.first() + i});
-    // Of another life of the broker; or it never left it.
-    if (it == follow_ons_.end()) continue;
+    if (it == follow_ons_.end()) {  // of another life of the broker; or it never left it
+      ++undelivered_by_group_[range.group()];
+      ++undelivered_;
+      continue;
+    }
     situations_->Count("follow_on_settled");
     SettleJob(process, jobs_.at(it->second), range, i);
   }
@@ -226,7 +248,15 @@ void History::OnFollowOnsSettled(uint64_t process, uint64_t stream, const Outcom
 
 void History::OnGroupEnd(const std::string& producer, const wire::GroupEnd& end) {
   situations_->Count(end.lost() ? "group_lost" : "group_end");
-  if (end.lost()) return;
+  if (end.lost()) {
+    for (const auto& [uid, job] : jobs_) {
+      if (job.producer != producer || job.options.group() != end.group()) continue;
+      if (job.ended && !job.excused && IsDurable(job)) {
+        Violation("I17", "the group of " + Name(job) + " is lost");
+      }
+    }
+    return;
+  }
   uint64_t members = 0;
   bool excused = false;
   for (const auto& [uid, job] : jobs_) {
@@ -240,7 +270,8 @@ void History::OnGroupEnd(const std::string& producer, const wire::GroupEnd& end)
   }
   const uint64_t told =
       end.completed() + end.dead() + end.cancelled() + end.expired() + end.rejected();
-  if (!excused && told != members) {
+  const uint64_t most = members + undelivered_by_group_[end.group()];
+  if (!excused && (told < members || told > most)) {
     Violation("I17", "a group of " + std::to_string(members) + " members ended with " +
                          std::to_string(told));
   }

@@ -94,6 +94,9 @@ class History {
   void OnProducerForgotten(const std::string& producer);
 
   // ---- The broker's edge.
+  // It tells a producer of one of its streams, in a welcome or later. (A later one may overtake
+  // another.)
+  void OnStreamUpdate(const std::string& producer, const wire::StreamUpdate& update, bool welcome);
   void OnBrokerUp(uint32_t epoch);
   void OnDeliverySent(const wire::Delivery& delivery, const std::string& worker, MonoTime at);
   void OnLeasesExpired(const std::string& worker, MonoTime at);
@@ -106,10 +109,14 @@ class History {
   void OnWorkerGone(const std::string& worker, MonoTime at);
 
   uint64_t settled() const { return settled_; }
+  // Outcomes of follow-on jobs of which nobody saw a delivery: their broker crashed before, and
+  // their leases were charged as if they had left it.
+  uint64_t undelivered() const { return undelivered_; }
 
- private:
   // It outlives the broker.
   bool IsDurable(const Job& job) const;
+
+ private:
   void SettleJob(uint64_t process, Job& job, const wire::OutcomeRange& range, uint64_t i);
   bool ExpiredSince(const std::string& worker, MonoTime since) const;
   void CheckOutcome(const Job& job, const wire::OutcomeRange& range) const;
@@ -121,11 +128,15 @@ class History {
   std::map<std::pair<uint64_t, uint64_t>, uint64_t> follow_ons_;  // (stream, number) → uid
   std::map<uint64_t, uint64_t> followed_by_;  // parent → the follow-on job that was delivered
   std::map<std::pair<std::string, std::string>, std::vector<uint64_t>> streams_;
+  // Producer and durable queue → the highest `next` that was told.
+  std::map<std::pair<std::string, std::string>, uint64_t> next_told_;
   std::map<std::string, MonoTime> expired_;  // worker → when its leases ended last
   std::map<std::string, std::map<uint64_t, std::set<uint64_t>>> running_;  // worker → token → uids
   std::map<uint64_t, std::pair<uint64_t, uint64_t>> tokens_;  // → (stream, first number)
   uint32_t epoch_ = 0;
   uint64_t settled_ = 0;
+  std::map<uint64_t, uint64_t> undelivered_by_group_;
+  uint64_t undelivered_ = 0;
 };
 
 }  // namespace whippletree::sim

@@ -17,8 +17,8 @@ namespace {
 using namespace whippletree::sim;  // NOLINT(google-build-using-namespace)
 
 constexpr char kUsage[] =
-    "usage: whippletree-sim [--seed N] [--first N] [--seeds COUNT] [--keep-going] [--counters]\n"
-    "                       [--verbose]\n"
+    "usage: whippletree-sim [--seed N] [--first N] [--seeds COUNT] [--keep-going]\n"
+    "                       [--counters] [--verbose]\n"
     "Runs seed N, or COUNT seeds from --first on (default: 1000 from 1).\n";
 
 struct Arguments {
@@ -86,13 +86,17 @@ int main(int argc, char** argv) {
   std::vector<uint64_t> jobs;
   std::vector<uint64_t> faults;
   int exit_code = 0;
+  whippletree::Duration simulated{};
   for (uint64_t seed = args.first; seed < args.first + args.count; ++seed) {
     const Result result = RunSeed(seed, args.verbose);
     situations.Add(result.situations);
     jobs.push_back(result.jobs);
     faults.push_back(result.faults);
+    simulated += result.simulated;
     if (!result.ok) {
       std::printf("seed %llu: %s\n", static_cast<unsigned long long>(seed), result.what.c_str());
+      std::printf("again: whippletree-sim --seed %llu --verbose\n",
+                  static_cast<unsigned long long>(seed));
       std::fflush(stdout);
       exit_code = ExitCode(result.kind);
       if (!args.keep_going) return exit_code;
@@ -110,11 +114,12 @@ int main(int argc, char** argv) {
     }
   }
   if (!args.single) {
-    std::printf("%zu runs; median: %llu jobs, %llu faults\n", jobs.size(),
+    std::printf("%zu runs; median: %llu jobs, %llu faults; simulated: %lld s\n", jobs.size(),
                 static_cast<unsigned long long>(Median(jobs)),
-                static_cast<unsigned long long>(Median(faults)));
+                static_cast<unsigned long long>(Median(faults)),
+                static_cast<long long>(simulated / whippletree::seconds(1)));
   }
-  if (exit_code == 0 && args.count >= 500) {
+  if (exit_code == 0 && jobs.size() >= 500) {
     for (std::string_view name : kSituations) {
       if (situations.count(name) > 0) continue;
       std::printf("no run met the situation %s\n", std::string(name).c_str());

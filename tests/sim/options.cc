@@ -155,6 +155,28 @@ Duration DrawDuration(Prng* prng, Duration mean) {
   return Duration(static_cast<int64_t>(prng->Below(scale) + 1));
 }
 
+core::QueuePolicy DrawOtherLimits(Prng* prng, core::QueuePolicy policy) {
+  if (policy.batches()) {  // those that are sealed may be as large as the burst was
+    if (policy.rate.count > 0) policy.rate.count = Pick(prng, {20, 70, 300, 1000});
+  } else if (prng->Chance(400)) {
+    policy.rate.count = Pick(prng, {0, 20, 70, 300, 1000});
+    policy.rate.burst = Pick(prng, {1, 2, 5, 20});
+  }
+  if (prng->Chance(400)) policy.concurrency = static_cast<uint32_t>(Pick(prng, {0, 1, 2, 5}));
+  if (prng->Chance(300)) {
+    policy.breaker.failures = static_cast<uint32_t>(Pick(prng, {0, 1, 4}));
+    policy.breaker.open = Pick(prng, {milliseconds(20), milliseconds(200), seconds(2)});
+  }
+  if (prng->Chance(300)) {
+    policy.keys.concurrency = static_cast<uint32_t>(Pick(prng, {0, 1, 3}));
+    policy.keys.rate.count = Pick(prng, {0, 20, 100, 1000});
+    policy.keys.rate.burst = Pick(prng, {1, 2, 5, 20});
+  }
+  if (prng->Chance(200)) policy.timeout = Pick(prng, {Duration(0), milliseconds(200)});
+  if (prng->Chance(300)) policy.capacity_jobs = Pick(prng, {1, 10, 1000});
+  return policy;
+}
+
 Options DrawOptions(uint64_t seed) {
   Prng prng(seed ^ 0x5eed);
   Options o;
@@ -194,6 +216,28 @@ Options DrawOptions(uint64_t seed) {
   DrawKeyedLoad(&prng, &o);
   // Room for the peers and for little else.
   if (prng.Chance(200)) broker.memory_limit_bytes = 1 << 20;
+  if (o.durable) {
+    o.faults.store_stall = Sometimes(&prng, 400, seconds(1), seconds(8));
+    if (prng.Chance(300)) o.faults.store_fails_at_max = Pick(&prng, {30, 300, 1000});
+  }
+  // Crashes find jobs that back off, and such as were held by a worker that died.
+  if (o.durable && prng.Chance(400)) {
+    o.load.fail = Pick(&prng, {200, 500});
+    for (auto& [name, policy] : broker.queues) {
+      if (policy.keys.ordered) continue;
+      policy.backoff_min = milliseconds(700);
+      policy.backoff_max = seconds(3);
+      policy.max_attempts = std::max(policy.max_attempts, 3u);
+    }
+  }
+  if (o.durable && prng.Chance(400)) {
+    o.faults.worker_kill = milliseconds(700);
+    o.faults.broker_crash = seconds(2);
+    o.slots_max = 1;
+    o.load.run_jobs_max = 40;
+  }
+  o.pause_queue = Sometimes(&prng, 250, milliseconds(500), seconds(5));
+  o.reload = Sometimes(&prng, 250, milliseconds(500), seconds(5));
   return o;
 }
 

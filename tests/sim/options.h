@@ -35,6 +35,9 @@ struct FaultOptions {
   Duration reset_data{};
   Duration isolate{};
   Duration long_isolate{};
+  Duration store_stall{};
+  // In each life of the broker the store fails at a commit up to this one; 0: never.
+  uint64_t store_fails_at_max = 0;
 };
 
 struct LoadOptions {
@@ -79,9 +82,15 @@ struct Options {
   Duration application_delay_mean{};  // from outcomes to their acknowledgement
   Duration store_delay_mean{};
   bool durable = false;  // some queue is
+  // What an admin does, as the mean time between two; 0: nothing.
+  Duration pause_queue{};
+  Duration reload{};
 };
 
 Options DrawOptions(uint64_t seed);
+
+// Other limits for a queue; what a job is accepted with stays.
+core::QueuePolicy DrawOtherLimits(Prng* prng, core::QueuePolicy policy);
 
 // Exponentially distributed without floating point: the sum's tail is what matters, not its shape.
 Duration DrawDuration(Prng* prng, Duration mean);

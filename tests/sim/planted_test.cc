@@ -56,7 +56,15 @@ INSTANTIATE_TEST_SUITE_P(
                     PlantedFault{"end_group_early", "I17"}, PlantedFault{"ignore_breaker", "I18"},
                     PlantedFault{"never_halve", "I20"}, PlantedFault{"ignore_key_order", "I10"},
                     PlantedFault{"ignore_key_concurrency", "I12"},
-                    PlantedFault{"ignore_key_rate", "I13"}, PlantedFault{"restore_backup", "I21"}),
+                    PlantedFault{"ignore_key_rate", "I13"}, PlantedFault{"lose_follow_ons", "I1"},
+                    PlantedFault{"ignore_pause", "pause"}, PlantedFault{"keep_policies", "I12"},
+                    PlantedFault{"drop_outcome_early", "I1"}, PlantedFault{"forget_end", "I2"},
+                    PlantedFault{"release_early", "I3"}, PlantedFault{"forget_next", "I4"},
+                    PlantedFault{"forget_attempts", "I6"}, PlantedFault{"forget_charges", "I6"},
+                    PlantedFault{"keep_returned", "I7"}, PlantedFault{"lose_lease_row", "I8"},
+                    PlantedFault{"lose_group_row", "I17"}, PlantedFault{"lose_ended_row", "I21"},
+                    PlantedFault{"erase_run_early", "I21"}, PlantedFault{"forget_pause", "pause"},
+                    PlantedFault{"restore_backup", "I21"}),
     [](const auto& fault) { return std::string(fault.param.name); });
 
 TEST(PlantedFaultTest, NothingIsFoundWhenNoneIsOn) {

@@ -8,12 +8,40 @@ namespace whippletree::sim {
 
 using State = core::CircuitBreaker::State;
 
+void PolicyChecker::OnPolicies(const Policies& policies, MonoTime now) {
+  const auto is_lower = [](uint32_t limit, uint32_t before) {
+    return limit > 0 && (before == 0 || limit < before);
+  };
+  for (const auto& [name, policy] : policies) {
+    const core::QueuePolicy before = std::exchange(policies_.at(name), policy);
+    changed_at_[name] = now;
+    if (is_lower(policy.concurrency, before.concurrency)) lowered_.insert(name);
+    if (is_lower(policy.keys.concurrency, before.keys.concurrency)) keys_lowered_.insert(name);
+    // A new rate is counted anew.
+    if (policy.rate != before.rate) starts_.erase({name, ""});
+    if (policy.keys != before.keys) {
+      std::erase_if(starts_, [&queue = name](const auto& entry) {
+        return entry.first.first == queue && !entry.first.second.empty();
+      });
+    }
+    if (policy.breaker != before.breaker) breakers_.erase(name);
+  }
+}
+
+void PolicyChecker::OnBrokerUp(const Policies& policies, MonoTime now) {
+  OnPolicies(policies, now);
+  breakers_.clear();
+  ordered_.clear();
+  up_since_ = now;
+  std::erase_if(paused_, [this](const auto& queue) { return !policies_.at(queue).durable; });
+}
+
 void PolicyChecker::BeforeStep(const core::Broker& core, Instant now) const {
   for (const auto& [name, queue] : core.queues()) {
-    const core::QueuePolicy& policy = options_->broker.queues.at(name);
+    const core::QueuePolicy& policy = policies_.at(name);
     const bool other_gates =
         policy.rate.count > 0 || policy.concurrency > 0 || policy.breaker.enabled();
-    if (other_gates || queue->jobs.ready() == 0) continue;
+    if (queue->paused || other_gates || queue->jobs.ready() == 0) continue;
     if (policy.keys.limits()) {
       CheckNoneIsForgotten(core, *queue, now.mono);
     } else if (policy.batches()) {
@@ -30,13 +58,16 @@ void PolicyChecker::BeforeStep(const core::Broker& core, Instant now) const {
 // key keeps anything back.
 void PolicyChecker::CheckNoneIsForgotten(const core::Broker& core, const core::Queue& queue,
                                          MonoTime now) const {
-  const core::QueuePolicy& policy = options_->broker.queues.at(queue.name);
+  const core::QueuePolicy& policy = policies_.at(queue.name);
   if (policy.batches() || queue.ledger.leased > 0 || queue.jobs.delayed() > 0) return;
   MonoTime due = queue.jobs.oldest();
   if (policy.keys.rate.count > 0) {
     const auto last = last_keyed_start_.find(queue.name);
-    const MonoTime since =
-        last == last_keyed_start_.end() ? up_since_ : std::max(up_since_, last->second);
+    MonoTime since = up_since_;
+    if (last != last_keyed_start_.end()) since = std::max(since, last->second);
+    if (const auto it = changed_at_.find(queue.name); it != changed_at_.end()) {
+      since = std::max(since, it->second);
+    }
     const auto rate = static_cast<int64_t>(policy.keys.rate.count);
     due = std::max(due, since + policy.keys.rate.period / rate);
   }
@@ -47,14 +78,20 @@ void PolicyChecker::CheckNoneIsForgotten(const core::Broker& core, const core::Q
 
 void PolicyChecker::AfterStep(const core::Broker& core, Instant now) {
   std::map<std::string, uint64_t> granted;  // starts of this step, by queue
+  std::set<Key> keys;                       // that were granted something
   const auto& leases = core.leases().all();
   for (auto it = leases.upper_bound(last_token_); it != leases.end(); ++it) {
     const core::Lease& lease = it->second;
     last_token_ = it->first;
     const std::string& queue = lease.queue->name;
-    const core::QueuePolicy& policy = options_->broker.queues.at(queue);
+    const core::QueuePolicy& policy = policies_.at(queue);
     const uint64_t starts = lease.batch ? 1 : lease.count();
     granted[queue] += starts;
+    if (paused_.contains(queue)) Violation("pause", queue + " is paused and starts a job");
+    for (const core::Slice& slice : lease.slices) {
+      // A batch that is tried again has kept its places, whatever the limit is now.
+      if (slice.halvings == 0) keys.emplace(queue, slice.options->key());
+    }
     CheckTimes(lease, now);
     CheckBatch(lease, policy);
     if (policy.rate.count > 0) {
@@ -65,7 +102,7 @@ void PolicyChecker::AfterStep(const core::Broker& core, Instant now) {
     CheckKeys(queue, lease, policy.keys, now.mono);
   }
   CheckLive(core, granted);
-  CheckLiveKeys(core);
+  CheckLiveKeys(core, keys);
 }
 
 void PolicyChecker::CheckTimes(const core::Lease& lease, Instant now) const {
@@ -152,11 +189,11 @@ void PolicyChecker::CheckOrder(const std::string& queue, const core::Slice& slic
   }
 }
 
-void PolicyChecker::CheckLiveKeys(const core::Broker& core) const {
+void PolicyChecker::CheckLiveKeys(const core::Broker& core, const std::set<Key>& granted) const {
   std::map<Key, uint64_t> live;
   for (const auto& [token, lease] : core.leases().all()) {
     const std::string& queue = lease.queue->name;
-    if (!options_->broker.queues.at(queue).keys.limits()) continue;
+    if (!policies_.at(queue).keys.limits()) continue;
     uint64_t begin = 0;
     for (const core::Slice& slice : lease.slices) {
       const uint64_t end = begin + slice.count();
@@ -170,12 +207,13 @@ void PolicyChecker::CheckLiveKeys(const core::Broker& core) const {
     if (queue->jobs.ready() > 0 && !queue->jobs.may_start()) situations_->Count("key_blocked");
   }
   for (const auto& [key, jobs] : live) {
-    const core::KeyPolicy& policy = options_->broker.queues.at(key.first).keys;
+    const core::KeyPolicy& policy = policies_.at(key.first).keys;
     const auto what = [&] {
       return key.first + " " + key.second + " has " + std::to_string(jobs) + " leased jobs";
     };
     if (policy.ordered && jobs > 1) Violation("I10", what() + " though they are ordered");
-    if (policy.concurrency > 0 && jobs > policy.concurrency) {
+    const bool may_exceed = keys_lowered_.contains(key.first) && !granted.contains(key);
+    if (policy.concurrency > 0 && jobs > policy.concurrency && !may_exceed) {
       Violation("I12", what() + ", at most " + std::to_string(policy.concurrency) + " are allowed");
     }
     if (policy.concurrency > 0 && jobs == policy.concurrency) {
@@ -189,7 +227,7 @@ void PolicyChecker::CheckLive(const core::Broker& core,
   std::map<std::string, uint64_t> live;
   std::map<std::string, uint64_t> probes;
   bool any = false;
-  for (const auto& [name, policy] : options_->broker.queues) {
+  for (const auto& [name, policy] : policies_) {
     any = any || policy.concurrency > 0 || policy.breaker.enabled();
   }
   if (!any) return;
@@ -199,8 +237,10 @@ void PolicyChecker::CheckLive(const core::Broker& core,
     if (lease.breaker_generation == queue.breaker.generation()) probes[queue.name] += 1;
   }
   for (const auto& [name, queue] : core.queues()) {
-    const core::QueuePolicy& policy = options_->broker.queues.at(name);
-    if (policy.concurrency > 0 && live[name] > policy.concurrency) {
+    const core::QueuePolicy& policy = policies_.at(name);
+    // What was leased before the limit was lowered goes on.
+    const bool may_exceed = lowered_.contains(name) && !granted.contains(name);
+    if (policy.concurrency > 0 && live[name] > policy.concurrency && !may_exceed) {
       Violation("I12", name + " has " + std::to_string(live[name]) + " live leases, at most " +
                            std::to_string(policy.concurrency) + " are allowed");
     }

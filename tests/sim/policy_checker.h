@@ -1,6 +1,7 @@
 // Checks each lease that the core grants against the policy of its queue, with formulas of its own:
 // concurrency (I12), rate (I13), batch (I14), breaker (I18), times of the calendar (I11); and for
-// each key: order (I10), concurrency (I12), rate (I13).
+// each key: order (I10), concurrency (I12), rate (I13). And nothing of a paused queue starts
+// ("pause").
 #pragma once
 
 #include <cstdint>
@@ -18,19 +19,22 @@ namespace whippletree::sim {
 
 class PolicyChecker {
  public:
-  PolicyChecker(const Options* options, Situations* situations)
-      : options_(options), situations_(situations) {}
+  using Policies = std::map<std::string, core::QueuePolicy>;
+
+  PolicyChecker(const Options& options, Situations* situations)
+      : policies_(options.broker.queues), situations_(situations) {}
 
   // Before each step of a broker that was not paused.
   void BeforeStep(const core::Broker& core, Instant now) const;
   // After each step of the broker.
   void AfterStep(const core::Broker& core, Instant now);
-  // Breakers and the order of keys begin anew; rates do not.
-  void OnBrokerUp(MonoTime now) {
-    breakers_.clear();
-    ordered_.clear();
-    up_since_ = now;
-  }
+  // The broker starts with these. Breakers and the order of keys begin anew; rates do not.
+  void OnBrokerUp(const Policies& policies, MonoTime now);
+  // From now on these hold, of the same queues.
+  void OnPolicies(const Policies& policies, MonoTime now);
+  // An admin was told that the queue is paused, or asks for its end.
+  void OnPaused(const std::string& queue) { paused_.insert(queue); }
+  void OnResume(const std::string& queue) { paused_.erase(queue); }
 
  private:
   static constexpr size_t kStartsKept = 100;
@@ -56,10 +60,10 @@ class PolicyChecker {
                  MonoTime now);
   void CheckOrder(const std::string& queue, const core::Slice& slice);
   void CheckLive(const core::Broker& core, const std::map<std::string, uint64_t>& granted);
-  void CheckLiveKeys(const core::Broker& core) const;
+  void CheckLiveKeys(const core::Broker& core, const std::set<Key>& granted) const;
   void CheckNoneIsForgotten(const core::Broker& core, const core::Queue& queue, MonoTime now) const;
 
-  const Options* const options_;
+  Policies policies_;  // in force
   Situations* const situations_;
   uint64_t last_token_ = 0;
   std::map<Key, std::deque<std::pair<MonoTime, uint64_t>>> starts_;
@@ -67,6 +71,11 @@ class PolicyChecker {
   std::map<std::string, MonoTime> last_keyed_start_;  // by queue
   std::map<std::string, Breaker> breakers_;           // after the last step
   MonoTime up_since_{};
+  std::set<std::string> paused_;
+  std::map<std::string, MonoTime> changed_at_;  // the policy of a queue
+  // Queues whose limit of concurrency was lowered some time: theirs, and that of their keys.
+  std::set<std::string> lowered_;
+  std::set<std::string> keys_lowered_;
 };
 
 }  // namespace whippletree::sim

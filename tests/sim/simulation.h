@@ -26,6 +26,7 @@ struct Result {
   uint64_t jobs = 0;
   uint64_t faults = 0;
   uint64_t events = 0;
+  Duration simulated{};
 };
 
 // The same seed gives the same result, to the byte.
@@ -49,11 +50,16 @@ class Simulation {
   static constexpr uint64_t kEventsMax = 1'000'000;
 
   void StartFaults();
-  void Recur(Duration mean, std::string_view name, std::function<bool()> fault);
+  void StartAdmin();
+  void BrokerIsDown();
+  // Does `fault` again and again, until all is healed. True: it was done, and counts as `name`.
+  void Recur(Duration mean, std::string_view name, std::function<bool()> fault,
+             bool is_fault = true);
   void SpawnWorker(bool all_queues);
   void SpawnProducer(const std::string& name, bool named, uint32_t jobs);
   void KeepWorkers();
   void Heal();
+  void ResumeQueues();
   bool Settled() const;
   void RunUntil(MonoTime end);
   void CheckEnd();

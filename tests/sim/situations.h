@@ -47,6 +47,12 @@ inline constexpr std::string_view kSituations[] = {
     "batch", "batch_of_streams", "batches_halved", "breaker_closed", "breaker_half-open",
     "breaker_open", "concurrency_reached", "follow_on_delivered", "follow_on_settled", "group_end",
     "group_lost", "job_expired", "key_blocked", "key_concurrency_reached", "key_ordered_start",
-    "key_rate_limited_start", "key_retried", "rate_limited_start", "scheduled_start"};
+    "key_rate_limited_start", "key_retried", "policies_reloaded", "queue_paused", "queue_resumed",
+    "rate_limited_start", "scheduled_start",
+    // Of the store.
+    "crash_with_pending_commits", "crash_with_unclaimed_lease", "producer_forgotten",
+    "report_on_restored_lease", "restored", "restored_backoff", "restored_group", "restored_lease",
+    "restored_outcome", "restored_pause", "restored_sealed_batch", "restored_suspect",
+    "store_failed", "store_stall"};
 
 }  // namespace whippletree::sim

@@ -146,6 +146,30 @@ TEST(DurableTest, OrderHoldsWithinAStream) {
   EXPECT_EQ(s.worker.TakeDelivery().first(), 2u);
 }
 
+// A crash must not undo what an admin was told.
+TEST(DurableTest, APauseIsConfirmedWhenItIsDurable) {
+  Scene s;
+  s.producer.Submit("d", 1, {"payload"});
+  s.MakeDurable();
+  s.h.sent.clear();
+  const auto pause = [&](const std::string& queue) {
+    wire::Envelope message;
+    message.mutable_admin_request()->mutable_pause()->set_queue(queue);
+    message.mutable_admin_request()->mutable_pause()->set_paused(true);
+    s.h.Door("admin", std::move(message));
+  };
+  pause("d");
+  pause("d");  // nothing changes, and the commit of the first is still under way
+  s.h.ExpectNothingLeft();
+  s.MakeDurable();
+  for (const bool changed : {true, false}) {
+    const wire::Envelope reply = s.h.Take("admin", wire::Envelope::kAdminReply);
+    EXPECT_EQ(reply.admin_reply().pause().changed(), changed);
+  }
+  pause("m");
+  EXPECT_TRUE(s.h.Take("admin", wire::Envelope::kAdminReply).admin_reply().pause().changed());
+}
+
 TEST(DurableTest, SendsOfASessionThatEndedMeanwhileAreDropped) {
   Scene s;
   s.producer.Submit("d", 1, {"1"});
