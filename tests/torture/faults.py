@@ -14,17 +14,19 @@ DECK = {("broker", "kill"): 5, ("worker", "kill"): 6, ("producer", "kill"): 6,
         ("broker", "short stop"): 1, ("producer", "long stop"): 1, ("producer", "short stop"): 1,
         ("worker", "term"): 2, ("producer", "term"): 2, ("producer", "cancel"): 2,
         ("broker", "term"): 1}
-INTERVAL_MEAN_S = 0.4
 TICK_S = 0.02
-# Exit codes of processes that ended by themselves, or by SIGTERM.
-EXPECTED = {"broker": {0}, "worker": {0}, "producer": {0, 1, 130}}
+# Exit codes after SIGTERM; the signal itself where it came before anybody listened to it.
+EXPECTED = {"broker": {0, -signal.SIGTERM}, "worker": {0, -signal.SIGTERM},
+            "producer": {0, 1, 130, -signal.SIGTERM}}
 
 
 class Director:
-    """Runs the actors: `faults` says whether new ones are made and new rounds begun."""
+    """Runs the actors: `faults` says whether new ones are made and new rounds begun.
 
-    def __init__(self, world):
-        self.world, self.rng = world, world.rng
+    `interval` is the mean time between two faults, in seconds."""
+
+    def __init__(self, world, interval):
+        self.world, self.rng, self.interval = world, world.rng, interval
         self.faults = True
         self.problems = []
         self.counts = collections.Counter()  # by role and fault
@@ -59,7 +61,7 @@ class Director:
             self._look_after(actor)
         if self.faults and now >= self._next_fault:
             self._make_fault()
-            self._next_fault = now + self.rng.expovariate(1 / INTERVAL_MEAN_S)
+            self._next_fault = now + self.rng.expovariate(1 / self.interval)
         time.sleep(TICK_S)
 
     def heal(self):
