@@ -113,10 +113,14 @@ class Broker(Actor):
 
 
 class Worker(Actor):
-    """Serves all queues; `started` are its jobs by what the program it runs has written."""
+    """Serves all queues with the program `job`, or one with a built-in handler."""
 
     role = "worker"
     slots = 3
+
+    def __init__(self, world, name, queue=None):
+        super().__init__(world, name)
+        self.queue = queue
 
     def env(self):
         return {"TORTURE_LOG": str(self.log()), "LC_ALL": "C"}
@@ -125,10 +129,12 @@ class Worker(Actor):
         return self.world.directory / f"{self.process_name()}.runs"
 
     def argv(self):
-        queues = [arg for queue in plan.ALL for arg in ("--queue", queue.name)]
+        served = [queue for queue in plan.ALL if not queue.handler] if self.queue is None else \
+            [self.queue]
+        queues = [arg for queue in served for arg in ("--queue", queue.name)]
+        runs = ["--exec", JOB] if self.queue is None else ["--handler", self.queue.handler]
         return [harness.BIN / "whippletree-worker", "--broker", self.world.broker.door, "--name",
-                self.process_name(), "--slots", self.slots, "--log-format", "json", *queues,
-                "--exec", JOB]
+                self.process_name(), "--slots", self.slots, "--log-format", "json", *queues, *runs]
 
     def start(self):
         super().start()
@@ -136,7 +142,7 @@ class Worker(Actor):
         self.world.tails[self.process_name()] = Tail(self.log())
 
     def unfinished(self):
-        """Jobs that its last process has started and not ended."""
+        """Jobs that its last process has started and not ended. Built-in handlers do not say."""
         jobs = set()
         for line in self.log().read_text().splitlines():
             (jobs.add if line[0] == "S" else jobs.discard)(line.split()[-1])
@@ -197,7 +203,9 @@ class World:
         self.outcomes = {}  # numbers of jobs, by producer
         self.broker = Broker(self)
         self.workers = [Worker(self, f"w{n}") for n in range(1, 5)]
-        self.producers = [Producer(self, f"{queue.name}{n}", queue) for queue in plan.QUEUES
+        self.workers += [Worker(self, f"{plan.FAST.name}-w{n}", plan.FAST) for n in (1, 2)]
+        self.producers = [Producer(self, f"{queue.name}{n}", queue)
+                          for queue in [*plan.QUEUES, plan.FAST]
                           for n in range(1, queue.producers + 1)]
         self.producers.append(Producer(self, "cancelled1", plan.CANCELLED, named=False))
 
@@ -230,7 +238,11 @@ class World:
         if actor.role == "worker":
             return actor.unfinished()
         if actor.role == "producer":
-            return len(self.started.get(actor.round["producer"], ()))
+            name = actor.round["producer"]
+            if actor.queue.handler:
+                told = len(self.outcomes[name])
+                return actor.queue.jobs - told if told else 0
+            return len(self.started.get(name, ()))
         return sum(map(len, self.started.values()))
 
     def clean_up(self):

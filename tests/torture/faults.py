@@ -9,7 +9,7 @@ import time
 from actors import EXIT_MACHINE
 
 # How often each comes in a deck. A short stop ends before the lease, a long one after.
-DECK = {("broker", "kill"): 5, ("worker", "kill"): 6, ("producer", "kill"): 6,
+DECK = {("broker", "kill"): 9, ("worker", "kill"): 6, ("producer", "kill"): 6,
         ("worker", "long stop"): 3, ("worker", "short stop"): 2, ("broker", "long stop"): 1,
         ("broker", "short stop"): 1, ("producer", "long stop"): 1, ("producer", "short stop"): 1,
         ("worker", "term"): 2, ("producer", "term"): 2, ("producer", "cancel"): 2,
@@ -103,19 +103,26 @@ class Director:
         elif actor.role == "broker" and code == EXIT_MACHINE and actor.ports_busy():
             pass
         elif code != -signal.SIGKILL and not (doomed and code in EXPECTED[actor.role]):
-            self.problems.append(f"{actor.process_name()} ended with exit code {code}; see "
-                                 f"{actor.process_name()}.err")
+            self.problems.append(f"{actor.process_name()} ended with exit code {code}, and nothing "
+                                 f"was done to it here; see {actor.process_name()}.err")
         if actor.role == "producer" and not actor.named:
             self._end_round(actor)
             return
         self._restart_later(actor, self.rng.uniform(0, 1.5) if self.faults else 0)
 
     def _end_round(self, producer):
-        if self.faults:
+        if not self.faults:
+            producer.done = True
+            return
+
+        self._waiting.add(producer)
+
+        def start():
+            self._waiting.discard(producer)
             producer.next_round()
             producer.start()
-        else:
-            producer.done = True
+
+        self.later(producer.queue.pause_s, start)
 
     def _make_fault(self):
         if not self._deck:

@@ -21,6 +21,8 @@ class Queue:
     burst: int = 1
     keys: int = 0
     schedules: bool = False  # some jobs with a delay or an expiry
+    handler: str = ""  # a built-in one instead of the program; payloads are numbers then
+    pause_s: float = 0  # between two producers on one place
 
     def yaml(self):
         retry = {"max_attempts": self.max_attempts, "backoff": "20ms..300ms"}
@@ -44,9 +46,11 @@ QUEUES = [
     Queue("once", producers=1, jobs=200, max_attempts=1,
           kinds={"ok": 1000, "slow": 40, "fail": 40, "bad": 20, "suicide": 20, "murder": 1}),
 ]
+# Thousands of jobs a second: many are under way when something dies.
+FAST = Queue("fast", producers=2, jobs=5_000, kinds={"ok": 1}, handler="square", pause_s=2)
 # Of a producer without a name, which SIGTERM makes cancel its jobs.
 CANCELLED = Queue("cancelled", producers=0, jobs=300, kinds={"ok": 100, "slow": 100, "fail": 10})
-ALL = [*QUEUES, CANCELLED]
+ALL = [*QUEUES, FAST, CANCELLED]
 
 
 def configuration(lease):
@@ -55,12 +59,22 @@ def configuration(lease):
                        "defaults": {"lease": f"{lease}s"}, "unknown_queues": "refuse"}, indent=1)
 
 
+def expected(queue, job, payload):
+    """The result of a job, or None if it never completes."""
+    if queue.handler:
+        return str(int(payload) ** 2)
+    _, kind, number = payload.split()
+    return None if kind in ("bad", "never") else f"{job} {int(number) ** 2}"
+
+
 def jobs(queue, producer, rng):
     """The input of one producer: dicts, one a line of --format jsonl."""
     kinds, weights = list(queue.kinds), list(queue.kinds.values())
     for number in range(1, queue.jobs + 1):
         kind = rng.choices(kinds, weights)[0]
         job = {"payload": f"{producer}.{number} {kind} {rng.randrange(100, 1000)}"}
+        if queue.handler:
+            job["payload"] = str(rng.randrange(1_000_000_000))
         if queue.keys:
             job["key"] = f"key-{rng.randrange(queue.keys)}"
         if queue.schedules and rng.random() < 0.05:

@@ -63,6 +63,9 @@ class CheckTest(unittest.TestCase):
         self.files["faults"] = "".join(
             json.dumps({"time": 99, "event": "start", "process": f"{name}i1"}) + "\n"
             for name in "oncpr")
+        self.files["faults"] += "".join(
+            json.dumps({"time": 130, "event": "exit", "process": f"{name}i2"}) + "\n"
+            for name in "oncpr")
         self.history = {"lease": 2, "jitter": 0.1, "rounds": rounds}
         self.ledger = {"orders": {"accepted": 2, "completed": 2},
                        "once": {"accepted": 1, "completed": 1},
@@ -123,6 +126,14 @@ class CheckTest(unittest.TestCase):
     def test_told_after_it_was_acknowledged(self):
         self.files["n.again"] = self.files["ni1.out"]
         self.assert_found("an acknowledged outcome is not told again")
+
+    def test_told_after_the_broker_had_died_with_the_acknowledgement(self):
+        self.files["n.again"] = self.files["ni1.out"]
+        self.files["faults"] += json.dumps(
+            {"time": 130.1, "event": "kill", "role": "broker", "process": "brokeri1"}) + "\n"
+        self.assertEqual(self.violated(), set())
+        self.files["n.again"] = outcome("n", 1, "2-1", 4, "dead", status="UNKNOWN")
+        self.assert_found("an outcome told again is the same")
 
     def test_outcome_of_nothing(self):
         self.files["ni1.out"] += outcome("n", 2, "2-2", 4)
