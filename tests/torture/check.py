@@ -20,6 +20,7 @@ import sys
 import plan
 
 SHOWN = 5
+KINDS = ("completed", "dead", "cancelled", "expired")
 # Between a producer's last acknowledgement and its place on the disk, in seconds.
 LAST_WORD_S = 1
 # What the broker says of jobs that may be tried again; others are at fault at once.
@@ -122,10 +123,14 @@ class History:
         if end - begin > self.lease / 2:
             self.silences[process].append((begin, end))
 
-    def lease_may_have_ended(self, process, begin, end):
-        """Whether the process was silent long enough between `begin` and `end`, or shortly before."""
-        return any(first < end and last > begin - self.lease
+    def silent(self, process, begin, end):
+        """Whether the process was silent between these times for so long that its leases may end."""
+        return any(first < end and last > begin
                    for first, last in self.silences[process] + self.silences["*"])
+
+    def late(self, start):
+        """Whether the worker had just been silent, so that it may have started another's job."""
+        return self.silent(start.process, start.time - self.lease, start.time)
 
 
     def may_have_told_nobody(self, producer):
@@ -157,6 +162,11 @@ class Verdict:
         self.cases[name] += 1
         if not holds:
             self.violations[name].append(what)
+
+    def unless(self, name, holds, excuse, what):
+        """A case that holds, or has an excuse."""
+        self.excused[name] += bool(not holds and excuse)
+        self.case(name, holds or excuse, what)
 
     def cases_of(self, name, count, violations=()):
         self.cases[name] += count
@@ -233,9 +243,10 @@ def check_results(history, verdict):
         elif outcome["outcome"] == "expired":
             verdict.case("only jobs with an expiry expire", "expires_in" in history.inputs[job],
                          said)
-        else:
+        elif outcome["outcome"] == "cancelled":
             verdict.case("only jobs of a producer that was told to end are cancelled",
-                         outcome["outcome"] == "cancelled" and queue is plan.CANCELLED, said)
+                         queue is plan.CANCELLED, said)
+        verdict.case("no job is rejected or unknown", outcome["outcome"] in KINDS, said)
         verdict.case("attempts charged <= most attempts",
                      outcome.get("attempts", 0) <= queue.max_attempts, said)
         for start in starts:
@@ -292,8 +303,9 @@ def check_order(history, verdict):
         longest = None
         for start in starts:
             if longest is not None:
-                _check_apart(history, verdict, "jobs of a key do not overlap",
-                             start.time >= longest.end, longest, start)
+                verdict.unless("jobs of a key do not overlap", start.time >= longest.end,
+                               history.silent(longest.process, longest.time, start.time) or
+                               history.late(longest) or history.late(start), f"{longest} {start}")
             if start.end and (longest is None or start.end > longest.end):
                 longest = start
 
@@ -302,18 +314,8 @@ def _check_pair(history, verdict, before, after):
     if before and after:
         first = after[0]
         for start in before:
-            _check_apart(history, verdict, "jobs of a key start in order",
-                         start.time <= first.time, start, first)
-
-
-def _check_apart(history, verdict, name, holds, one, other):
-    """It must hold unless the lease of one of the starts may have ended before the other one."""
-    if not holds:
-        begin, end = sorted((one.time, other.time))
-        holds = any(history.lease_may_have_ended(start.process, begin, end)
-                    for start in (one, other))
-        verdict.excused[name] += holds
-    verdict.case(name, holds, f"{one} {other}")
+            verdict.unless("jobs of a key start in order", start.time <= first.time,
+                           history.late(start), f"{start} after {first}")
 
 
 def check_rates(history, verdict):
@@ -344,7 +346,7 @@ def check_ledger(history, verdict):
     ledgers = {queue["name"]: queue for queue in (history.status or {"queues": []})["queues"]}
     for name in history.queues:
         ledger = ledgers.get(name, {})
-        numbers = {key: ledger.get(key, 0) for key in ("completed", "dead", "cancelled", "expired")}
+        numbers = {key: ledger.get(key, 0) for key in KINDS}
         verdict.case("accepted = completed + dead + cancelled + expired",
                      ledger.get("accepted", 0) == sum(numbers.values()), f"{name}: {ledger}")
         verdict.case("the broker's ledger is what producers saw",
@@ -380,7 +382,7 @@ def report(directory):
         print(f"{name}: {count} exceptions after a worker had been silent for its lease")
     for name, violations in verdict.violations.items():
         for what in violations[:SHOWN]:
-            print(f"VIOLATED: {name}: {what}")
+            print(f"VIOLATED: {name}: {what[:500]}")
         if len(violations) > SHOWN:
             print(f"VIOLATED: {name}: … {len(violations) - SHOWN} more")
     return not any(verdict.violations.values())

@@ -169,6 +169,10 @@ class CheckTest(unittest.TestCase):
         self.change("ni1.out", "completed", "cancelled")
         self.assert_found("only jobs of a producer that was told to end are cancelled")
 
+    def test_unknown(self):
+        self.change("ni1.out", "completed", "unknown")
+        self.assert_found("no job is rejected or unknown")
+
     def test_too_many_attempts(self):
         self.change("ni1.out", '"attempts": 1', '"attempts": 2')
         self.assert_found("attempts charged <= most attempts")
@@ -212,6 +216,15 @@ class CheckTest(unittest.TestCase):
             json.dumps({"time": 100.1, "event": "long stop", "process": "w1i1"}) + "\n" +
             json.dumps({"time": 103.1, "event": "cont", "process": "w1i1"}) + "\n")
         self.assertEqual(self.violated(), set())
+
+    def test_wrong_order_long_after_a_stop(self):
+        self.files["w2i1.runs"] = runs("o.1", 108, 109)
+        self.files["faults"] += (
+            json.dumps({"time": 102, "event": "long stop", "process": "w2i1"}) + "\n" +
+            json.dumps({"time": 105, "event": "cont", "process": "w2i1"}) + "\n")
+        self.assert_found("jobs of a key start in order")
+        self.change("faults", '"time": 105', '"time": 107.5')
+        self.assertNotIn("jobs of a key start in order", self.violated())
 
     def test_overlap_after_a_short_stop(self):
         self.change("w1i1.runs", "S 101.0", "S 100.4")
