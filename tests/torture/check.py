@@ -62,7 +62,8 @@ class History:
             starts.sort(key=lambda start: start.time)
         self.silences = collections.defaultdict(list)  # process: (begin, end) of long ones
         self.launched, self.exited = {}, {}  # process: when
-        self.broker_ends = []
+        self.broker_up = []  # [begin, end] of each of its processes
+        self.stops = collections.defaultdict(list)  # process: (begin, end)
         self._read_faults(directory / "faults")
         status = directory / "status.json"
         self.status = json.loads(status.read_text()) if status.exists() else None
@@ -107,6 +108,8 @@ class History:
             process, time = event.get("process"), event["time"]
             if event["event"] == "start":
                 self.launched[process] = time
+                if event.get("role") == "broker":
+                    self.broker_up.append([time, math.inf])
             elif event["event"] == "exit":
                 self.exited[process] = time
             elif event["event"] == "stall":
@@ -114,9 +117,10 @@ class History:
             elif event["event"].endswith("stop"):
                 stopped[process] = time
             elif process in stopped:
+                self.stops[process].append((stopped[process], time))
                 self._add_silence(process, stopped.pop(process), time)
             if event.get("role") == "broker" and event["event"].split()[0] in ("kill", "exit"):
-                self.broker_ends.append(time)
+                self.broker_up[-1][1] = min(self.broker_up[-1][1], time)
 
     def _add_silence(self, process, begin, end):
         # A heartbeat may be as old as a fifth of the lease when the silence begins.
@@ -134,14 +138,19 @@ class History:
 
 
     def may_have_told_nobody(self, producer):
-        """Whether the broker ended about when the producer left: the last acknowledgement is not
-        confirmed, so it may have been lost."""
-        left = self.exited[next(entry["processes"][-1] for entry in self.rounds
-                                if entry["producer"] == producer)]
-        return any(abs(end - left) < LAST_WORD_S for end in self.broker_ends) or any(
-            begin - LAST_WORD_S < left < end + LAST_WORD_S
-            for process, silences in self.silences.items() if process.startswith("broker")
-            for begin, end in silences)
+        """Whether not the same broker heard the producer before it left and lived on after that: the
+        last acknowledgement is not confirmed, so it may have been lost."""
+        process = next(entry["processes"][-1] for entry in self.rounds
+                       if entry["producer"] == producer)
+        left = self.exited[process]
+        # It may have been stopped with the last outcomes of an older broker at hand.
+        first = min([begin for begin, end in self.stops[process] if end > left - LAST_WORD_S] +
+                    [left]) - LAST_WORD_S
+        last = left + LAST_WORD_S
+        stops = [stop for name, stops in self.stops.items() if name.startswith("broker")
+                 for stop in stops]
+        return not any(begin < first and end > last for begin, end in self.broker_up) or \
+            any(begin < last and end > first for begin, end in stops)
 
 
 def _outcomes(path):

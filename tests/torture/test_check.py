@@ -63,6 +63,8 @@ class CheckTest(unittest.TestCase):
         self.files["faults"] = "".join(
             json.dumps({"time": 99, "event": "start", "process": f"{name}i1"}) + "\n"
             for name in "oncpr")
+        self.files["faults"] += json.dumps(
+            {"time": 90, "event": "start", "role": "broker", "process": "brokeri1"}) + "\n"
         self.files["faults"] += "".join(
             json.dumps({"time": 130, "event": "exit", "process": f"{name}i2"}) + "\n"
             for name in "oncpr")
