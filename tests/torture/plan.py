@@ -31,7 +31,8 @@ class Queue:
 
 QUEUES = [
     Queue("plain", producers=2, jobs=300, schedules=True,
-          kinds={"ok": 1000, "slow": 40, "fail": 40, "bad": 20, "suicide": 20, "murder": 1}),
+          kinds={"ok": 1000, "slow": 40, "long": 10, "fail": 40, "bad": 20, "suicide": 20,
+                 "murder": 1}),
     Queue("batches", producers=1, jobs=400, batch_max=8,
           policy={"batch": {"max_jobs": 8, "linger": "100ms"}},
           kinds={"ok": 1000, "slow": 20, "fail": 5, "bad": 10, "murder": 1}),
@@ -40,7 +41,7 @@ QUEUES = [
     # The timeout keeps a hanging job from stopping its key.
     Queue("orders", producers=2, jobs=200, keys=12,
           policy={"keys": {"order": True}, "timeout": "20s"},
-          kinds={"ok": 1000, "slow": 60, "fail": 60, "never": 3, "bad": 20, "suicide": 20}),
+          kinds={"ok": 1000, "slow": 60, "long": 30, "fail": 60, "never": 3, "bad": 20, "suicide": 20}),
     Queue("retries", producers=1, jobs=120, max_attempts=4, policy={"timeout": "1s"},
           kinds={"ok": 100, "fail": 60, "never": 10, "bad": 10, "suicide": 30, "hang": 5}),
     Queue("once", producers=1, jobs=200, max_attempts=1,
