@@ -1,5 +1,7 @@
 #include "broker/serve_options.h"
 
+#include <absl/strings/str_cat.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 
@@ -109,7 +111,8 @@ absl::StatusOr<core::Policies> LoadPolicies(const PolicyOptions& options) {
   const std::string needs = "durable: true needs a directory for it: add --data-dir DIR";
   if (policies.defaults.durable) return absl::InvalidArgumentError("defaults." + needs);
   for (const auto& [name, policy] : policies.queues) {
-    if (policy.durable) return absl::InvalidArgumentError("queues." + name + "." + needs);
+    if (policy.durable)
+      return absl::InvalidArgumentError(absl::StrCat("queues.", name, ".", needs));
   }
   return policies;
 }
