@@ -74,7 +74,8 @@ class LostCommitsTest(SystemTest):
         self.submit("fourth")
         wait_for(lambda: broker.queue("q")["accepted"] == 4, "the job after")
         self.worker(broker, "w", "--queue", "q", "--exec", "cat")
-        wait_for(lambda: sorted(producer.lines()) == ["first", "fourth", "second", "third"], "its outcome")
+        wait_for(lambda: sorted(producer.lines()) == ["first", "fourth", "second", "third"],
+                 "its outcome")
 
     def test_the_loss_is_accepted(self):
         """The broker goes on, and needs the flag for one start only."""
