@@ -111,6 +111,7 @@ class Broker {
   // one that is forgotten by now.
   enum class Claimant { kNew, kKnown, kForgotten };
   void OnHello(const std::string& route, wire::Hello& hello);
+  void OnGoodbye(Peer& peer);
   void WelcomeProducer(Peer& peer, const wire::Hello& hello, Claimant claimant,
                        wire::Welcome* welcome);
   void WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* welcome);

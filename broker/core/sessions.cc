@@ -310,6 +310,22 @@ void Broker::LoseSession(Peer& peer, std::string_view reason) {
   }
 }
 
+void Broker::OnGoodbye(Peer& peer) {
+  if (peer.producer && peer.producer->named) {
+    // What it acknowledged must stay so before it goes: the next process of the name would be told
+    // it again.
+    wire::Envelope reply;
+    reply.mutable_goodbye()->set_session(peer.session);
+    Answer(peer.route, std::move(reply), effects_->writes.empty() ? commit_ : ThisCommit());
+  }
+  LoseSession(peer, "said goodbye");
+  if (peer.worker) {
+    ForgetWorker(peer, "said goodbye");
+  } else if (!peer.producer->named) {
+    ForgetProducer(peer);
+  }
+}
+
 void Broker::ForgetProducer(Peer& peer) {
   if (peer.producer->named && !peer.producer->streams.empty()) {
     expired_names_[peer.name] = now_.mono + kNamedProducerRetention;
