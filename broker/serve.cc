@@ -85,7 +85,8 @@ int Serve(const ServeOptions& options) {
   shell_options.host = options.host;
   shell_options.port = options.port;
   core::Config& config = shell_options.core;
-  // Seconds since 2020: a later start has a higher number.
+  // Seconds since 2020: a later start has a higher number, and each second has more lease tokens
+  // than can be used in one.
   config.epoch = static_cast<uint32_t>(
       std::chrono::duration_cast<seconds>(now.wall.time_since_epoch()).count() - 1'577'836'800);
   // Half of the low bits count the second's parts; the rest is room for what a second can need.
@@ -108,6 +109,7 @@ int Serve(const ServeOptions& options) {
       RocksdbOptions store_options;
       store_options.dir = options.policy.data_dir;
       store_options.memory_bytes = options.policy.memory_limit / 16;
+      store_options.epoch_min = config.epoch;
       auto store = OpenRocksdbStore(store_options, std::move(callbacks));
       store_error = store.status();
       return store;

@@ -29,6 +29,8 @@ struct RocksdbOptions {
   std::string dir;
   // For write buffers and the cache of blocks, together; what waits to be written comes on top.
   uint64_t memory_bytes = 64 << 20;
+  // The least epoch that an open for writing gives.
+  uint64_t epoch_min = 0;
   // Files and clocks; for tests. Must outlive the database. nullptr: the machine's.
   rocksdb::Env* env = nullptr;
 };
