@@ -295,15 +295,14 @@ void BrokerProcess::Check() {
 void BrokerProcess::Carry(core::Effects& effects) {
   if (effects.commit != 0) Commit(effects);
   if (failing_) return;
-  std::string frame;
   for (core::Send& send : effects.sends) {
     if (send.route == kAdmin) {
       NoteAdminReply(send.message.admin_reply());
       continue;
     }
-    frame.clear();
+    std::string frame;
     Encode(&send.message, &frame);
-    const Network::SendResult result = world_->network.SendTo(send.route, frame);
+    const Network::SendResult result = world_->network.SendTo(send.route, std::move(frame));
     if (result == Network::SendResult::kSent) {
       NoteSend(send);
       continue;

@@ -26,11 +26,19 @@ void CommitChecker::OnInput(const core::Input& input) {
   const wire::Report& report = in->message.report();
   uint64_t ordinal = report.first_ordinal();
   for (const wire::ReportItem& item : report.items()) {
-    if (leases_.contains(item.token())) {
-      items_.try_emplace({report.session(), ordinal}, Item{item.token()});
-    }
+    OnItem(report.session(), ordinal, item.token());
     ++ordinal;
   }
+}
+
+void CommitChecker::OnItem(uint64_t session, uint64_t ordinal, uint64_t token) {
+  const auto [begin, end] = leases_.equal_range(token);
+  if (begin == end) return;
+  const auto [item, is_new] = items_.try_emplace({session, ordinal}, Item{token});
+  if (!is_new) return;
+  items_not_durable_.insert(item->first);
+  items_without_commit_[token].push_back(&item->second);
+  for (auto lease = begin; lease != end; ++lease) notes_[lease->second.stream].tokens.insert(token);
 }
 
 void CommitChecker::OnEffects(const core::Effects& effects) {
@@ -44,19 +52,25 @@ void CommitChecker::OnEffects(const core::Effects& effects) {
 }
 
 void CommitChecker::OnEnded(uint64_t commit, uint64_t stream, uint64_t first, uint64_t count) {
-  for (const auto& [token, lease] : leases_) {
-    if (lease.stream == stream && lease.first < first + count &&
-        first < lease.first + lease.count) {
-      NoteItems(commit, token);
-    }
+  std::set<uint64_t>& tokens = notes_[stream].tokens;
+  for (auto token = tokens.begin(); token != tokens.end();) {
+    const auto [begin, end] = leases_.equal_range(*token);
+    const bool ended = std::any_of(begin, end, [&](const auto& entry) {
+      const LeaseNotes& lease = entry.second;
+      return lease.stream == stream && lease.first < first + count &&
+             first < lease.first + lease.count;
+    });
+    if (ended) NoteItems(commit, *token);
+    token = ended ? tokens.erase(token) : std::next(token);
   }
 }
 
 // What a report's items led to: the first write about their leases after they came.
 void CommitChecker::NoteItems(uint64_t commit, uint64_t token) {
-  for (auto& [key, item] : items_) {
-    if (item.token == token && item.commit == 0) item.commit = commit;
-  }
+  const auto items = items_without_commit_.find(token);
+  if (items == items_without_commit_.end()) return;
+  for (Item* item : items->second) item->commit = commit;
+  items_without_commit_.erase(items);
 }
 
 bool CommitChecker::IsReturned(const record::LeasePart& part) const {
@@ -150,9 +164,10 @@ void CommitChecker::OnRun(uint64_t commit, const record::Run& run, bool erased) 
       Violation("I4", "a job is written twice");
     }
   }
+  notes.checked_below = std::min(notes.checked_below, run.first());
 }
 
-const CommitChecker::StreamNotes* CommitChecker::Find(uint64_t session, const std::string& queue) {
+CommitChecker::StreamNotes* CommitChecker::Find(uint64_t session, const std::string& queue) {
   auto name = name_by_session_.find(session);
   if (name == name_by_session_.end()) return nullptr;
   auto stream = streams_.find({name->second, queue});
@@ -161,13 +176,26 @@ const CommitChecker::StreamNotes* CommitChecker::Find(uint64_t session, const st
 }
 
 void CommitChecker::CheckStream(uint64_t session, const std::string& queue, uint64_t next) {
-  const StreamNotes* notes = Find(session, queue);
+  StreamNotes* notes = Find(session, queue);
   if (notes == nullptr) return;
-  for (const auto& [number, commit] : notes->accepted) {
-    if (number < next && commit > durable_) {
-      Violation("I3", queue + " " + std::to_string(number) + " was acknowledged before commit " +
-                          std::to_string(commit) + " was durable");
+  const auto end = notes->accepted.lower_bound(next);
+  for (auto job = notes->accepted.lower_bound(notes->checked_below);
+       notes->checked_below < next && job != end; ++job) {
+    if (job->second > durable_) {
+      Violation("I3", queue + " " + std::to_string(job->first) +
+                          " was acknowledged before commit " + std::to_string(job->second) +
+                          " was durable");
     }
+  }
+  notes->checked_below = std::max(notes->checked_below, next);
+}
+
+void CommitChecker::CheckItems(uint64_t session, uint64_t next) {
+  for (auto key = items_not_durable_.lower_bound({session, 0});
+       key != items_not_durable_.end() && *key < ItemKey{session, next};) {
+    const uint64_t commit = items_.at(*key).commit;
+    if (commit > durable_) Violation("I3", "a completion was confirmed before it was durable");
+    key = commit > 0 ? items_not_durable_.erase(key) : std::next(key);
   }
 }
 
@@ -202,13 +230,7 @@ void CommitChecker::OnSend(const core::Send& send) {
       }
     }
   } else if (message.has_report_ack()) {
-    const uint64_t next = message.report_ack().next();
-    for (auto it = items_.lower_bound({send.session, 0});
-         it != items_.end() && it->first.first == send.session && it->first.second < next; ++it) {
-      if (it->second.commit > durable_) {
-        Violation("I3", "a completion was confirmed before it was durable");
-      }
-    }
+    CheckItems(send.session, message.report_ack().next());
   }
 }
 

@@ -121,6 +121,7 @@ void History::OnDeliverySent(const wire::Delivery& delivery, const std::string& 
   if (whole && known->second != std::pair(front.stream, front.number)) {
     Violation("I8", "token " + std::to_string(delivery.token()) + " names two leases");
   }
+  auto& delivered = delivered_[worker];
   wire::Run copy = delivery.run();
   const RunData run(&copy);
   for (uint32_t i = 0; i < run.count(); ++i) {
@@ -149,17 +150,19 @@ void History::OnDeliverySent(const wire::Delivery& delivery, const std::string& 
     if (job.ended && !job.excused && !job.deliveries.contains(delivery.token())) {
       Violation("I2", Name(job) + " is delivered to " + worker + " after its outcome");
     }
-    const auto sent = job.deliveries.try_emplace(delivery.token(), worker, false, at).first;
+    const auto [sent, is_first] =
+        job.deliveries.try_emplace(delivery.token(), worker, false, at);
+    if (is_first) delivered.emplace_back(job.spec.uid, delivery.token());
     sent->second.free_slot = sent->second.free_slot || i < delivery.started();
   }
 }
 
 void History::OnLeasesExpired(const std::string& worker, MonoTime at) {
   expired_[worker] = at;
-  for (auto& [uid, job] : jobs_) {
-    for (const auto& [token, sent] : job.deliveries) {
-      if (!sent.free_slot && sent.worker == worker) job.held_by_lost_worker = true;
-    }
+  for (const auto& [uid, token] : std::exchange(delivered_[worker], {})) {
+    Job& job = jobs_.at(uid);
+    const auto sent = job.deliveries.find(token);
+    if (sent != job.deliveries.end() && !sent->second.free_slot) job.held_by_lost_worker = true;
   }
 }
 

@@ -18,8 +18,10 @@ using namespace whippletree::sim;  // NOLINT(google-build-using-namespace)
 
 constexpr char kUsage[] =
     "usage: whippletree-sim [--seed N] [--first N] [--seeds COUNT] [--keep-going]\n"
-    "                       [--counters] [--verbose]\n"
-    "Runs seed N, or COUNT seeds from --first on (default: 1000 from 1).\n";
+    "                       [--counters] [--hashes] [--verbose]\n"
+    "Runs seed N, or COUNT seeds from --first on (default: 1000 from 1).\n"
+    "--counters: all figures of the runs, one a line. --hashes: of each run a hash of all that was\n"
+    "sent; two builds that behave the same have the same.\n";
 
 struct Arguments {
   uint64_t first = 1;
@@ -27,6 +29,7 @@ struct Arguments {
   bool verbose = false;
   bool keep_going = false;
   bool counters = false;
+  bool hashes = false;
   bool single = false;
 };
 
@@ -54,6 +57,8 @@ bool Parse(int argc, char** argv, Arguments* args) {
       args->keep_going = true;
     } else if (name == "--counters") {
       args->counters = true;
+    } else if (name == "--hashes") {
+      args->hashes = true;
     } else {
       good = false;
     }
@@ -93,6 +98,11 @@ int main(int argc, char** argv) {
     jobs.push_back(result.jobs);
     faults.push_back(result.faults);
     simulated += result.simulated;
+    if (args.hashes) {
+      std::printf("%llu %016llx %llu\n", static_cast<unsigned long long>(seed),
+                  static_cast<unsigned long long>(result.trace_hash),
+                  static_cast<unsigned long long>(result.events));
+    }
     if (!result.ok) {
       std::printf("seed %llu: %s\n", static_cast<unsigned long long>(seed), result.what.c_str());
       std::printf("again: whippletree-sim --seed %llu --verbose\n",
