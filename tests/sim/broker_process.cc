@@ -209,7 +209,7 @@ void BrokerProcess::WakeAt(MonoTime at) {
 void BrokerProcess::Take(Channel channel) {
   auto& frames = frames_[static_cast<int>(channel)];
   for (int i = 0; i < kFramesPerTurn && !frames.empty(); ++i) {
-    core::FrameIn in{channel, frames.front().route, {}};
+    core::FrameIn in{channel, std::move(frames.front().route), {}};
     const absl::Status status = Decode(frames.front().bytes, &in.message);
     if (!status.ok()) Violation("codec", "the broker cannot read a frame");
     frames.pop_front();

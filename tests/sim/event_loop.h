@@ -21,7 +21,16 @@ class EventLoop {
 
   // An instant that is past means now.
   void At(MonoTime at, Event event) {
-    heap_.push_back({at < now_ ? now_ : at, ++count_, std::move(event)});
+    uint32_t slot = 0;
+    if (free_.empty()) {
+      slot = static_cast<uint32_t>(events_.size());
+      events_.push_back(std::move(event));
+    } else {
+      slot = free_.back();
+      free_.pop_back();
+      events_[slot] = std::move(event);
+    }
+    heap_.push_back({at < now_ ? now_ : at, ++count_, slot});
     std::push_heap(heap_.begin(), heap_.end(), IsLater{});
   }
   void After(Duration delay, Event event) { At(now_ + delay, std::move(event)); }
@@ -33,9 +42,11 @@ class EventLoop {
       return false;
     }
     std::pop_heap(heap_.begin(), heap_.end(), IsLater{});
-    now_ = heap_.back().at;
-    const Event event = std::move(heap_.back().event);
+    const Planned next = heap_.back();
     heap_.pop_back();
+    now_ = next.at;
+    const Event event = std::exchange(events_[next.slot], nullptr);
+    free_.push_back(next.slot);
     ++run_;
     event();
     return true;
@@ -45,10 +56,11 @@ class EventLoop {
  private:
   static constexpr Duration kWallOffset = std::chrono::hours(480'000);
 
+  // Small, since a heap moves what it orders: the event itself stays in its slot.
   struct Planned {
     MonoTime at;
     uint64_t order;
-    Event event;
+    uint32_t slot;
   };
   struct IsLater {
     bool operator()(const Planned& a, const Planned& b) const {
@@ -60,6 +72,8 @@ class EventLoop {
   uint64_t count_ = 0;
   uint64_t run_ = 0;
   std::vector<Planned> heap_;  // the next one in front
+  std::vector<Event> events_;
+  std::vector<uint32_t> free_;  // slots without an event
 };
 
 }  // namespace whippletree::sim
