@@ -53,7 +53,8 @@ void BrokerProcess::Start() {
   config.submit_port = 1;
   config.complete_port = 2;
   core_ = std::make_unique<core::Broker>(config);
-  checker_ = std::make_unique<CommitChecker>(world_->options, config.last_commit);
+  checker_ = std::make_unique<CommitChecker>(world_->options, config.last_commit,
+                                             &world_->situations);
   durable_ = durable_told_ = config.last_commit;
   counted_.clear();
   name_by_route_.clear();
@@ -70,6 +71,7 @@ void BrokerProcess::Start() {
 
 void BrokerProcess::Restore(const core::Config& config) {
   const absl::Status status = store_->Read([this](record::Record row) {
+    world_->situations.Checked(21);
     checker_->OnRow(row);
     NoteRow(row);
     const absl::Status restored = core_->Restore(std::move(row));
@@ -263,6 +265,8 @@ void BrokerProcess::Step() {
 }
 
 void BrokerProcess::Check() {
+  world_->situations.Checked(15);
+  world_->situations.Checked(16);
   try {
     core_->CheckInvariants();
   } catch (const Failure& failure) {

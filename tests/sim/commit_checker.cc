@@ -44,6 +44,7 @@ void CommitChecker::OnItem(uint64_t session, uint64_t ordinal, uint64_t token) {
 void CommitChecker::OnEffects(const core::Effects& effects) {
   if (effects.writes.empty() != (effects.commit == 0)) Violation("I3", "a commit without a number");
   if (effects.commit != 0) {
+    situations_->Checked(3);
     if (effects.commit != last_commit_ + 1) Violation("I3", "commit numbers have a gap");
     last_commit_ = effects.commit;
     for (const record::Record& write : effects.writes) OnWrite(effects.commit, write, false);
@@ -96,6 +97,8 @@ void CommitChecker::OnLease(uint64_t commit, const record::Lease& lease, bool re
   if (leases_.contains(lease.token())) return;
   if (lease.token() < last_token_) Violation("I8", "lease tokens do not rise");
   last_token_ = lease.token();
+  situations_->Checked(8);
+  situations_->Checked(7, static_cast<uint64_t>(lease.parts_size()));
   for (const record::LeasePart& part : lease.parts()) {
     // Later the jobs of a lease may be returned.
     if (!restored && IsReturned(part)) {
@@ -139,6 +142,7 @@ void CommitChecker::OnWrite(uint64_t commit, const record::Record& record, bool 
       for (uint64_t i = 0; i < outcome.count(); ++i) {
         const bool is_new =
             notes_[record.outcome().stream()].told.emplace(outcome.first() + i, commit).second;
+        situations_->Checked(2);
         if (!is_new) Violation("I2", "a second outcome was recorded");
       }
       return;
@@ -159,6 +163,7 @@ void CommitChecker::OnRun(uint64_t commit, const record::Run& run, bool erased) 
   }
   const auto jobs = static_cast<uint64_t>(run.jobs().sizes_size());
   notes.runs[run.first()] = jobs;
+  situations_->Checked(4, jobs);
   for (uint64_t i = 0; i < jobs; ++i) {
     if (!notes.accepted.emplace(run.first() + i, commit).second) {
       Violation("I4", "a job is written twice");
@@ -181,6 +186,7 @@ void CommitChecker::CheckStream(uint64_t session, const std::string& queue, uint
   const auto end = notes->accepted.lower_bound(next);
   for (auto job = notes->accepted.lower_bound(notes->checked_below);
        notes->checked_below < next && job != end; ++job) {
+    situations_->Checked(3);
     if (job->second > durable_) {
       Violation("I3", queue + " " + std::to_string(job->first) +
                           " was acknowledged before commit " + std::to_string(job->second) +
@@ -194,6 +200,7 @@ void CommitChecker::CheckItems(uint64_t session, uint64_t next) {
   for (auto key = items_not_durable_.lower_bound({session, 0});
        key != items_not_durable_.end() && *key < ItemKey{session, next};) {
     const uint64_t commit = items_.at(*key).commit;
+    situations_->Checked(3);
     if (commit > durable_) Violation("I3", "a completion was confirmed before it was durable");
     key = commit > 0 ? items_not_durable_.erase(key) : std::next(key);
   }
@@ -218,6 +225,7 @@ void CommitChecker::OnSend(const core::Send& send) {
       for (uint64_t i = 0; i < range.count(); ++i) {
         const bool recorded = notes != nullptr && notes->told.contains(range.first() + i) &&
                               notes->told.at(range.first() + i) <= durable_;
+        situations_->Checked(3);
         if (!recorded) Violation("I3", "an outcome was told before it was durable");
       }
     }
@@ -225,6 +233,7 @@ void CommitChecker::OnSend(const core::Send& send) {
     for (const wire::Delivery& delivery : message.deliveries().deliveries()) {
       if (!IsDurable(delivery.queue())) continue;
       auto lease = leases_.find(delivery.token());
+      situations_->Checked(8);
       if (lease == leases_.end() || lease->second.commit > durable_) {
         Violation("I8", "a delivery left before its lease was durable");
       }

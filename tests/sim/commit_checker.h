@@ -13,14 +13,18 @@
 
 #include "broker/core/effects.h"
 #include "tests/sim/options.h"
+#include "tests/sim/situations.h"
 
 namespace whippletree::sim {
 
 class CommitChecker {
  public:
   // A start of the broker, whose store has commits up to `last_commit`.
-  CommitChecker(const Options& options, uint64_t last_commit)
-      : options_(options), durable_(last_commit), last_commit_(last_commit) {}
+  CommitChecker(const Options& options, uint64_t last_commit, Situations* situations)
+      : options_(options),
+        situations_(situations),
+        durable_(last_commit),
+        last_commit_(last_commit) {}
 
   // The store has this row.
   void OnRow(const record::Record& record) { OnWrite(durable_, record, true); }
@@ -70,6 +74,7 @@ class CommitChecker {
   StreamNotes* Find(uint64_t session, const std::string& queue);
 
   const Options& options_;
+  Situations* const situations_;
   uint64_t durable_;
   uint64_t last_commit_;
   uint64_t last_token_ = 0;

@@ -99,9 +99,10 @@ int main(int argc, char** argv) {
     faults.push_back(result.faults);
     simulated += result.simulated;
     if (args.hashes) {
-      std::printf("%llu %016llx %llu\n", static_cast<unsigned long long>(seed),
+      std::printf("%llu %016llx %llu events, %lld ms\n", static_cast<unsigned long long>(seed),
                   static_cast<unsigned long long>(result.trace_hash),
-                  static_cast<unsigned long long>(result.events));
+                  static_cast<unsigned long long>(result.events),
+                  static_cast<long long>(result.simulated / whippletree::milliseconds(1)));
     }
     if (!result.ok) {
       std::printf("seed %llu: %s\n", static_cast<unsigned long long>(seed), result.what.c_str());

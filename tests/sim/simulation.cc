@@ -293,6 +293,7 @@ void Simulation::CheckEnd() {
       if (job.ended) ++accepted[job.queue];
       continue;
     }
+    world_.situations.Checked(1);
     if (!job.discard && !job.ended) {
       throw Failure(FailureKind::kLiveness, "I1", "job " + std::to_string(uid) + " has no outcome");
     }
@@ -317,6 +318,7 @@ void Simulation::CheckEnd() {
                                      [](const auto& entry) { return entry.second.durable; }));
   for (const auto& [name, queue] : core.queues()) {
     if (crashed_ && !queue->policy.durable) continue;
+    world_.situations.Checked(16);
     if (queue->ledger.accepted < accepted[name] ||
         (is_exact && queue->ledger.accepted > accepted[name])) {
       Violation("I16", name + " accepted " + std::to_string(queue->ledger.accepted) +
