@@ -64,7 +64,7 @@ void DrawKeys(Prng* prng, core::KeyPolicy* keys) {
   keys->ordered = prng->Chance(200);
   if (prng->Chance(180)) keys->concurrency = static_cast<uint32_t>(Pick(prng, {1, 2, 3, 8}));
   if (prng->Chance(180)) {
-    keys->rate.count = Pick(prng, {2, 20, 100, 1000});
+    keys->rate.count = Pick(prng, {8, 20, 100, 1000});
     keys->rate.burst = Pick(prng, {1, 2, 5, 20});
   }
 }
@@ -238,6 +238,7 @@ Options DrawOptions(uint64_t seed) {
   }
   o.pause_queue = Sometimes(&prng, 250, milliseconds(500), seconds(5));
   o.reload = Sometimes(&prng, 250, milliseconds(500), seconds(5));
+  o.await_forgotten = prng.Chance(200);
   return o;
 }
 
