@@ -168,9 +168,13 @@ core::QueuePolicy DrawOtherLimits(Prng* prng, core::QueuePolicy policy) {
     policy.breaker.open = Pick(prng, {milliseconds(20), milliseconds(200), seconds(2)});
   }
   if (prng->Chance(300)) {
-    policy.keys.concurrency = static_cast<uint32_t>(Pick(prng, {0, 1, 3}));
-    policy.keys.rate.count = Pick(prng, {0, 20, 100, 1000});
-    policy.keys.rate.burst = Pick(prng, {1, 2, 5, 20});
+    core::KeyPolicy keys = policy.keys;
+    keys.concurrency = static_cast<uint32_t>(Pick(prng, {0, 1, 3}));
+    keys.rate.count = Pick(prng, {0, 20, 100, 1000});
+    keys.rate.burst = Pick(prng, {1, 2, 5, 20});
+    // As above: a batch that is sealed may have more jobs of a key than a new burst.
+    if (policy.batches()) keys.rate = policy.keys.rate;
+    policy.keys = keys;
   }
   if (prng->Chance(200)) policy.timeout = Pick(prng, {Duration(0), milliseconds(200)});
   if (prng->Chance(300)) policy.capacity_jobs = Pick(prng, {1, 10, 1000});
