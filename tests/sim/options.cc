@@ -92,7 +92,7 @@ FaultOptions DrawFaults(Prng* prng, bool durable) {
   f.producer_pause = Sometimes(prng, 250, seconds(2), seconds(10));
   f.producer_kill = Sometimes(prng, 300, seconds(2), seconds(10));
   f.broker_pause = Sometimes(prng, 250, seconds(3), seconds(10));
-  f.broker_crash = Sometimes(prng, durable ? 700 : 450, seconds(2), seconds(12));
+  f.broker_crash = Sometimes(prng, durable ? 750 : 500, seconds(2), seconds(12));
   f.reset_door = Sometimes(prng, 400, milliseconds(300), seconds(6));
   f.reset_data = Sometimes(prng, 400, milliseconds(300), seconds(6));
   f.isolate = Sometimes(prng, 350, seconds(1), seconds(6));

@@ -29,7 +29,7 @@ class ProducerProcess : public Process {
  private:
   // As ProducerOptions.
   static constexpr uint64_t kPendingJobsMax = 300;
-  static constexpr uint32_t kLateJobsMax = 20;  // that are submitted when it hurries
+  static constexpr uint32_t kLateJobsMax = 40;  // that are submitted when it hurries
 
   void Acknowledge(wire::OutcomeAck ack);
   void SendAcks();
