@@ -11,6 +11,7 @@
 #include "broker/store/store_check.h"
 #include "common/cli.h"
 #include "common/codec.h"
+#include "common/crash_point.h"
 #include "common/printable.h"
 
 namespace whippletree {
@@ -264,6 +265,12 @@ int Main(int argc, char** argv) {
   store_check_command->add_option("DIR", dir, "The data directory")->required();
 
   if (const auto code = ParseCommandLine(&app, argc, argv)) return *code;
+  if (const auto warning = ArmCrashPoint(kBrokerCrashPoints); !warning.ok()) {
+    PrintError(kProgram, std::string(warning.status().message()));
+    return kExitUsage;
+  } else if (*warning) {
+    PrintError(kProgram, **warning);
+  }
   if (serve_command->parsed()) return Serve(serve);
   if (status_command->parsed()) return ShowStatus(client, json);
   if (ledger_command->parsed()) return ShowLedger(client);

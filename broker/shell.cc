@@ -7,6 +7,7 @@
 #include "broker/store/memory_store.h"
 #include "common/clock.h"
 #include "common/codec.h"
+#include "common/crash_point.h"
 #include "common/log.h"
 
 namespace whippletree {
@@ -17,6 +18,27 @@ constexpr int64_t kFrameOverheadBytes = 1 << 20;
 // Credit is the real bound; these hold what it allows in small frames.
 constexpr int kDataHighWaterMark = 1000;
 constexpr int kDoorHighWaterMark = 1000;
+
+// The crash points at either end of sending a message.
+struct SendPoints {
+  std::string_view before;
+  std::string_view after;
+};
+
+SendPoints SendPointsOf(const wire::Envelope& message) {
+  switch (message.body_case()) {
+    case wire::Envelope::kStreamUpdates:
+      return {"reply.before", "reply.after"};
+    case wire::Envelope::kDeliveries:
+      return {"dispatch.before", "dispatch.after"};
+    case wire::Envelope::kOutcomes:
+      return {"outcome.before", "outcome.after"};
+    case wire::Envelope::kReportAck:
+      return {"confirm.before", "confirm.after"};
+    default:
+      return {};
+  }
+}
 
 std::string TextOf(const core::Policies& policies) { return ConfigText(ConfigOf(policies)); }
 
@@ -88,6 +110,7 @@ absl::Status BrokerShell::OpenStore(const Options& options) {
   });
   if (!read.ok()) return read;
   if (!restored.ok()) return restored;
+  CrashPoint("restore.after");
   durable_ = durable_told_ = config.last_commit;
   restored = core_->FinishRestore(ReadClock(), &effects_);
   if (restored.ok()) Carry();
@@ -139,6 +162,7 @@ void BrokerShell::Run() {
     {
       const std::lock_guard lock(mutex_);
       if (durable_ > durable_told_) {
+        CrashPoint("commit.after");
         durable_told_ = durable_;
         inputs_.emplace_back(core::Durable{durable_});
       }
@@ -152,6 +176,7 @@ void BrokerShell::Run() {
     Receive(*door_, core::Channel::kDoor);
     Receive(*complete_, core::Channel::kComplete);
     Receive(*submit_, core::Channel::kSubmit);
+    if (!inputs_.empty()) CrashPoint("receive.after");
     effects_.Clear();
     core_->Step(ReadClock(), inputs_, &effects_);
     inputs_.clear();
@@ -161,13 +186,20 @@ void BrokerShell::Run() {
 }
 
 void BrokerShell::Carry() {
-  if (effects_.commit != 0) store_->Commit(effects_.commit, std::move(effects_.writes));
+  if (effects_.commit != 0) {
+    CrashPoint("append.before");
+    store_->Commit(effects_.commit, std::move(effects_.writes));
+    CrashPoint("append.after");
+  }
   for (const core::Load& load : effects_.loads) store_->Load({load.stream, load.first});
   std::string frame;
   for (core::Send& send : effects_.sends) {
     frame.clear();
     Encode(&send.message, &frame);
+    const SendPoints points = SendPointsOf(send.message);
+    CrashPoint(points.before);
     const Socket::SendResult result = door_->SendTo(send.route, frame);
+    CrashPoint(points.after);
     if (result == Socket::SendResult::kSent) continue;
     const auto reason = result == Socket::SendResult::kAgain
                             ? core::SendFailed::Reason::kAgain

@@ -1,11 +1,24 @@
 #include "common/utf8.h"
 
 #include <cstdint>
+#include <cstring>
 
 namespace whippletree {
 namespace {
 
 bool IsContinuation(char c) { return (static_cast<uint8_t>(c) & 0xc0) == 0x80; }
+
+// Length of the text at the front of `bytes` that is plain ASCII, as most text is.
+size_t AsciiLength(std::string_view bytes) {
+  size_t i = 0;
+  for (; i + sizeof(uint64_t) <= bytes.size(); i += sizeof(uint64_t)) {
+    uint64_t word = 0;
+    std::memcpy(&word, bytes.data() + i, sizeof(word));
+    if ((word & 0x8080808080808080) != 0) break;
+  }
+  while (i < bytes.size() && static_cast<uint8_t>(bytes[i]) < 0x80) ++i;
+  return i;
+}
 
 // Length of the sequence at the front of `bytes`; 0 if it is not valid. The ranges are those of
 // the Unicode standard, table 3-7.
@@ -29,17 +42,23 @@ size_t SequenceLength(std::string_view bytes) {
 }  // namespace
 
 bool IsUtf8(std::string_view bytes) {
-  while (!bytes.empty()) {
+  while (true) {
+    bytes.remove_prefix(AsciiLength(bytes));
+    if (bytes.empty()) return true;
     const size_t length = SequenceLength(bytes);
     if (length == 0) return false;
     bytes.remove_prefix(length);
   }
-  return true;
 }
 
 std::string ToUtf8(std::string_view bytes, size_t bytes_max) {
   std::string out;
   while (!bytes.empty() && out.size() < bytes_max) {
+    if (const size_t ascii = AsciiLength(bytes.substr(0, bytes_max - out.size())); ascii > 0) {
+      out += bytes.substr(0, ascii);
+      bytes.remove_prefix(ascii);
+      continue;
+    }
     const size_t length = SequenceLength(bytes);
     if (out.size() + length > bytes_max) break;
     out += length == 0 ? std::string_view("?") : bytes.substr(0, length);

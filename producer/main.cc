@@ -6,6 +6,7 @@
 
 #include "common/cli.h"
 #include "common/codec.h"
+#include "common/crash_point.h"
 #include "common/printable.h"
 #include "producer/demo.h"
 #include "producer/mapreduce_command.h"
@@ -293,6 +294,12 @@ int Main(int argc, char** argv) {
   const CLI::App* mapreduce_command = AddMapReduce(&app, &mapreduce);
   const CLI::App* demo_command = AddDemo(&app, &demo);
   if (const auto code = ParseCommandLine(&app, argc, argv)) return *code;
+  if (const auto warning = ArmCrashPoint(kProducerCrashPoints); !warning.ok()) {
+    PrintError(kProgram, std::string(warning.status().message()));
+    return kExitUsage;
+  } else if (*warning) {
+    PrintError(kProgram, **warning);
+  }
   if (submit_command->parsed()) return Submit(submit);
   if (mapreduce_command->parsed()) return MapReduce(mapreduce);
   if (demo_command->parsed()) return Demo(demo);

@@ -14,6 +14,7 @@
 #include "common/address.h"
 #include "common/client_sockets.h"
 #include "common/clock.h"
+#include "common/crash_point.h"
 #include "common/identity.h"
 #include "common/utf8.h"
 #include "common/version.h"
@@ -157,14 +158,17 @@ void Producer::Impl::Loop() {
     sockets_.Poll(wake_.fd(), wait);
     wake_.Clear();
     out.Clear();
+    bool acknowledges = false;
     {
       const std::lock_guard lock(mutex_);
       sleeping_ = added_ = false;
       const Instant now = ReadClock();
       sockets_.Receive([&](wire::Envelope& message) { session_.OnDoor(now, message, &out); },
                        [&](const absl::Status& error) { session_.OnBadFrame(error); });
+      acknowledges = !acks_.empty();
       AddAcks(&out);
       session_.Poll(now, &out);
+      if (!out.settled.empty()) CrashPoint("outcome.received");
       welcomed_ = welcomed_ || session_.connected();
       if (!options_.name.empty()) {
         for (const auto& settled : out.settled) {
@@ -183,8 +187,12 @@ void Producer::Impl::Loop() {
       all_settled_.notify_all();
     }
     changed_.notify_all();
+    const bool submits = !out.submit.empty();
+    if (submits) CrashPoint("submit.before");
     const absl::Status status =
         sockets_.Carry(out.reopen_door, out.reopen_submit_port, out.door, out.submit);
+    if (submits) CrashPoint("submit.after");
+    if (acknowledges) CrashPoint("ack.after");
     if (!status.ok() && options_.log) options_.log(std::string(status.message()));
     if (options_.log) {
       for (const std::string& line : out.log) options_.log(line);
@@ -215,6 +223,7 @@ void Producer::Impl::DeliverLoop() {
     Deliver(delivery.settled);
     for (const wire::GroupEnd& end : delivery.group_ends) closed_groups_.End(FromWire(end));
     const bool kept = !options_.delivered || options_.delivered();
+    CrashPoint("outcome.taken");
     lock.lock();
     if (!delivery.ack || !kept) continue;
     acks_.push_back(*std::move(delivery.ack));

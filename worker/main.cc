@@ -19,6 +19,7 @@
 
 #include "common/cli.h"
 #include "common/codec.h"
+#include "common/crash_point.h"
 #include "common/log.h"
 #include "common/printable.h"
 #include "worker/child_process.h"
@@ -273,6 +274,12 @@ int Main(int argc, char** argv) {
   OpenStandardStreams();
   Flags flags;
   if (const auto code = ParseFlags(argc, argv, &flags)) return *code;
+  if (const auto warning = ArmCrashPoint(kWorkerCrashPoints); !warning.ok()) {
+    PrintError(kProgram, std::string(warning.status().message()));
+    return kExitUsage;
+  } else if (*warning) {
+    PrintError(kProgram, **warning);
+  }
   return flags.list_handlers ? ListHandlers() : Run(std::move(flags));
 }
 

@@ -8,6 +8,7 @@
 #include "common/address.h"
 #include "common/client_sockets.h"
 #include "common/clock.h"
+#include "common/crash_point.h"
 #include "common/identity.h"
 #include "common/version.h"
 #include "worker/executor.h"
@@ -119,15 +120,21 @@ absl::Status Worker::Impl::Run() {
       leave_at = now.mono + kStopPatience;
       executor.StopAll();
     }
+    const bool has_run = !out.run.empty();
+    if (has_run) CrashPoint("delivery.received");
     ToExecutor(executor, out);
+    if (has_run) CrashPoint("delivery.started");
     out.run.clear();
     FromExecutor(executor, &events, session, &failure);
     session.Poll(now, &out);
+    const bool reports = !out.complete.empty();
+    if (reports) CrashPoint("report.before");
     if (absl::Status status =
             sockets.Carry(out.reopen_door, out.reopen_complete_port, out.door, out.complete);
         !status.ok()) {
       return status;
     }
+    if (reports) CrashPoint("report.after");
     if (!session.fatal().ok()) return session.fatal();
     if (session.done() || now.mono >= leave_at) return failure;
     if (session.connected()) {

@@ -17,6 +17,7 @@
 #include "broker/store/keys.h"
 #include "broker/store/store_meta.h"
 #include "common/check.h"
+#include "common/crash_point.h"
 #include "common/identity.h"
 
 namespace whippletree {
@@ -228,7 +229,9 @@ absl::Status RocksdbStore::WriteBatch(uint64_t last, RocksDb::Batch* batch) {
   const ChainPosition to{opened_.epoch, last};
   LinkCommits(written_, to, batch);
   written_ = to;
+  CrashPoint("commit.before");
   if (absl::Status status = db_->Write(batch); !status.ok()) return status;
+  CrashPoint("commit.written");
   // Before anybody is told: whoever was told is then vouched for.
   if (absl::Status status = confirmed_.Write(last); !status.ok()) return status;
   const std::lock_guard lock(telling_);

@@ -53,7 +53,8 @@ void BrokerProcess::Start() {
   config.submit_port = 1;
   config.complete_port = 2;
   core_ = std::make_unique<core::Broker>(config);
-  checker_ = std::make_unique<CommitChecker>(world_->options, config.last_commit);
+  checker_ = std::make_unique<CommitChecker>(world_->options, config.last_commit,
+                                             &world_->situations);
   durable_ = durable_told_ = config.last_commit;
   counted_.clear();
   name_by_route_.clear();
@@ -70,6 +71,7 @@ void BrokerProcess::Start() {
 
 void BrokerProcess::Restore(const core::Config& config) {
   const absl::Status status = store_->Read([this](record::Record row) {
+    world_->situations.Checked(21);
     checker_->OnRow(row);
     NoteRow(row);
     const absl::Status restored = core_->Restore(std::move(row));
@@ -209,7 +211,7 @@ void BrokerProcess::WakeAt(MonoTime at) {
 void BrokerProcess::Take(Channel channel) {
   auto& frames = frames_[static_cast<int>(channel)];
   for (int i = 0; i < kFramesPerTurn && !frames.empty(); ++i) {
-    core::FrameIn in{channel, frames.front().route, {}};
+    core::FrameIn in{channel, std::move(frames.front().route), {}};
     const absl::Status status = Decode(frames.front().bytes, &in.message);
     if (!status.ok()) Violation("codec", "the broker cannot read a frame");
     frames.pop_front();
@@ -263,6 +265,8 @@ void BrokerProcess::Step() {
 }
 
 void BrokerProcess::Check() {
+  world_->situations.Checked(15);
+  world_->situations.Checked(16);
   try {
     core_->CheckInvariants();
   } catch (const Failure& failure) {
@@ -295,15 +299,14 @@ void BrokerProcess::Check() {
 void BrokerProcess::Carry(core::Effects& effects) {
   if (effects.commit != 0) Commit(effects);
   if (failing_) return;
-  std::string frame;
   for (core::Send& send : effects.sends) {
     if (send.route == kAdmin) {
       NoteAdminReply(send.message.admin_reply());
       continue;
     }
-    frame.clear();
+    std::string frame;
     Encode(&send.message, &frame);
-    const Network::SendResult result = world_->network.SendTo(send.route, frame);
+    const Network::SendResult result = world_->network.SendTo(send.route, std::move(frame));
     if (result == Network::SendResult::kSent) {
       NoteSend(send);
       continue;

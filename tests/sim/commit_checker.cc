@@ -26,16 +26,25 @@ void CommitChecker::OnInput(const core::Input& input) {
   const wire::Report& report = in->message.report();
   uint64_t ordinal = report.first_ordinal();
   for (const wire::ReportItem& item : report.items()) {
-    if (leases_.contains(item.token())) {
-      items_.try_emplace({report.session(), ordinal}, Item{item.token()});
-    }
+    OnItem(report.session(), ordinal, item.token());
     ++ordinal;
   }
+}
+
+void CommitChecker::OnItem(uint64_t session, uint64_t ordinal, uint64_t token) {
+  const auto [begin, end] = leases_.equal_range(token);
+  if (begin == end) return;
+  const auto [item, is_new] = items_.try_emplace({session, ordinal}, Item{token});
+  if (!is_new) return;
+  items_not_durable_.insert(item->first);
+  items_without_commit_[token].push_back(&item->second);
+  for (auto lease = begin; lease != end; ++lease) notes_[lease->second.stream].tokens.insert(token);
 }
 
 void CommitChecker::OnEffects(const core::Effects& effects) {
   if (effects.writes.empty() != (effects.commit == 0)) Violation("I3", "a commit without a number");
   if (effects.commit != 0) {
+    situations_->Checked(3);
     if (effects.commit != last_commit_ + 1) Violation("I3", "commit numbers have a gap");
     last_commit_ = effects.commit;
     for (const record::Record& write : effects.writes) OnWrite(effects.commit, write, false);
@@ -44,19 +53,25 @@ void CommitChecker::OnEffects(const core::Effects& effects) {
 }
 
 void CommitChecker::OnEnded(uint64_t commit, uint64_t stream, uint64_t first, uint64_t count) {
-  for (const auto& [token, lease] : leases_) {
-    if (lease.stream == stream && lease.first < first + count &&
-        first < lease.first + lease.count) {
-      NoteItems(commit, token);
-    }
+  std::set<uint64_t>& tokens = notes_[stream].tokens;
+  for (auto token = tokens.begin(); token != tokens.end();) {
+    const auto [begin, end] = leases_.equal_range(*token);
+    const bool ended = std::any_of(begin, end, [&](const auto& entry) {
+      const LeaseNotes& lease = entry.second;
+      return lease.stream == stream && lease.first < first + count &&
+             first < lease.first + lease.count;
+    });
+    if (ended) NoteItems(commit, *token);
+    token = ended ? tokens.erase(token) : std::next(token);
   }
 }
 
 // What a report's items led to: the first write about their leases after they came.
 void CommitChecker::NoteItems(uint64_t commit, uint64_t token) {
-  for (auto& [key, item] : items_) {
-    if (item.token == token && item.commit == 0) item.commit = commit;
-  }
+  const auto items = items_without_commit_.find(token);
+  if (items == items_without_commit_.end()) return;
+  for (Item* item : items->second) item->commit = commit;
+  items_without_commit_.erase(items);
 }
 
 bool CommitChecker::IsReturned(const record::LeasePart& part) const {
@@ -82,6 +97,8 @@ void CommitChecker::OnLease(uint64_t commit, const record::Lease& lease, bool re
   if (leases_.contains(lease.token())) return;
   if (lease.token() < last_token_) Violation("I8", "lease tokens do not rise");
   last_token_ = lease.token();
+  situations_->Checked(8);
+  situations_->Checked(7, static_cast<uint64_t>(lease.parts_size()));
   for (const record::LeasePart& part : lease.parts()) {
     // Later the jobs of a lease may be returned.
     if (!restored && IsReturned(part)) {
@@ -125,6 +142,7 @@ void CommitChecker::OnWrite(uint64_t commit, const record::Record& record, bool 
       for (uint64_t i = 0; i < outcome.count(); ++i) {
         const bool is_new =
             notes_[record.outcome().stream()].told.emplace(outcome.first() + i, commit).second;
+        situations_->Checked(2);
         if (!is_new) Violation("I2", "a second outcome was recorded");
       }
       return;
@@ -145,14 +163,16 @@ void CommitChecker::OnRun(uint64_t commit, const record::Run& run, bool erased) 
   }
   const auto jobs = static_cast<uint64_t>(run.jobs().sizes_size());
   notes.runs[run.first()] = jobs;
+  situations_->Checked(4, jobs);
   for (uint64_t i = 0; i < jobs; ++i) {
     if (!notes.accepted.emplace(run.first() + i, commit).second) {
       Violation("I4", "a job is written twice");
     }
   }
+  notes.checked_below = std::min(notes.checked_below, run.first());
 }
 
-const CommitChecker::StreamNotes* CommitChecker::Find(uint64_t session, const std::string& queue) {
+CommitChecker::StreamNotes* CommitChecker::Find(uint64_t session, const std::string& queue) {
   auto name = name_by_session_.find(session);
   if (name == name_by_session_.end()) return nullptr;
   auto stream = streams_.find({name->second, queue});
@@ -161,13 +181,28 @@ const CommitChecker::StreamNotes* CommitChecker::Find(uint64_t session, const st
 }
 
 void CommitChecker::CheckStream(uint64_t session, const std::string& queue, uint64_t next) {
-  const StreamNotes* notes = Find(session, queue);
+  StreamNotes* notes = Find(session, queue);
   if (notes == nullptr) return;
-  for (const auto& [number, commit] : notes->accepted) {
-    if (number < next && commit > durable_) {
-      Violation("I3", queue + " " + std::to_string(number) + " was acknowledged before commit " +
-                          std::to_string(commit) + " was durable");
+  const auto end = notes->accepted.lower_bound(next);
+  for (auto job = notes->accepted.lower_bound(notes->checked_below);
+       notes->checked_below < next && job != end; ++job) {
+    situations_->Checked(3);
+    if (job->second > durable_) {
+      Violation("I3", queue + " " + std::to_string(job->first) +
+                          " was acknowledged before commit " + std::to_string(job->second) +
+                          " was durable");
     }
+  }
+  notes->checked_below = std::max(notes->checked_below, next);
+}
+
+void CommitChecker::CheckItems(uint64_t session, uint64_t next) {
+  for (auto key = items_not_durable_.lower_bound({session, 0});
+       key != items_not_durable_.end() && *key < ItemKey{session, next};) {
+    const uint64_t commit = items_.at(*key).commit;
+    situations_->Checked(3);
+    if (commit > durable_) Violation("I3", "a completion was confirmed before it was durable");
+    key = commit > 0 ? items_not_durable_.erase(key) : std::next(key);
   }
 }
 
@@ -190,6 +225,7 @@ void CommitChecker::OnSend(const core::Send& send) {
       for (uint64_t i = 0; i < range.count(); ++i) {
         const bool recorded = notes != nullptr && notes->told.contains(range.first() + i) &&
                               notes->told.at(range.first() + i) <= durable_;
+        situations_->Checked(3);
         if (!recorded) Violation("I3", "an outcome was told before it was durable");
       }
     }
@@ -197,18 +233,13 @@ void CommitChecker::OnSend(const core::Send& send) {
     for (const wire::Delivery& delivery : message.deliveries().deliveries()) {
       if (!IsDurable(delivery.queue())) continue;
       auto lease = leases_.find(delivery.token());
+      situations_->Checked(8);
       if (lease == leases_.end() || lease->second.commit > durable_) {
         Violation("I8", "a delivery left before its lease was durable");
       }
     }
   } else if (message.has_report_ack()) {
-    const uint64_t next = message.report_ack().next();
-    for (auto it = items_.lower_bound({send.session, 0});
-         it != items_.end() && it->first.first == send.session && it->first.second < next; ++it) {
-      if (it->second.commit > durable_) {
-        Violation("I3", "a completion was confirmed before it was durable");
-      }
-    }
+    CheckItems(send.session, message.report_ack().next());
   }
 }
 

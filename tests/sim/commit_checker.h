@@ -13,14 +13,18 @@
 
 #include "broker/core/effects.h"
 #include "tests/sim/options.h"
+#include "tests/sim/situations.h"
 
 namespace whippletree::sim {
 
 class CommitChecker {
  public:
   // A start of the broker, whose store has commits up to `last_commit`.
-  CommitChecker(const Options& options, uint64_t last_commit)
-      : options_(options), durable_(last_commit), last_commit_(last_commit) {}
+  CommitChecker(const Options& options, uint64_t last_commit, Situations* situations)
+      : options_(options),
+        situations_(situations),
+        durable_(last_commit),
+        last_commit_(last_commit) {}
 
   // The store has this row.
   void OnRow(const record::Record& record) { OnWrite(durable_, record, true); }
@@ -39,6 +43,8 @@ class CommitChecker {
     Commits told;                           // outcomes
     std::map<uint64_t, uint64_t> runs;      // first → count
     std::map<uint64_t, uint64_t> returned;  // the same
+    uint64_t checked_below = 0;  // of accepted: these are durable and need no second look
+    std::set<uint64_t> tokens;   // of leases on its jobs with items without a commit
   };
   struct Item {
     uint64_t token;
@@ -60,12 +66,15 @@ class CommitChecker {
   void OnRun(uint64_t commit, const record::Run& run, bool erased);
   // Jobs ended, or wait again.
   void OnEnded(uint64_t commit, uint64_t stream, uint64_t first, uint64_t count);
+  void OnItem(uint64_t session, uint64_t ordinal, uint64_t token);
   void NoteItems(uint64_t commit, uint64_t token);
   void OnSend(const core::Send& send);
+  void CheckItems(uint64_t session, uint64_t next);
   void CheckStream(uint64_t session, const std::string& queue, uint64_t next);
-  const StreamNotes* Find(uint64_t session, const std::string& queue);
+  StreamNotes* Find(uint64_t session, const std::string& queue);
 
   const Options& options_;
+  Situations* const situations_;
   uint64_t durable_;
   uint64_t last_commit_;
   uint64_t last_token_ = 0;
@@ -75,7 +84,11 @@ class CommitChecker {
   std::map<std::pair<std::string, std::string>, uint64_t> streams_;
   std::map<uint64_t, StreamNotes> notes_;
   std::multimap<uint64_t, LeaseNotes> leases_;           // by token; several in a batch
-  std::map<std::pair<uint64_t, uint64_t>, Item> items_;  // of reports, by session and ordinal
+  using ItemKey = std::pair<uint64_t, uint64_t>;  // session and ordinal
+  std::map<ItemKey, Item> items_;                 // of reports
+  // Of these: those that no write was seen about, by token; and those not known to be durable.
+  std::map<uint64_t, std::vector<Item*>> items_without_commit_;
+  std::set<ItemKey> items_not_durable_;
 };
 
 }  // namespace whippletree::sim

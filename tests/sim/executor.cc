@@ -46,7 +46,7 @@ void SimExecutor::Start() {
       job.payload = std::string(lease->run.payload(position));
       history_->OnStart(worker_, delivery, job.payload, loop_->now());
       job.spec = history_->job(UidOf(job.payload)).spec;
-      running.end += job.spec.service;
+      running.end += hurry_ ? std::min(job.spec.service, kServiceMax) : job.spec.service;
       running.ignores_cancel = running.ignores_cancel || job.spec.ignores_cancel;
       if (position >= delivery.started()) {
         events_.started.emplace_back(token, job.index);

@@ -58,6 +58,8 @@ class SimExecutor {
   void Cancel(const wire::JobRange& range);
   void Drop(uint64_t token);
   void StopAll();
+  // From now on no handler takes long.
+  void Hurry() { hurry_ = true; }
 
   // The process stands still until Resume.
   void Pause() { paused_ = true; }
@@ -65,6 +67,8 @@ class SimExecutor {
   size_t running() const { return running_.size(); }
 
  private:
+  static constexpr Duration kServiceMax = milliseconds(20);  // of those in a hurry
+
   struct Lease {
     wire::Delivery delivery;
     RunData run;
@@ -110,6 +114,7 @@ class SimExecutor {
   Events events_;
   bool paused_ = false;
   bool stopped_ = false;
+  bool hurry_ = false;
   // Events of the loop outlive us.
   std::shared_ptr<SimExecutor*> self_ = std::make_shared<SimExecutor*>(this);
 };

@@ -92,6 +92,7 @@ void History::OnStreamUpdate(const std::string& producer, const wire::StreamUpda
   if (queue == options_->broker.queues.end() || !queue->second.durable) return;
   if (update.follow_on()) return;
   uint64_t& told = next_told_[{producer, update.queue()}];
+  situations_->Checked(4);
   const bool gone = update.state() == wire::StreamUpdate::GONE;
   if (gone && update.status().message().find("has accepted fewer jobs") == std::string::npos) {
     told = 0;  // it was idle for too long
@@ -113,6 +114,7 @@ bool History::ExpiredSince(const std::string& worker, MonoTime since) const {
 void History::OnDeliverySent(const wire::Delivery& delivery, const std::string& worker,
                              MonoTime at) {
   if (delivery.token() == 0) return;
+  situations_->Checked(8);
   if (delivery.token() >> 32 != epoch_) Violation("I8", "a token of another epoch");
   const Place front = PlaceOf(delivery, 0);
   const bool whole = delivery.indexes_size() == 0;
@@ -121,6 +123,7 @@ void History::OnDeliverySent(const wire::Delivery& delivery, const std::string& 
   if (whole && known->second != std::pair(front.stream, front.number)) {
     Violation("I8", "token " + std::to_string(delivery.token()) + " names two leases");
   }
+  auto& delivered = delivered_[worker];
   wire::Run copy = delivery.run();
   const RunData run(&copy);
   for (uint32_t i = 0; i < run.count(); ++i) {
@@ -128,6 +131,8 @@ void History::OnDeliverySent(const wire::Delivery& delivery, const std::string& 
     if (it == jobs_.end()) Violation("I5", "a delivery of a job that nobody submitted");
     Job& job = it->second;
     const auto [stream, number, attempt] = PlaceOf(delivery, i);
+    situations_->Checked(4);
+    situations_->Checked(2);
     if (job.stream != 0 && (job.stream != stream || job.number_delivered != number)) {
       Violation("I4", Name(job) + " was accepted twice, as number " +
                           std::to_string(job.number_delivered) + " and " + std::to_string(number));
@@ -149,17 +154,19 @@ void History::OnDeliverySent(const wire::Delivery& delivery, const std::string& 
     if (job.ended && !job.excused && !job.deliveries.contains(delivery.token())) {
       Violation("I2", Name(job) + " is delivered to " + worker + " after its outcome");
     }
-    const auto sent = job.deliveries.try_emplace(delivery.token(), worker, false, at).first;
+    const auto [sent, is_first] =
+        job.deliveries.try_emplace(delivery.token(), worker, false, at);
+    if (is_first) delivered.emplace_back(job.spec.uid, delivery.token());
     sent->second.free_slot = sent->second.free_slot || i < delivery.started();
   }
 }
 
 void History::OnLeasesExpired(const std::string& worker, MonoTime at) {
   expired_[worker] = at;
-  for (auto& [uid, job] : jobs_) {
-    for (const auto& [token, sent] : job.deliveries) {
-      if (!sent.free_slot && sent.worker == worker) job.held_by_lost_worker = true;
-    }
+  for (const auto& [uid, token] : std::exchange(delivered_[worker], {})) {
+    Job& job = jobs_.at(uid);
+    const auto sent = job.deliveries.find(token);
+    if (sent != job.deliveries.end() && !sent->second.free_slot) job.held_by_lost_worker = true;
   }
 }
 
@@ -168,8 +175,12 @@ void History::OnStart(const std::string& worker, const wire::Delivery& delivery,
   auto it = jobs_.find(UidOf(payload));
   if (it == jobs_.end()) Violation("I5", "a start of a job that nobody submitted");
   Job& job = it->second;
+  situations_->Checked(5);
   if (payload != PayloadOf(job.spec)) Violation("I5", Name(job) + " came with another payload");
   const bool this_life = delivery.token() >> 32 == epoch_ || IsDurable(job);
+  situations_->Checked(2);
+  situations_->Checked(7);
+  if (job.cancel_asked) situations_->Checked(11);
   if (this_life && job.ended && !job.excused &&
       !ExpiredSince(worker, job.deliveries.at(delivery.token()).at)) {
     const bool cancelled = job.outcome == OutcomeRange::CANCELLED;
@@ -195,6 +206,7 @@ void History::OnStart(const std::string& worker, const wire::Delivery& delivery,
   uint64_t allowed = job.max_attempts + (job.max_attempts > 1 && job.held_by_lost_worker ? 1 : 0);
   // The halving of its batches.
   if (job.max_attempts > 1) allowed += static_cast<uint64_t>(std::bit_width(job.batch_max - 1));
+  situations_->Checked(6);
   if (starts > allowed) {
     Violation("I6", Name(job) + " was started " + std::to_string(starts) + " times, at most " +
                         std::to_string(allowed) + " are allowed");
@@ -271,6 +283,7 @@ void History::OnGroupEnd(const std::string& producer, const wire::GroupEnd& end)
   const uint64_t told =
       end.completed() + end.dead() + end.cancelled() + end.expired() + end.rejected();
   const uint64_t most = members + undelivered_by_group_[end.group()];
+  situations_->Checked(17);
   if (!excused && (told < members || told > most)) {
     Violation("I17", "a group of " + std::to_string(members) + " members ended with " +
                          std::to_string(told));
@@ -279,6 +292,8 @@ void History::OnGroupEnd(const std::string& producer, const wire::GroupEnd& end)
 
 void History::SettleJob(uint64_t process, Job& job, const OutcomeRange& range, uint64_t i) {
   ++settled_;
+  situations_->Checked(1);
+  situations_->Checked(2);
   if (!job.reported_to.insert(process).second) {
     Violation("I2", Name(job) + " has its outcome reported twice");
   }
@@ -298,6 +313,7 @@ void History::SettleJob(uint64_t process, Job& job, const OutcomeRange& range, u
     for (uint64_t k = 0; k < i; ++k) offset += range.results().sizes(static_cast<int>(k));
     const std::string_view result = std::string_view(range.results().block())
                                         .substr(offset, range.results().sizes(static_cast<int>(i)));
+    situations_->Checked(5);
     if (result != ResultOf(job.spec, PayloadOf(job.spec))) {
       Violation("I5", Name(job) + " has another's result");
     }
@@ -320,6 +336,7 @@ void History::CheckOutcome(const Job& job, const OutcomeRange& range) const {
       if (range.status().code() == static_cast<int>(absl::StatusCode::kDeadlineExceeded)) {
         situations_->Count("deadline_exceeded");
       }
+      if (job.batch_max > 1) situations_->Checked(20);
       if (!job.spec.fatal && job.max_attempts > 1 && job.batch_max > 1 &&
           range.status().code() == static_cast<int>(absl::StatusCode::kInvalidArgument)) {
         Violation("I20", Name(job) + " died of a neighbour's fault");
@@ -359,6 +376,8 @@ void History::CheckCharges(const Job& job, const OutcomeRange& range) const {
     chargeable += sent.free_slot || started ? 1 : 0;
   }
   chargeable += job.restarts;  // leases of which nobody knows whether they were delivered
+  situations_->Checked(6);
+  situations_->Checked(19);
   if (range.attempts() > chargeable) {
     Violation("I19", Name(job) + " was charged " + std::to_string(range.attempts()) +
                          " attempts, but only " + std::to_string(chargeable) +

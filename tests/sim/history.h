@@ -131,6 +131,8 @@ class History {
   // Producer and durable queue → the highest `next` that was told.
   std::map<std::pair<std::string, std::string>, uint64_t> next_told_;
   std::map<std::string, MonoTime> expired_;  // worker → when its leases ended last
+  // Worker → (uid, token) of what was delivered to it since.
+  std::map<std::string, std::vector<std::pair<uint64_t, uint64_t>>> delivered_;
   std::map<std::string, std::map<uint64_t, std::set<uint64_t>>> running_;  // worker → token → uids
   std::map<uint64_t, std::pair<uint64_t, uint64_t>> tokens_;  // → (stream, first number)
   uint32_t epoch_ = 0;

@@ -2,7 +2,9 @@
 // payload's bytes, and how it behaves is known here.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -23,20 +25,32 @@ struct JobSpec {
   bool follows = false;  // asks for another job when it completes
 };
 
-inline uint64_t HashBytes(std::string_view bytes, uint64_t hash = 0xcbf29ce484222325) {  // FNV-1a
-  for (unsigned char c : bytes) hash = (hash ^ c) * 0x100000001b3;
+// As FNV-1a, but eight bytes at a time: every byte that is sent goes through it.
+inline uint64_t HashBytes(std::string_view bytes, uint64_t hash = 0xcbf29ce484222325) {
+  const auto mix = [&hash](uint64_t word) {
+    hash = (hash ^ word) * 0x9e3779b97f4a7c15;
+    hash ^= hash >> 32;
+  };
+  mix(bytes.size());
+  uint64_t word = 0;
+  for (; bytes.size() >= sizeof(word); bytes.remove_prefix(sizeof(word))) {
+    std::memcpy(&word, bytes.data(), sizeof(word));
+    mix(word);
+  }
+  word = 0;
+  std::memcpy(&word, bytes.data(), bytes.size());
+  mix(word);
   return hash;
 }
 
 inline std::string FillBytes(uint64_t seed, size_t size) {
   Prng prng(seed);
-  std::string bytes;
-  bytes.reserve(size + 8);
-  while (bytes.size() < size) {
-    const uint64_t word = prng.Next();
-    bytes.append(reinterpret_cast<const char*>(&word), sizeof(word));
+  std::string bytes(size, '\0');
+  size_t at = 0;
+  for (uint64_t word = 0; at < size; at += sizeof(word)) {
+    word = prng.Next();
+    std::memcpy(bytes.data() + at, &word, std::min(sizeof(word), size - at));
   }
-  bytes.resize(size);
   return bytes;
 }
 

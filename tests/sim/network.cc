@@ -118,17 +118,18 @@ void Network::Carry(const std::shared_ptr<Connection>& connection, bool up, std:
   }
   MonoTime& last = up ? connection->up_last : connection->down_last;
   for (; copies > 0; --copies) {
+    std::string bytes = copies > 1 ? frame : std::move(frame);
     MonoTime at = std::max(loop_->now(), until) + Delay();
     if (!options_.hostile) at = last = std::max(at, last + Duration(1));
-    loop_->At(at, [this, connection, up, frame, life = broker_life_] {
+    loop_->At(at, [this, connection, up, bytes = std::move(bytes), life = broker_life_]() mutable {
       if (connection->broken || life != broker_life_) return;
       if (up) {
         if (!broker_) return;
-        Trace(true, frame);
-        broker_(connection->channel, connection->route, frame);
+        Trace(true, bytes);
+        broker_(connection->channel, connection->route, std::move(bytes));
       } else if (connection->peer_open) {
-        Trace(false, frame);
-        connection->receive(frame);
+        Trace(false, bytes);
+        connection->receive(std::move(bytes));
       }
     });
   }

@@ -64,7 +64,7 @@ void DrawKeys(Prng* prng, core::KeyPolicy* keys) {
   keys->ordered = prng->Chance(200);
   if (prng->Chance(180)) keys->concurrency = static_cast<uint32_t>(Pick(prng, {1, 2, 3, 8}));
   if (prng->Chance(180)) {
-    keys->rate.count = Pick(prng, {2, 20, 100, 1000});
+    keys->rate.count = Pick(prng, {8, 20, 100, 1000});
     keys->rate.burst = Pick(prng, {1, 2, 5, 20});
   }
 }
@@ -92,7 +92,7 @@ FaultOptions DrawFaults(Prng* prng, bool durable) {
   f.producer_pause = Sometimes(prng, 250, seconds(2), seconds(10));
   f.producer_kill = Sometimes(prng, 300, seconds(2), seconds(10));
   f.broker_pause = Sometimes(prng, 250, seconds(3), seconds(10));
-  f.broker_crash = Sometimes(prng, durable ? 700 : 450, seconds(2), seconds(12));
+  f.broker_crash = Sometimes(prng, durable ? 750 : 500, seconds(2), seconds(12));
   f.reset_door = Sometimes(prng, 400, milliseconds(300), seconds(6));
   f.reset_data = Sometimes(prng, 400, milliseconds(300), seconds(6));
   f.isolate = Sometimes(prng, 350, seconds(1), seconds(6));
@@ -168,9 +168,13 @@ core::QueuePolicy DrawOtherLimits(Prng* prng, core::QueuePolicy policy) {
     policy.breaker.open = Pick(prng, {milliseconds(20), milliseconds(200), seconds(2)});
   }
   if (prng->Chance(300)) {
-    policy.keys.concurrency = static_cast<uint32_t>(Pick(prng, {0, 1, 3}));
-    policy.keys.rate.count = Pick(prng, {0, 20, 100, 1000});
-    policy.keys.rate.burst = Pick(prng, {1, 2, 5, 20});
+    core::KeyPolicy keys = policy.keys;
+    keys.concurrency = static_cast<uint32_t>(Pick(prng, {0, 1, 3}));
+    keys.rate.count = Pick(prng, {0, 20, 100, 1000});
+    keys.rate.burst = Pick(prng, {1, 2, 5, 20});
+    // As above: a batch that is sealed may have more jobs of a key than a new burst.
+    if (policy.batches()) keys.rate = policy.keys.rate;
+    policy.keys = keys;
   }
   if (prng->Chance(200)) policy.timeout = Pick(prng, {Duration(0), milliseconds(200)});
   if (prng->Chance(300)) policy.capacity_jobs = Pick(prng, {1, 10, 1000});
@@ -238,6 +242,7 @@ Options DrawOptions(uint64_t seed) {
   }
   o.pause_queue = Sometimes(&prng, 250, milliseconds(500), seconds(5));
   o.reload = Sometimes(&prng, 250, milliseconds(500), seconds(5));
+  o.await_forgotten = prng.Chance(200);
   return o;
 }
 

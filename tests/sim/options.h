@@ -82,6 +82,9 @@ struct Options {
   Duration application_delay_mean{};  // from outcomes to their acknowledgement
   Duration store_delay_mean{};
   bool durable = false;  // some queue is
+  // The run ends only when the broker has forgotten producers that died, and what was for them.
+  // That takes a minute of heartbeats, so most runs do without.
+  bool await_forgotten = false;
   // What an admin does, as the mean time between two; 0: nothing.
   Duration pause_queue{};
   Duration reload{};

@@ -46,6 +46,7 @@ void PolicyChecker::BeforeStep(const core::Broker& core, Instant now) const {
       CheckNoneIsForgotten(core, *queue, now.mono);
     } else if (policy.batches()) {
       // Whoever forgets to wake for the end of a batch's linger oversleeps it.
+      situations_->Checked(14);
       const MonoTime due = queue->jobs.oldest() + policy.batch.linger;
       if (now.mono > due + milliseconds(1) && core.HasFreeSlot(*queue)) {
         Violation("I14", name + " has a batch that waits longer than its linger");
@@ -71,14 +72,15 @@ void PolicyChecker::CheckNoneIsForgotten(const core::Broker& core, const core::Q
     const auto rate = static_cast<int64_t>(policy.keys.rate.count);
     due = std::max(due, since + policy.keys.rate.period / rate);
   }
+  situations_->Checked(10);
   if (now > due + milliseconds(1) && core.HasFreeSlot(queue)) {
     Violation("I10", queue.name + " has jobs that no key keeps back and that do not start");
   }
 }
 
 void PolicyChecker::AfterStep(const core::Broker& core, Instant now) {
-  std::map<std::string, uint64_t> granted;  // starts of this step, by queue
-  std::set<Key> keys;                       // that were granted something
+  QueueCounts granted(core.queues().size());  // starts of this step
+  std::set<Key> keys;                         // that were granted something
   const auto& leases = core.leases().all();
   for (auto it = leases.upper_bound(last_token_); it != leases.end(); ++it) {
     const core::Lease& lease = it->second;
@@ -86,11 +88,12 @@ void PolicyChecker::AfterStep(const core::Broker& core, Instant now) {
     const std::string& queue = lease.queue->name;
     const core::QueuePolicy& policy = policies_.at(queue);
     const uint64_t starts = lease.batch ? 1 : lease.count();
-    granted[queue] += starts;
+    granted[lease.queue->number] += starts;
+    if (!paused_.empty()) situations_->Checked(kPauseCheck);
     if (paused_.contains(queue)) Violation("pause", queue + " is paused and starts a job");
     for (const core::Slice& slice : lease.slices) {
       // A batch that is tried again has kept its places, whatever the limit is now.
-      if (slice.halvings == 0) keys.emplace(queue, slice.options->key());
+      if (policy.keys.limits() && slice.halvings == 0) keys.emplace(queue, slice.options->key());
     }
     CheckTimes(lease, now);
     CheckBatch(lease, policy);
@@ -110,6 +113,9 @@ void PolicyChecker::CheckTimes(const core::Lease& lease, Instant now) const {
   for (const core::Slice& slice : lease.slices) {
     if (slice.options->not_before_ms() > ms) Violation("I11", "a job was leased before its time");
     if (slice.options->not_before_ms() > 0) situations_->Count("scheduled_start");
+    if (slice.options->not_before_ms() + slice.options->expires_at_ms() > 0) {
+      situations_->Checked(11);
+    }
     if (slice.options->expires_at_ms() > 0 && slice.options->expires_at_ms() <= ms) {
       Violation("I11", "a job was leased after it had expired");
     }
@@ -119,6 +125,7 @@ void PolicyChecker::CheckTimes(const core::Lease& lease, Instant now) const {
 void PolicyChecker::CheckBatch(const core::Lease& lease, const core::QueuePolicy& policy) const {
   if (lease.batch != policy.batches()) Violation("I14", "a batch from a queue that has none");
   if (!lease.batch) return;
+  situations_->Checked(14);
   situations_->Count(lease.slices.size() > 1 ? "batch_of_streams" : "batch");
   if (lease.count() < 1 || lease.count() > policy.batch.max_jobs) {
     Violation("I14", "a batch of " + std::to_string(lease.count()) + " jobs, at most " +
@@ -128,6 +135,7 @@ void PolicyChecker::CheckBatch(const core::Lease& lease, const core::QueuePolicy
 
 void PolicyChecker::CheckRate(const Key& key, const core::RatePolicy& rate, MonoTime now,
                               uint64_t starts) {
+  situations_->Checked(13);
   auto& kept = starts_[key];
   kept.emplace_back(now, starts);
   if (kept.size() > kStartsKept) kept.pop_front();
@@ -167,6 +175,7 @@ void PolicyChecker::CheckKeys(const std::string& queue, const core::Lease& lease
 // calendar: these join when it comes.
 void PolicyChecker::CheckOrder(const std::string& queue, const core::Slice& slice) {
   const std::string& key = slice.options->key();
+  situations_->Checked(10, slice.count());
   Ordered& order = ordered_[{queue, key}];
   for (uint32_t i = 0; i < slice.count(); ++i) {
     const JobId job{slice.stream, slice.first + i};
@@ -190,6 +199,9 @@ void PolicyChecker::CheckOrder(const std::string& queue, const core::Slice& slic
 }
 
 void PolicyChecker::CheckLiveKeys(const core::Broker& core, const std::set<Key>& granted) const {
+  const bool any = std::any_of(policies_.begin(), policies_.end(),
+                               [](const auto& entry) { return entry.second.keys.limits(); });
+  if (!any) return;
   std::map<Key, uint64_t> live;
   for (const auto& [token, lease] : core.leases().all()) {
     const std::string& queue = lease.queue->name;
@@ -211,6 +223,8 @@ void PolicyChecker::CheckLiveKeys(const core::Broker& core, const std::set<Key>&
     const auto what = [&] {
       return key.first + " " + key.second + " has " + std::to_string(jobs) + " leased jobs";
     };
+    if (policy.ordered) situations_->Checked(10);
+    if (policy.concurrency > 0) situations_->Checked(12);
     if (policy.ordered && jobs > 1) Violation("I10", what() + " though they are ordered");
     const bool may_exceed = keys_lowered_.contains(key.first) && !granted.contains(key);
     if (policy.concurrency > 0 && jobs > policy.concurrency && !may_exceed) {
@@ -222,10 +236,9 @@ void PolicyChecker::CheckLiveKeys(const core::Broker& core, const std::set<Key>&
   }
 }
 
-void PolicyChecker::CheckLive(const core::Broker& core,
-                              const std::map<std::string, uint64_t>& granted) {
-  std::map<std::string, uint64_t> live;
-  std::map<std::string, uint64_t> probes;
+void PolicyChecker::CheckLive(const core::Broker& core, const QueueCounts& granted) {
+  QueueCounts live(granted.size());
+  QueueCounts probes(granted.size());
   bool any = false;
   for (const auto& [name, policy] : policies_) {
     any = any || policy.concurrency > 0 || policy.breaker.enabled();
@@ -233,18 +246,20 @@ void PolicyChecker::CheckLive(const core::Broker& core,
   if (!any) return;
   for (const auto& [token, lease] : core.leases().all()) {
     const core::Queue& queue = *lease.queue;
-    live[queue.name] += lease.batch ? 1 : lease.open.size();
-    if (lease.breaker_generation == queue.breaker.generation()) probes[queue.name] += 1;
+    live[queue.number] += lease.batch ? 1 : lease.open.size();
+    if (lease.breaker_generation == queue.breaker.generation()) probes[queue.number] += 1;
   }
   for (const auto& [name, queue] : core.queues()) {
     const core::QueuePolicy& policy = policies_.at(name);
     // What was leased before the limit was lowered goes on.
-    const bool may_exceed = lowered_.contains(name) && !granted.contains(name);
-    if (policy.concurrency > 0 && live[name] > policy.concurrency && !may_exceed) {
-      Violation("I12", name + " has " + std::to_string(live[name]) + " live leases, at most " +
+    const uint64_t leased = live[queue->number];
+    const bool may_exceed = granted[queue->number] == 0 && lowered_.contains(name);
+    if (policy.concurrency > 0) situations_->Checked(12);
+    if (policy.concurrency > 0 && leased > policy.concurrency && !may_exceed) {
+      Violation("I12", name + " has " + std::to_string(leased) + " live leases, at most " +
                            std::to_string(policy.concurrency) + " are allowed");
     }
-    if (policy.concurrency > 0 && live[name] == policy.concurrency) {
+    if (policy.concurrency > 0 && leased == policy.concurrency) {
       situations_->Count("concurrency_reached");
     }
     if (!policy.breaker.enabled()) continue;
@@ -252,9 +267,9 @@ void PolicyChecker::CheckLive(const core::Broker& core,
     const State state = queue->breaker.state();
     const bool was_open = before.state == State::kOpen && state == State::kOpen &&
                           before.generation == queue->breaker.generation();
-    const auto it = granted.find(name);
-    if (was_open && it != granted.end()) Violation("I18", name + " starts jobs while it is open");
-    if (state == State::kHalfOpen && probes[name] > policy.breaker.probes) {
+    situations_->Checked(18);
+    if (was_open && granted[queue->number] > 0) Violation("I18", name + " starts jobs while it is open");
+    if (state == State::kHalfOpen && probes[queue->number] > policy.breaker.probes) {
       Violation("I18", name + " has more probes than allowed");
     }
     if (before.state != state) situations_->Count("breaker_" + std::string(queue->breaker.name()));

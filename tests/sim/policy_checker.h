@@ -59,7 +59,8 @@ class PolicyChecker {
   void CheckKeys(const std::string& queue, const core::Lease& lease, const core::KeyPolicy& policy,
                  MonoTime now);
   void CheckOrder(const std::string& queue, const core::Slice& slice);
-  void CheckLive(const core::Broker& core, const std::map<std::string, uint64_t>& granted);
+  using QueueCounts = std::vector<uint64_t>;  // by the queue's number
+  void CheckLive(const core::Broker& core, const QueueCounts& granted);
   void CheckLiveKeys(const core::Broker& core, const std::set<Key>& granted) const;
   void CheckNoneIsForgotten(const core::Broker& core, const core::Queue& queue, MonoTime now) const;
 

@@ -26,6 +26,7 @@ ProducerProcess::ProducerProcess(World* world, std::string name, bool named, uin
 
 void ProducerProcess::Hurry() {
   hurry_ = true;
+  jobs_left_ = std::min(jobs_left_, kLateJobsMax);
   submit_at_ = MonoTime{};
   WakeAt(world_->loop.now());
 }
@@ -62,7 +63,7 @@ JobSpec ProducerProcess::DrawJob(const wire::JobOptions& options) {
   spec.payload_bytes = static_cast<uint32_t>(8 + prng_.Below(load.payload_bytes_max + 1));
   spec.result_bytes = static_cast<uint32_t>(prng_.Below(load.result_bytes_max + 1));
   spec.service = DrawDuration(&prng_, load.service_mean);
-  if (prng_.Chance(load.slow)) spec.service = milliseconds(prng_.Between(500, 15'000));
+  if (prng_.Chance(load.slow)) spec.service = milliseconds(prng_.Between(500, 7'000));
   if (prng_.Chance(load.oversized)) spec.payload_bytes = 25'000;
   if (prng_.Chance(load.large_result)) spec.result_bytes = 25'000;
   if (prng_.Chance(load.fail)) spec.fails = static_cast<uint32_t>(prng_.Between(1, 3));

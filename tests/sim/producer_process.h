@@ -20,7 +20,7 @@ class ProducerProcess : public Process {
   // The stream is gone for good: nobody waits for its outcomes.
   bool finished() const;
   std::string Describe() const;
-  // No pauses between submits from now on.
+  // No pauses between submits from now on, and few submits.
   void Hurry();
 
  protected:
@@ -29,6 +29,7 @@ class ProducerProcess : public Process {
  private:
   // As ProducerOptions.
   static constexpr uint64_t kPendingJobsMax = 300;
+  static constexpr uint32_t kLateJobsMax = 40;  // that are submitted when it hurries
 
   void Acknowledge(wire::OutcomeAck ack);
   void SendAcks();

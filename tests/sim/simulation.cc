@@ -38,6 +38,7 @@ void Simulation::SpawnWorker(bool all_queues) {
   if (queues.empty()) queues.push_back(world_.options.queues[0]);
   const auto slots = static_cast<uint32_t>(prng_.Between(1, world_.options.slots_max));
   workers_.push_back(std::make_unique<WorkerProcess>(&world_, std::move(queues), slots));
+  if (healed_) workers_.back()->Hurry();
 }
 
 // Whoever died or left is replaced, by and by.
@@ -221,15 +222,17 @@ void Simulation::Heal() {
   for (const auto& producer : producers_) {
     if (producer->alive()) producer->Hurry();
   }
+  for (const auto& worker : workers_) worker->Hurry();
 }
 
 bool Simulation::Settled() const {
   if (!broker_.up()) return false;
+  const bool awaits_outcomes = !producer_died_ || world_.options.await_forgotten;
   for (const auto& producer : producers_) {
     if (producer->alive() && !producer->finished()) return false;
   }
   for (const auto& [name, queue] : broker_.core().queues()) {
-    if (queue->open_jobs() > 0 || queue->outcome_jobs > 0) return false;
+    if (queue->open_jobs() > 0 || (queue->outcome_jobs > 0 && awaits_outcomes)) return false;
   }
   return true;
 }
@@ -293,6 +296,7 @@ void Simulation::CheckEnd() {
       if (job.ended) ++accepted[job.queue];
       continue;
     }
+    world_.situations.Checked(1);
     if (!job.discard && !job.ended) {
       throw Failure(FailureKind::kLiveness, "I1", "job " + std::to_string(uid) + " has no outcome");
     }
@@ -317,6 +321,7 @@ void Simulation::CheckEnd() {
                                      [](const auto& entry) { return entry.second.durable; }));
   for (const auto& [name, queue] : core.queues()) {
     if (crashed_ && !queue->policy.durable) continue;
+    world_.situations.Checked(16);
     if (queue->ledger.accepted < accepted[name] ||
         (is_exact && queue->ledger.accepted > accepted[name])) {
       Violation("I16", name + " accepted " + std::to_string(queue->ledger.accepted) +

@@ -1,5 +1,6 @@
-// Counters of named situations: what a run met. A situation that no seed of a whole run meets
-// means that the simulator has stopped trying it, and fails the run.
+// Counters of named situations: what a run met; and of the checks that were made, by invariant. One
+// that no seed of a whole run meets means that the simulator has stopped trying it, and fails the
+// run.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +9,10 @@
 #include <string_view>
 
 namespace whippletree::sim {
+
+// What the checks are named by; I9 and I22 have none (docs/simulation.md).
+inline constexpr uint32_t kInvariants = 22;
+inline constexpr uint32_t kPauseCheck = 0;  // of admins, who have no number
 
 class Situations {
  public:
@@ -23,11 +28,17 @@ class Situations {
   }
   void Add(const Situations& other) {
     for (const auto& [name, n] : other.counts_) Count(name, n);
+    for (uint32_t i = 0; i <= kInvariants; ++i) checked_[i] += other.checked_[i];
   }
   const std::map<std::string, uint64_t, std::less<>>& all() const { return counts_; }
 
+  // `n` cases were looked at in which this invariant could be broken.
+  void Checked(uint32_t invariant, uint64_t n = 1) { checked_[invariant] += n; }
+  uint64_t checked(uint32_t invariant) const { return checked_[invariant]; }
+
  private:
   std::map<std::string, uint64_t, std::less<>> counts_;
+  uint64_t checked_[kInvariants + 1] = {};
 };
 
 // Every one of these is to be met by some seed of a whole run.

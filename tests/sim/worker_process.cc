@@ -32,6 +32,10 @@ void WorkerProcess::Stop() {
   WakeAt(world_->loop.now());
 }
 
+void WorkerProcess::Hurry() {
+  if (executor_) executor_->Hurry();
+}
+
 void WorkerProcess::Pause() {
   Process::Pause();
   executor_->Pause();

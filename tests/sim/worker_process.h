@@ -19,6 +19,8 @@ class WorkerProcess : public Process {
   void Drain();
   // As a second SIGTERM: jobs are ended, and it leaves soon in any case.
   void Stop();
+  // From now on its jobs do not take long.
+  void Hurry();
   void Pause() override;
   void Resume() override;
   void Kill() override;
