@@ -14,7 +14,9 @@
 
 #include "broker/store/confirmed_file.h"
 #include "broker/store/data_directory.h"
+#include "broker/store/data_disk.h"
 #include "broker/store/keys.h"
+#include "broker/store/space_keeper.h"
 #include "broker/store/store_meta.h"
 #include "common/check.h"
 #include "common/identity.h"
@@ -39,6 +41,7 @@ class RocksdbStore : public Store {
   void Commit(uint64_t commit, std::vector<record::Record> writes) override;
   void Load(const RunKey& key) override;
   uint64_t bytes_written() const override { return bytes_written_; }
+  void OnSpace(Space space) override { space_keeper_->Set(space); }
   std::string Describe() const override {
     return absl::StrCat("rocksdb ", RocksDb::Version(), " at ", options_.dir);
   }
@@ -84,7 +87,8 @@ class RocksdbStore : public Store {
   ConfirmedFile confirmed_;
   std::thread writer_;
   std::thread reader_;
-  std::unique_ptr<RocksDb> db_;  // goes first: its threads call Fail
+  std::unique_ptr<RocksDb> db_;               // its threads call Fail
+  std::unique_ptr<SpaceKeeper> space_keeper_;  // goes first
 };
 
 RocksdbStore::~RocksdbStore() {
@@ -107,6 +111,8 @@ absl::Status RocksdbStore::Open() {
                                                  ": stop that one, or name another directory (",
                                                  unused.message(), ")"));
   }
+  // What opening writes must fit.
+  DropBallast(options_.dir);
   // Opening for writing already replays the log into tables and deletes it. A store that has to be
   // refused must stay as it is.
   StoreLook look;
@@ -136,6 +142,10 @@ absl::Status RocksdbStore::Open() {
   tells_ = true;
   writer_ = std::thread([this] { WriteCommits(); });
   reader_ = std::thread([this] { ReadRuns(); });
+  space_keeper_ = std::make_unique<SpaceKeeper>(
+      SpaceKeeper::Calls{[this](std::atomic<bool>* cancelled) { db_->Compact(cancelled); },
+                         [this](bool allowed) { db_->AllowCompactions(allowed); },
+                         [this]() -> uint64_t { return bytes_written_; }});
   return absl::OkStatus();
 }
 
@@ -289,6 +299,11 @@ absl::StatusOr<std::unique_ptr<Store>> OpenRocksdbStore(const RocksdbOptions& op
   if (absl::IsDataLoss(status)) {
     return absl::DataLossError(absl::StrCat(status.message(), "; `whippletree-broker store check ",
                                             options.dir, "` says more"));
+  }
+  if (absl::IsResourceExhausted(status)) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(status.message(),
+                     ": make room on its file system and start again; what was confirmed is kept"));
   }
   if (!status.ok()) return status;
   return store;
