@@ -11,9 +11,9 @@ constexpr Duration kLookInterval = milliseconds(200);
 constexpr Duration kLookIntervalNear = milliseconds(20);
 constexpr Duration kBallastRetry = seconds(10);
 
-// When others have filled the disk to the brim this is what is left: less than half of the reserve,
-// so that nothing is dispatched on it.
-uint64_t BallastFor(uint64_t reserve_bytes) { return reserve_bytes / 8 * 3; }
+// What is left when others have filled the disk to the brim: less than half of the reserve, so that
+// nothing is dispatched on it. The rest of the reserve is enough for a compaction.
+uint64_t BallastFor(uint64_t reserve_bytes) { return reserve_bytes / 4; }
 
 }  // namespace
 

@@ -123,9 +123,10 @@ int Serve(const ServeOptions& options) {
     store_options.dir = options.policy.data_dir;
     const absl::StatusOr<DiskSpace> disk = LookAtDisk(store_options.dir);
     const uint64_t disk_bytes = disk.ok() ? disk->total_bytes : ~0ull;  // opening says what is wrong
-    store_options.memory_bytes = StoreMemoryFor(options.policy.memory_limit, disk_bytes);
-    reserve = options.disk_reserve > 0 ? options.disk_reserve
-                                       : ReserveFor(store_options.memory_bytes, disk_bytes);
+    const StoreSizes sizes = SizesFor(options.policy.memory_limit, disk_bytes);
+    store_options.memory_bytes = sizes.memory_bytes;
+    store_options.level0_files_max = sizes.level0_files_max;
+    reserve = options.disk_reserve > 0 ? options.disk_reserve : sizes.reserve_bytes;
     if (reserve >= disk_bytes) {
       PrintError(kProgram, "the disk of " + store_options.dir + " has " +
                                FormatByteSize(disk_bytes) + ", and " + FormatByteSize(reserve) +

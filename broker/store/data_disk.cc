@@ -14,10 +14,11 @@
 namespace whippletree {
 namespace {
 
-// In write buffers: two as log and as table, half of the rest for a compaction (each of its files is
-// about as large as one), and half for results.
-constexpr uint64_t kReserveBuffers = 24;
+// Counted in write buffers. Two are log and table at once; a compaction takes all of level 0 (up to
+// level0_files_max, each a buffer or what one commit adds to it) and level 1, which is four.
+constexpr uint64_t kReserveBuffers = 40;
 constexpr uint64_t kReserveMin = 256 << 20;
+constexpr int kLevel0FilesMaxOfSmallDisk = 6;  // buffers are small there, beside a commit
 
 std::string BallastPath(const std::string& dir) { return absl::StrCat(dir, "/", kBallastName); }
 
@@ -45,13 +46,15 @@ absl::Status MakeBallast(const std::string& dir, uint64_t bytes) {
 
 void DropBallast(const std::string& dir) { unlink(BallastPath(dir).c_str()); }
 
-uint64_t StoreMemoryFor(uint64_t memory_limit_bytes, uint64_t disk_bytes) {
-  return std::min(memory_limit_bytes / 16, disk_bytes / 32);
-}
-
-uint64_t ReserveFor(uint64_t store_memory_bytes, uint64_t disk_bytes) {
-  return std::max(kReserveBuffers * WriteBufferBytes(store_memory_bytes),
-                  std::min(kReserveMin, disk_bytes / 8));
+StoreSizes SizesFor(uint64_t memory_limit_bytes, uint64_t disk_bytes) {
+  const bool small = disk_bytes / 32 < memory_limit_bytes / 16;
+  StoreSizes sizes;
+  sizes.memory_bytes = small ? disk_bytes / 32 : memory_limit_bytes / 16;
+  sizes.level0_files_max =
+      small ? kLevel0FilesMaxOfSmallDisk : RocksdbOptions().level0_files_max;
+  sizes.reserve_bytes = std::max(kReserveBuffers * WriteBufferBytes(sizes.memory_bytes),
+                                 std::min(kReserveMin, disk_bytes / 8));
+  return sizes;
 }
 
 }  // namespace whippletree

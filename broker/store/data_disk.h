@@ -26,13 +26,15 @@ absl::Status MakeBallast(const std::string& dir, uint64_t bytes);
 // Deletes it, if it is there.
 void DropBallast(const std::string& dir);
 
-// What a store may have for buffers and cache (RocksdbOptions::memory_bytes) so that its files fit a
-// disk of this size, too.
-uint64_t StoreMemoryFor(uint64_t memory_limit_bytes, uint64_t disk_bytes);
+struct StoreSizes {
+  uint64_t memory_bytes = 0;     // RocksdbOptions::memory_bytes
+  int level0_files_max = 0;      // RocksdbOptions::level0_files_max
+  uint64_t reserve_bytes = 0;    // what durable queues are to leave free
+};
 
-// What durable queues are to leave free on a disk of this size for a store with such memory: room
-// for its logs and tables that are being written, for what a compaction has twice for a while, and
-// for the results of leased jobs.
-uint64_t ReserveFor(uint64_t store_memory_bytes, uint64_t disk_bytes);
+// Those of a broker with such memory on a disk of this size. The reserve has room for logs and
+// tables that are being written, for what the largest compaction has twice for a while, and for what
+// leased jobs return, as far as can be foreseen: it is 40 write buffers, or more.
+StoreSizes SizesFor(uint64_t memory_limit_bytes, uint64_t disk_bytes);
 
 }  // namespace whippletree

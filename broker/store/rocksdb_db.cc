@@ -58,7 +58,12 @@ class ErrorListener : public rocksdb::EventListener {
  public:
   explicit ErrorListener(std::function<void(absl::Status)> on_error)
       : on_error_(std::move(on_error)) {}
-  void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status* error) override {
+  void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* error) override {
+    // Nothing has changed by it, and it is tried again.
+    if (reason == rocksdb::BackgroundErrorReason::kCompaction && error->IsNoSpace()) {
+      *error = rocksdb::Status::OK();
+      return;
+    }
     on_error_(ToStatus(*error));
   }
 
@@ -130,6 +135,9 @@ rocksdb::Options MakeOptions(const RocksdbOptions& ours, RocksDb::Mode mode, Roc
   options.target_file_size_base = options.write_buffer_size;
   options.max_bytes_for_level_base = 4 * options.write_buffer_size;
   options.max_compaction_bytes = 8 * options.write_buffer_size;
+  options.level0_stop_writes_trigger = ours.level0_files_max;
+  options.level0_slowdown_writes_trigger =
+      std::min(options.level0_slowdown_writes_trigger, ours.level0_files_max - 1);
   options.manifest_preallocation_size =
       std::min(options.manifest_preallocation_size, options.write_buffer_size);
   options.max_manifest_file_size = 16 << 20;

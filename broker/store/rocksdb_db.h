@@ -33,6 +33,8 @@ struct RocksdbOptions {
   std::string dir;
   // For write buffers and the cache of blocks, together; what waits to be written comes on top.
   uint64_t memory_bytes = 64 << 20;
+  // Tables that wait for their first compaction, which takes all of them; beyond it writes wait.
+  int level0_files_max = 24;
   // Files and clocks; for tests. Must outlive the database. nullptr: the machine's.
   rocksdb::Env* env = nullptr;
 };

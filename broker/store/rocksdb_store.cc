@@ -24,8 +24,9 @@
 namespace whippletree {
 namespace {
 
-// What is written with one sync. RocksDB holds it twice meanwhile.
-constexpr size_t kWriteBytesMax = 8 << 20;
+// What is written with one sync, if it is not one commit. RocksDB holds it twice meanwhile, and a
+// write buffer gets larger by it.
+constexpr uint64_t kWriteBytesMax = 8 << 20;
 
 class RocksdbStore : public Store {
  public:
@@ -210,6 +211,7 @@ void RocksdbStore::WriteCommits() {
 
 absl::Status RocksdbStore::WriteAll(std::deque<Queued> queued) {
   RocksDb::Batch batch;
+  const uint64_t bytes_max = std::min(kWriteBytesMax, WriteBufferBytes(options_.memory_bytes) / 2);
   for (; !queued.empty(); queued.pop_front()) {
     for (const record::Record& record : queued.front().writes) {
       const absl::StatusOr<std::string> key = KeyOf(record);
@@ -221,7 +223,7 @@ absl::Status RocksdbStore::WriteAll(std::deque<Queued> queued) {
       }
     }
     queued.front().writes.clear();
-    if (queued.size() > 1 && batch.bytes() < kWriteBytesMax) continue;
+    if (queued.size() > 1 && batch.bytes() < bytes_max) continue;
     if (absl::Status status = WriteBatch(queued.front().commit, &batch); !status.ok()) {
       return status;
     }

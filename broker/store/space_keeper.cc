@@ -30,7 +30,8 @@ void SpaceKeeper::Set(Space space) {
   {
     const std::lock_guard lock(mutex_);
     space_ = space;
-    cancelled_ = stopping_ || space != Space::kLow;
+    // On a full disk it goes on: it may be what has filled it, and ends that when it is done.
+    if (space == Space::kPlenty) cancelled_ = true;
   }
   wake_.notify_all();
 }
@@ -49,6 +50,7 @@ void SpaceKeeper::Run() {
     }
     if (stopping_) return;
     const Space now = space_;
+    cancelled_ = false;
     lock.unlock();
     if ((now == Space::kFull) != (before == Space::kFull)) {
       calls_.allow_compactions(now != Space::kFull);

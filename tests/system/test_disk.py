@@ -79,7 +79,7 @@ class DiskTest(SystemTest):
         self.assertEqual(broker.status()["disk"], "ok")
         ballast = self.disk / "data" / "BALLAST"
         self.assertGreater(ballast.stat().st_blocks * 512, DISK_BYTES // 20)
-        program = 'read n; : >"started-$n"; until [ -e go ]; do sleep 0.05; done; echo $((n*n))'
+        program = 'read n; : >"started-$n"; until [ -e go ]; do sleep 0.05; done; printf %s $((n*n))'
         self.worker(broker, "w", "--queue", "kept", "--slots", "2", "--exec", "sh", "-c", program)
         first = self.producer(broker, "--queue", "kept", "--output", "jsonl", jobs=range(1, 7))
         wait_for(lambda: len(list(self.directory.glob("started-*"))) == 2, "running jobs")

@@ -9,7 +9,7 @@ namespace whippletree {
 namespace {
 
 constexpr uint64_t kReserve = 64'000;
-constexpr uint64_t kBallast = kReserve / 8 * 3;
+constexpr uint64_t kBallast = kReserve / 4;
 
 // A file system of which the test says what others leave.
 class DiskWatchTest : public testing::Test {

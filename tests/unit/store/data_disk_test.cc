@@ -27,13 +27,15 @@ class DataDiskTest : public testing::Test {
 
 TEST(ReserveTest, FitsSmallDisksAndLargeOnes) {
   const auto reserve = [](uint64_t memory_limit, uint64_t disk) {
-    return ReserveFor(StoreMemoryFor(memory_limit, disk), disk);
+    return SizesFor(memory_limit, disk).reserve_bytes;
   };
-  EXPECT_EQ(reserve(1024 * kMiB, 1ull << 40), 384 * kMiB);
+  EXPECT_EQ(reserve(1024 * kMiB, 1ull << 40), 640 * kMiB);
   EXPECT_EQ(reserve(64 * kMiB, 1ull << 40), 256 * kMiB);
-  EXPECT_EQ(reserve(1024 * kMiB, 256 * kMiB), 48 * kMiB);
-  EXPECT_EQ(reserve(1024 * kMiB, 64 * kMiB), 12 * kMiB);
-  EXPECT_EQ(StoreMemoryFor(1024 * kMiB, 64 * kMiB), 2 * kMiB);
+  EXPECT_EQ(reserve(1024 * kMiB, 256 * kMiB), 80 * kMiB);
+  EXPECT_EQ(reserve(1024 * kMiB, 64 * kMiB), 20 * kMiB);
+  EXPECT_EQ(SizesFor(1024 * kMiB, 64 * kMiB).memory_bytes, 2 * kMiB);
+  EXPECT_LT(SizesFor(1024 * kMiB, 64 * kMiB).level0_files_max,
+            SizesFor(1024 * kMiB, 1ull << 40).level0_files_max);
 }
 
 TEST_F(DataDiskTest, ADirectoryThatIsStillToBeMadeIsOnTheDiskOfItsParent) {

@@ -30,12 +30,13 @@ struct FakeStore {
   std::vector<std::string> asked;  // of the keeper's thread, then of the test
 };
 
-TEST(SpaceKeeperTest, ALowDiskCompactsUntilItIsFull) {
+TEST(SpaceKeeperTest, ALowDiskCompactsUntilThereIsRoom) {
   FakeStore store;
   {
     SpaceKeeper keeper(store.Calls());
     keeper.Set(Space::kLow);
     store.compacting.acquire();
+    keeper.Set(Space::kPlenty);
     keeper.Set(Space::kFull);
     store.told.acquire();
     keeper.Set(Space::kPlenty);
