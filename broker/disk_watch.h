@@ -1,8 +1,8 @@
 // Measures the disk of the data directory for the core, which decides (core/disk_gate.h).
 //
 // What is free is what the file system says, and the ballast, less what was handed to the store and
-// is not yet in files. The ballast is a file that only keeps blocks: when others fill the disk it is
-// given up, so that the commits under way and what leased jobs return have these blocks.
+// is not yet in files. The ballast is a file that only keeps blocks: when others fill the disk it
+// is given up, so that the commits under way and what leased jobs return have these blocks.
 #pragma once
 
 #include <absl/status/status.h>
@@ -66,9 +66,9 @@ class DiskWatch {
   const Options options_;
   std::deque<Commit> under_way_;
   uint64_t written_ = 0;
-  uint64_t in_files_ = 0;          // of written_
-  uint64_t measured_ = 0;          // by the file system …
-  uint64_t in_files_measured_ = 0; // … when this much was in files
+  uint64_t in_files_ = 0;           // of written_
+  uint64_t measured_ = 0;           // by the file system …
+  uint64_t in_files_measured_ = 0;  // … when this much was in files
   uint64_t ballast_bytes_ = 0;
   MonoTime next_look_{};
   MonoTime next_ballast_{};

@@ -68,8 +68,7 @@ void AddBroker(const wire::StatusReply& status, Exposition* out) {
                   static_cast<double>(status.disk_free_bytes()));
     out->AddGauge("disk_reserve_bytes", "What they leave of it.",
                   static_cast<double>(status.disk_reserve_bytes()));
-    out->AddGauge("disk_low", "1 while they take no jobs because of that.",
-                  status.disk() != "ok");
+    out->AddGauge("disk_low", "1 while they take no jobs because of that.", status.disk() != "ok");
     out->AddGauge("disk_full", "1 while they start no jobs either.", status.disk() == "full");
   }
   out->AddGauge("producers", "Connected producers.", status.producers());

@@ -122,7 +122,8 @@ int Serve(const ServeOptions& options) {
     RocksdbOptions store_options;
     store_options.dir = options.policy.data_dir;
     const absl::StatusOr<DiskSpace> disk = LookAtDisk(store_options.dir);
-    const uint64_t disk_bytes = disk.ok() ? disk->total_bytes : ~0ull;  // opening says what is wrong
+    const uint64_t disk_bytes =
+        disk.ok() ? disk->total_bytes : ~0ull;  // opening says what is wrong
     const StoreSizes sizes = SizesFor(options.policy.memory_limit, disk_bytes);
     store_options.memory_bytes = sizes.memory_bytes;
     store_options.level0_files_max = sizes.level0_files_max;

@@ -1,7 +1,7 @@
 // Keeps durable queues from filling the disk of the store, in two steps. Below the reserve no job
-// is accepted. What is accepted still runs and ends, which is how a backlog that fills the disk gets
-// smaller; only when other things take the disk further, to half of the reserve, nothing more is
-// dispatched. What is below that is for what leased jobs return.
+// is accepted. What is accepted still runs and ends, which is how a backlog that fills the disk
+// gets smaller; only when other things take the disk further, to half of the reserve, nothing more
+// is dispatched. What is below that is for what leased jobs return.
 //
 // Each step ends when there is an eighth of the reserve more than where it began.
 #pragma once

@@ -361,8 +361,7 @@ void Broker::FillUpdate(const Stream& stream, wire::StreamUpdate* update) const 
   if (stream.full) {
     update->set_state(wire::StreamUpdate::FULL);
     if (stream.full_bytes >= DiskRoom(*stream.queue)) {
-      *update->mutable_status() =
-          WireStatus(absl::StatusCode::kResourceExhausted, disk_.Reason());
+      *update->mutable_status() = WireStatus(absl::StatusCode::kResourceExhausted, disk_.Reason());
     }
   } else if (stream.gap_due) {
     update->set_state(wire::StreamUpdate::GAP);

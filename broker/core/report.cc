@@ -110,8 +110,8 @@ wire::StatusReply Broker::Status() const {
     q->set_ended_per_second(queue->ended_per_second);
     q->set_workers(static_cast<uint32_t>(queue->workers.size()));
     q->set_full(!queue->full_streams.empty());
-    q->set_full_by_disk(q->full() && streams_.at(queue->full_streams.front())->full_bytes >=
-                                         DiskRoom(*queue));
+    q->set_full_by_disk(q->full() &&
+                        streams_.at(queue->full_streams.front())->full_bytes >= DiskRoom(*queue));
     q->set_durable(queue->policy.durable);
     q->set_gate(GateOf(*queue));
     q->set_scheduled(queue->jobs.scheduled());

@@ -25,11 +25,12 @@ std::string BallastPath(const std::string& dir) { return absl::StrCat(dir, "/", 
 }  // namespace
 
 absl::StatusOr<DiskSpace> LookAtDisk(const std::string& dir) {
-  struct statvfs disk{};
+  struct statvfs disk {};
   int error = statvfs(dir.c_str(), &disk) == 0 ? 0 : errno;
   if (error == ENOENT) error = statvfs(ParentOf(dir).c_str(), &disk) == 0 ? 0 : errno;
   if (error != 0) return ErrnoStatus(error, absl::StrCat("cannot look at the disk of ", dir));
-  return DiskSpace{uint64_t{disk.f_bavail} * disk.f_frsize, uint64_t{disk.f_blocks} * disk.f_frsize};
+  return DiskSpace{uint64_t{disk.f_bavail} * disk.f_frsize,
+                   uint64_t{disk.f_blocks} * disk.f_frsize};
 }
 
 absl::Status MakeBallast(const std::string& dir, uint64_t bytes) {
@@ -50,8 +51,7 @@ StoreSizes SizesFor(uint64_t memory_limit_bytes, uint64_t disk_bytes) {
   const bool small = disk_bytes / 32 < memory_limit_bytes / 16;
   StoreSizes sizes;
   sizes.memory_bytes = small ? disk_bytes / 32 : memory_limit_bytes / 16;
-  sizes.level0_files_max =
-      small ? kLevel0FilesMaxOfSmallDisk : RocksdbOptions().level0_files_max;
+  sizes.level0_files_max = small ? kLevel0FilesMaxOfSmallDisk : RocksdbOptions().level0_files_max;
   sizes.reserve_bytes = std::max(kReserveBuffers * WriteBufferBytes(sizes.memory_bytes),
                                  std::min(kReserveMin, disk_bytes / 8));
   return sizes;

@@ -27,14 +27,14 @@ absl::Status MakeBallast(const std::string& dir, uint64_t bytes);
 void DropBallast(const std::string& dir);
 
 struct StoreSizes {
-  uint64_t memory_bytes = 0;     // RocksdbOptions::memory_bytes
-  int level0_files_max = 0;      // RocksdbOptions::level0_files_max
-  uint64_t reserve_bytes = 0;    // what durable queues are to leave free
+  uint64_t memory_bytes = 0;   // RocksdbOptions::memory_bytes
+  int level0_files_max = 0;    // RocksdbOptions::level0_files_max
+  uint64_t reserve_bytes = 0;  // what durable queues are to leave free
 };
 
 // Those of a broker with such memory on a disk of this size. The reserve has room for logs and
-// tables that are being written, for what the largest compaction has twice for a while, and for what
-// leased jobs return, as far as can be foreseen: it is 40 write buffers, or more.
+// tables that are being written, for what the largest compaction has twice for a while, and for
+// what leased jobs return, as far as can be foreseen: it is 40 write buffers, or more.
 StoreSizes SizesFor(uint64_t memory_limit_bytes, uint64_t disk_bytes);
 
 }  // namespace whippletree

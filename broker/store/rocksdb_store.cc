@@ -88,7 +88,7 @@ class RocksdbStore : public Store {
   ConfirmedFile confirmed_;
   std::thread writer_;
   std::thread reader_;
-  std::unique_ptr<RocksDb> db_;               // its threads call Fail
+  std::unique_ptr<RocksDb> db_;                // its threads call Fail
   std::unique_ptr<SpaceKeeper> space_keeper_;  // goes first
 };
 
@@ -112,8 +112,6 @@ absl::Status RocksdbStore::Open() {
                                                  ": stop that one, or name another directory (",
                                                  unused.message(), ")"));
   }
-  // What opening writes must fit.
-  DropBallast(options_.dir);
   // Opening for writing already replays the log into tables and deletes it. A store that has to be
   // refused must stay as it is.
   StoreLook look;
@@ -124,6 +122,8 @@ absl::Status RocksdbStore::Open() {
     look = *std::move(there);
     look.db.reset();
   }
+  // What opening writes must fit.
+  DropBallast(options_.dir);
   auto db = RocksDb::Open(options_, look.meta ? RocksDb::Mode::kWrite : RocksDb::Mode::kCreate,
                           std::max(look.skipped, RocksDb::Skip::kCutEnd),
                           [this](absl::Status status) { Fail(std::move(status)); });

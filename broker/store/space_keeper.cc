@@ -13,8 +13,7 @@ constexpr std::chrono::seconds kIntervalMax{64};
 
 }  // namespace
 
-SpaceKeeper::SpaceKeeper(Calls calls)
-    : calls_(std::move(calls)), thread_([this] { Run(); }) {}
+SpaceKeeper::SpaceKeeper(Calls calls) : calls_(std::move(calls)), thread_([this] { Run(); }) {}
 
 SpaceKeeper::~SpaceKeeper() {
   {

@@ -1,6 +1,6 @@
 // Gives space back while a disk is nearly full. RocksDB takes erased rows out of its files when it
-// rewrites these, and it does that as more is written: a queue that nothing is accepted for any more
-// would keep the space of all jobs that have ended since.
+// rewrites these, and it does that as more is written: a queue that nothing is accepted for any
+// more would keep the space of all jobs that have ended since.
 #pragma once
 
 #include <atomic>

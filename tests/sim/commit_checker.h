@@ -1,7 +1,7 @@
 // Checks at the broker's edge that nothing is said before the commit it depends on is durable
 // (I3), that lease tokens rise (I8), that the store has no job both leased and returned (I7), that
-// nothing is written for memory queues, and that a full disk takes no jobs and no leases. Knows only
-// what goes into the broker and what comes out of it.
+// nothing is written for memory queues, and that a full disk takes no jobs and no leases. Knows
+// only what goes into the broker and what comes out of it.
 #pragma once
 
 #include <cstdint>

@@ -52,7 +52,7 @@ TEST_F(DataDiskTest, ADirectoryThatIsStillToBeMadeIsOnTheDiskOfItsParent) {
 TEST_F(DataDiskTest, ABallastHasAllItsBlocks) {
   fs::create_directory(dir());
   ASSERT_TRUE(MakeBallast(dir(), 3 * kMiB).ok());
-  struct stat file{};
+  struct stat file {};
   ASSERT_EQ(stat(ballast().c_str(), &file), 0);
   EXPECT_GE(static_cast<uint64_t>(file.st_blocks) * 512, 3 * kMiB);
   DropBallast(dir());
