@@ -99,7 +99,8 @@ int Serve(const ServeOptions& options) {
   shell_options.host = options.host;
   shell_options.port = options.port;
   core::Config& config = shell_options.core;
-  // Seconds since 2020: a later start has a higher number.
+  // Seconds since 2020: a later start has a higher number, and each second has more lease tokens
+  // than can be used in one.
   config.epoch = static_cast<uint32_t>(
       std::chrono::duration_cast<seconds>(now.wall.time_since_epoch()).count() - 1'577'836'800);
   // Half of the low bits count the second's parts; the rest is room for what a second can need.
@@ -127,6 +128,7 @@ int Serve(const ServeOptions& options) {
     const StoreSizes sizes = SizesFor(options.policy.memory_limit, disk_bytes);
     store_options.memory_bytes = sizes.memory_bytes;
     store_options.level0_files_max = sizes.level0_files_max;
+    store_options.epoch_min = config.epoch;
     reserve = options.disk_reserve > 0 ? options.disk_reserve : sizes.reserve_bytes;
     if (reserve >= disk_bytes) {
       PrintError(kProgram, "the disk of " + store_options.dir + " has " +

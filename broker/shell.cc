@@ -74,8 +74,7 @@ absl::Status BrokerShell::OpenStore(const Options& options) {
     auto opened = options.open_store(std::move(callbacks));
     if (!opened.ok()) return opened.status();
     store_ = *std::move(opened);
-    // The same epoch comes again when an old copy of the store is put back. The offset stays: it
-    // tells these starts apart.
+    // Higher than that of any start before, whatever the clock was.
     config.epoch = static_cast<uint32_t>(store_->opened().epoch);
     config.store_id = store_->opened().store_id;
     config.last_commit = store_->opened().last_commit;

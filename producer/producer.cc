@@ -23,6 +23,10 @@
 #include "producer/session.h"
 
 namespace whippletree {
+
+// How long a named producer waits for the answer to its goodbye.
+constexpr Duration kGoodbyePatience = seconds(5);
+
 class Producer::Impl {
  public:
   Impl(ProducerOptions options, HostPort address, ProducerSession::Config config)
@@ -134,12 +138,19 @@ void Producer::Impl::Wake() {
 void Producer::Impl::Loop() {
   ProducerOutput out;
   absl::Status refused;
+  MonoTime close_by = kNever;
   while (true) {
     Duration wait{};
     {
       const std::lock_guard lock(mutex_);
-      wait = added_ ? Duration(0) : session_.NextDeadline() - ReadClock().mono;
-      if (closing_) break;
+      const MonoTime now = ReadClock().mono;
+      if (closing_ && close_by == kNever) {
+        close_by = now + kGoodbyePatience;
+        session_.Close();
+        added_ = true;
+      }
+      wait = added_ ? Duration(0) : std::min(session_.NextDeadline(), close_by) - now;
+      if (closing_ && !added_ && (session_.closed() || now >= close_by)) break;
       sleeping_ = true;
     }
     // Whatever is added from here on notifies.
@@ -152,9 +163,9 @@ void Producer::Impl::Loop() {
       const Instant now = ReadClock();
       sockets_.Receive([&](wire::Envelope& message) { session_.OnDoor(now, message, &out); },
                        [&](const absl::Status& error) { session_.OnBadFrame(error); });
+      AddAcks(&out);
       session_.Poll(now, &out);
       welcomed_ = welcomed_ || session_.connected();
-      AddAcks(&out);
       if (!options_.name.empty()) {
         for (const auto& settled : out.settled) {
           if (!settled.follow_on) received_[settled.queue] += settled.range.count();
@@ -179,10 +190,10 @@ void Producer::Impl::Loop() {
       for (const std::string& line : out.log) options_.log(line);
     }
   }
-  out.Clear();
-  AddAcks(&out);
-  session_.Close(&out);
-  (void)sockets_.Carry(false, std::nullopt, out.door, out.submit);
+  if (!session_.closed() && options_.log) {
+    options_.log("the broker has not confirmed the end of " + options_.name +
+                 ": outcomes that were printed may come once more when it is started again");
+  }
 }
 
 // REQUIRES: mutex_ is held, or nobody else is left.

@@ -125,6 +125,7 @@ void ProducerSession::OnDoor(Instant now, wire::Envelope& message, ProducerOutpu
   if (message.has_stream_updates()) session = message.stream_updates().session();
   if (message.has_outcomes()) session = message.outcomes().session();
   if (message.has_group_updates()) session = message.group_updates().session();
+  if (message.has_goodbye()) session = message.goodbye().session();
   if (!link_.connected() || session != link_.session()) return;  // of another session
   link_.OnHeard(now.mono, message.commit());
   if (message.has_stream_updates()) {
@@ -134,6 +135,7 @@ void ProducerSession::OnDoor(Instant now, wire::Envelope& message, ProducerOutpu
   }
   if (message.has_outcomes()) OnOutcomes(message.outcomes(), out);
   if (message.has_group_updates()) groups_.OnUpdates(message.group_updates());
+  if (message.has_goodbye()) closed_ = true;
 }
 
 void ProducerSession::OnBadFrame(const absl::Status& error) {
@@ -145,6 +147,7 @@ void ProducerSession::OnWelcome(Instant now, const wire::Welcome& welcome, Produ
   if (!link_.OnWelcome(now.mono, welcome)) return;
   follow_ons_.OnWelcome(link_.broker_start() != broker_start, welcome);
   groups_.OnWelcome();
+  goodbye_at_ = MonoTime{};
   out->reopen_submit_port = welcome.submit_port();
   out->submit.clear();  // of the session before
   payload_bytes_max_ = welcome.payload_bytes_max();
@@ -329,7 +332,8 @@ void ProducerSession::Poll(Instant now, ProducerOutput* out) {
     }
   }
   if (link_.TakeLost()) out->log.push_back("connection lost; trying again");
-  if (!link_.connected()) return;
+  if (closing_) SayGoodbye(now.mono, out);
+  if (closing_ || !link_.connected()) return;
   wire::OutcomeAck ack;
   for (auto& [queue, stream] : streams_) {
     if (!stream.gone.ok()) continue;
@@ -367,6 +371,7 @@ void ProducerSession::Poll(Instant now, ProducerOutput* out) {
   if (ack.streams_size() > 0) {
     ack.set_session(link_.session());
     out->ack = std::move(ack);
+    acknowledged_ = true;
   }
   groups_.Poll(now.mono, link_.session(), &out->door, &out->submit, &out->group_ends);
 }
@@ -374,6 +379,7 @@ void ProducerSession::Poll(Instant now, ProducerOutput* out) {
 MonoTime ProducerSession::NextDeadline() const {
   MonoTime next = link_.NextDeadline();
   if (!link_.connected()) return next;
+  if (closing_) return closed_ ? next : std::min(next, goodbye_at_);
   for (const auto& [queue, stream] : streams_) {
     if (!stream.gone.ok()) continue;
     next = std::min({next, stream.resend_at, stream.cancel_at});
@@ -381,9 +387,13 @@ MonoTime ProducerSession::NextDeadline() const {
   return std::min(next, groups_.NextDeadline());
 }
 
-void ProducerSession::Close(ProducerOutput* out) {
-  if (!link_.connected()) return;
-  out->door.emplace_back().mutable_goodbye()->set_session(link_.session());
+void ProducerSession::SayGoodbye(MonoTime now, ProducerOutput* out) {
+  const bool confirm = config_.named && acknowledged_;
+  if (link_.connected() && now >= goodbye_at_) {
+    out->door.emplace_back().mutable_goodbye()->set_session(link_.session());
+    goodbye_at_ = now + kResendMin;
+  }
+  closed_ = closed_ || !confirm;
 }
 
 bool ProducerSession::full() const {

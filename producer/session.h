@@ -91,8 +91,11 @@ class ProducerSession {
   // Does what is due and sends what may be sent. To be called after anything else.
   void Poll(Instant now, ProducerOutput* out);
   MonoTime NextDeadline() const;
-  // Says goodbye.
-  void Close(ProducerOutput* out);
+  // Nothing more is submitted or acknowledged. The next Poll says goodbye.
+  void Close() { closing_ = true; }
+  // After Close(): there is nothing more to say. The broker has confirmed the goodbye of a named
+  // producer, and with it that no later process of the name is told again what was acknowledged.
+  bool closed() const { return closed_ || !fatal_.ok(); }
 
   bool connected() const { return link_.connected(); }
   uint64_t session() const { return link_.session(); }
@@ -166,6 +169,7 @@ class ProducerSession {
   void SendRuns(Stream& stream, Instant now, bool probe, ProducerOutput* out);
   void SendCancels(Stream& stream, Instant now, ProducerOutput* out);
   wire::StreamClaim Claim(const Stream& stream) const;
+  void SayGoodbye(MonoTime now, ProducerOutput* out);
 
   const Config config_;
   SessionLink link_;
@@ -180,6 +184,10 @@ class ProducerSession {
   uint64_t pending_bytes_ = 0;
   uint64_t open_jobs_ = 0;
   uint64_t submitted_ = 0;
+  bool acknowledged_ = false;  // something
+  bool closing_ = false;
+  bool closed_ = false;
+  MonoTime goodbye_at_{};  // to be said (again)
 };
 
 }  // namespace whippletree

@@ -111,12 +111,7 @@ void Broker::ApplyDoor(FrameIn& in) {
       return;
     case wire::Envelope::kGoodbye:
       if (Peer* peer = FindSession(message.goodbye().session(), wire::ROLE_UNSPECIFIED, in)) {
-        LoseSession(*peer, "said goodbye");
-        if (peer->worker) {
-          ForgetWorker(*peer, "said goodbye");
-        } else {
-          if (!peer->producer->named) ForgetProducer(*peer);
-        }
+        OnGoodbye(*peer);
       }
       return;
     case wire::Envelope::kAdminRequest: {

@@ -115,6 +115,8 @@ class Broker {
   // one that is forgotten by now.
   enum class Claimant { kNew, kKnown, kForgotten };
   void OnHello(const std::string& route, wire::Hello& hello);
+  void OnGoodbye(Peer& peer);
+  void DropExpiredNames();
   void WelcomeProducer(Peer& peer, const wire::Hello& hello, Claimant claimant,
                        wire::Welcome* welcome);
   void WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* welcome);
@@ -372,7 +374,11 @@ class Broker {
   uint64_t last_session_;
   LeaseTable leases_;
   // Named producers that were forgotten: name → when even that is forgotten.
-  std::map<std::string, MonoTime> expired_names_;
+  struct ExpiredName {
+    MonoTime until = kNever;
+    bool durable = false;
+  };
+  std::map<std::string, ExpiredName> expired_names_;
 
   uint64_t commit_ = 0;
   CommitGate<Send> gate_;

@@ -76,7 +76,7 @@ void Broker::Tick() {
     queue->last_summary = ledger;
   }
   if (summary) next_summary_ = now_.mono + kSummaryInterval;
-  std::erase_if(expired_names_, [this](const auto& entry) { return entry.second <= now_.mono; });
+  DropExpiredNames();
 }
 
 wire::StatusReply Broker::Status() const {

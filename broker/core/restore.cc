@@ -78,6 +78,10 @@ absl::Status Broker::Restore(record::Record row) {
 
 absl::Status Broker::RestoreProducer(const record::Producer& row) {
   if (peer_by_name_.contains(row.name())) return Damaged("two rows of one producer");
+  if (row.forgotten()) {
+    expired_names_[row.name()].durable = true;
+    return absl::OkStatus();
+  }
   Peer& peer = AddPeer(wire::PRODUCER, row.name());
   peer.producer = std::make_unique<ProducerState>();
   peer.producer->named = row.named();
@@ -168,6 +172,7 @@ absl::Status Broker::FinishRestore(Instant now, Effects* effects) {
     QueuePolicy policy = std::exchange(queue->policy, QueuePolicy{});
     Configure(*queue, policy);
   }
+  for (auto& [name, expired] : expired_names_) expired.until = now.mono + kNamedProducerRetention;
   for (auto& [number, peer] : peers_) {
     peer->silence_max = SilenceMax(*peer);
     peer->last_heard = peer->lost_at = now.mono;

@@ -310,13 +310,42 @@ void Broker::LoseSession(Peer& peer, std::string_view reason) {
   }
 }
 
+void Broker::OnGoodbye(Peer& peer) {
+  if (peer.producer && peer.producer->named) {
+    // What it acknowledged must stay so before it goes: the next process of the name would be told
+    // it again.
+    wire::Envelope reply;
+    reply.mutable_goodbye()->set_session(peer.session);
+    Answer(peer.route, std::move(reply), effects_->writes.empty() ? commit_ : ThisCommit());
+  }
+  LoseSession(peer, "said goodbye");
+  if (peer.worker) {
+    ForgetWorker(peer, "said goodbye");
+  } else if (!peer.producer->named) {
+    ForgetProducer(peer);
+  }
+}
+
 void Broker::ForgetProducer(Peer& peer) {
   if (peer.producer->named && !peer.producer->streams.empty()) {
-    expired_names_[peer.name] = now_.mono + kNamedProducerRetention;
+    expired_names_[peer.name] = {now_.mono + kNamedProducerRetention, peer.producer->durable};
   }
   CancelUnclosedGroups(peer);
   ForEachStream(*peer.producer, [this](Stream& stream) { DropStream(stream); });
   ErasePeer(peer);
+}
+
+void Broker::DropExpiredNames() {
+  std::erase_if(expired_names_, [this](const auto& entry) {
+    const auto& [name, expired] = entry;
+    if (expired.until > now_.mono) return false;
+    if (expired.durable) {
+      record::Record* gone = Write();
+      gone->set_erased(true);
+      gone->mutable_producer()->set_name(name);
+    }
+    return true;
+  });
 }
 
 void Broker::ForgetWorker(Peer& peer, std::string_view reason) {
@@ -351,15 +380,17 @@ Peer& Broker::AddPeer(wire::Role role, const std::string& name) {
 
 void Broker::ErasePeer(Peer& peer) {
   if (peer.producer && peer.producer->durable) {
-    record::Record* gone = Write();
-    gone->set_erased(true);
-    gone->mutable_producer()->set_name(peer.name);
+    record::Record* row = Write();
+    row->mutable_producer()->set_name(peer.name);
+    const bool forgotten = expired_names_.contains(peer.name);
+    row->set_erased(!forgotten);
+    row->mutable_producer()->set_forgotten(forgotten);
     for (const auto& [number, group] : peer.producer->groups) {
       if (!group.durable) continue;
-      record::Record* row = Write();
-      row->set_erased(true);
-      row->mutable_group()->set_producer(peer.name);
-      row->mutable_group()->set_group(number);
+      record::Record* gone = Write();
+      gone->set_erased(true);
+      gone->mutable_group()->set_producer(peer.name);
+      gone->mutable_group()->set_group(number);
     }
   }
   if (peer.connected()) peer_by_session_.erase(peer.session);

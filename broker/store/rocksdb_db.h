@@ -35,6 +35,8 @@ struct RocksdbOptions {
   uint64_t memory_bytes = 64 << 20;
   // Tables that wait for their first compaction, which takes all of them; beyond it writes wait.
   int level0_files_max = 24;
+  // The least epoch that an open for writing gives.
+  uint64_t epoch_min = 0;
   // Files and clocks; for tests. Must outlive the database. nullptr: the machine's.
   rocksdb::Env* env = nullptr;
 };

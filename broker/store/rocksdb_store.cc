@@ -156,7 +156,7 @@ absl::Status RocksdbStore::BeginEpoch(const std::optional<StoreMeta>& found) {
   after.format = kStoreFormat;
   after.rocksdb_version = RocksDb::VersionNumber();
   if (!found) after.store_id = absl::StrFormat("%016x%016x", RandomNumber(), RandomNumber());
-  ++after.epoch;
+  after.epoch = std::max(after.epoch + 1, options_.epoch_min);
   after.chain.to.epoch = after.epoch;
   RocksDb::Batch batch;
   WriteMeta(before, after, &batch);

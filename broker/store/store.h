@@ -22,7 +22,7 @@ namespace whippletree {
 struct Opened {
   // Random, made with the store: the same at each open, different from that of any other store.
   std::string store_id;
-  // Raised by one at each open, durably, before the open returns. The first is 1.
+  // Raised at each open, durably, before the open returns.
   uint64_t epoch = 0;
   // The number of the last commit that is there; 0: none.
   uint64_t last_commit = 0;

@@ -45,7 +45,7 @@ void ReportMeta(const std::string& dir, const StoreLook& look, const Report& rep
   const StoreMeta& meta = *look.meta;
   report(absl::StrCat("store: ", meta.store_id));
   report(absl::StrCat("format: ", meta.format));
-  report(absl::StrCat("opened: ", meta.epoch, meta.epoch == 1 ? " time" : " times"));
+  report(absl::StrCat("epoch: ", meta.epoch));
   report(absl::StrCat("last commit: ", meta.chain.to.commit));
   if (look.skipped != RocksDb::Skip::kNothing) {
     report(absl::StrCat(

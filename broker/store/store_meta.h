@@ -2,7 +2,7 @@
 //
 //   "\0format"   what this program can read, as text: "1"
 //   "\0id"       the store's id
-//   "\0epoch"    counts the opens, as text
+//   "\0epoch"    rises at each open, as text
 //   "\0rocksdb"  RocksDB::VersionNumber() of the last open, as text
 //   "\0chain"    the chain of commits (commit_chain.h); its end is the last commit
 #pragma once

@@ -1,19 +1,10 @@
 """A client written in another language from docs/protocol.md and protos/wire.proto alone works with
 the broker and with the programs: what it needs to know is in these two."""
 
-import subprocess
-import sys
-import tempfile
 import threading
 
 import harness
-
-_generated = tempfile.TemporaryDirectory(prefix="whippletree-test-")
-subprocess.run(["/usr/bin/protoc", f"--proto_path={harness.ROOT / 'protos'}",
-                f"--python_out={_generated.name}", "status.proto", "wire.proto"], check=True)
-sys.path[:0] = [_generated.name, str(harness.ROOT / "tests/system/python_client")]
-
-import whippletree_client as client  # noqa: E402  (it imports what protoc has just written)
+from wire_client import client
 
 
 def square(payload):

@@ -179,6 +179,26 @@ TEST(DurableTest, SendsOfASessionThatEndedMeanwhileAreDropped) {
   s.h.ExpectNothingLeft();
 }
 
+// The next process of the name must not be told again what this one acknowledged.
+TEST(DurableTest, TheGoodbyeOfANamedProducerIsConfirmedOnceItsAcknowledgementsAreDurable) {
+  Scene s;
+  ProducerPeer named(&s.h, "named", {.named = true});
+  named.Join();
+  named.Submit("d", 1, {"1"});
+  s.MakeDurable();
+  named.TakeUpdate();
+  s.h.Complete(s.worker.ReportMessage(
+      {WorkerPeer::Item(wire::ReportItem::COMPLETED, s.worker.TakeDelivery().token(), 0, 1)}));
+  s.MakeDurable();
+  s.worker.TakeReportAck();
+  named.TakeOutcome();
+  named.Ack("d", 2);
+  named.Goodbye();
+  s.h.ExpectNothingLeft();
+  s.MakeDurable();
+  EXPECT_EQ(s.h.Take("named", wire::Envelope::kGoodbye).goodbye().session(), named.session);
+}
+
 TEST(DurableTest, AWelcomeTellsOnlyWhatIsDurable) {
   Scene s;
   s.worker.Goodbye();

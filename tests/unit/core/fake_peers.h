@@ -111,6 +111,7 @@ class ProducerPeer {
     wire::Envelope message;
     message.mutable_goodbye()->set_session(session);
     h_->Door(route(), std::move(message));
+    if (options_.named && h_->durable_at_once) h_->Take(route(), wire::Envelope::kGoodbye);
   }
 
   wire::StreamUpdate TakeUpdate() {

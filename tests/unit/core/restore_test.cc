@@ -1,6 +1,7 @@
 // A broker that starts with the rows of the one before goes on where that one was.
 #include <gtest/gtest.h>
 
+#include "broker/core/limits.h"
 #include "tests/unit/core/fake_peers.h"
 
 namespace whippletree::core {
@@ -135,6 +136,21 @@ TEST(RestoreTest, WhatWasSentAgainIsTheSameJob) {
   producer.Submit("q", 1, std::vector<std::string>(7, "payload"));
   EXPECT_EQ(producer.TakeUpdate().next(), 8u);
   EXPECT_EQ(h.ledger("q").accepted, 7u);
+}
+
+// Otherwise jobs that were sent again would be accepted a second time.
+TEST(RestoreTest, AForgottenNameStaysForgotten) {
+  Scene s;
+  s.producer.SubmitAccepted("q", 1, 1);
+  s.producer.Goodbye();
+  s.first.Run(kNamedProducerRetention + seconds(1));
+  BrokerHarness& h = s.Restart();
+  ProducerPeer again(&h, "p", {.named = true, .process = 2});
+  EXPECT_EQ(again.Join({{"q"}}).streams(0).state(), wire::StreamUpdate::GONE);
+  again.Goodbye();
+  h.Run(kNamedProducerRetention + seconds(1));
+  EXPECT_TRUE(h.Rows(record::Record::kProducer).empty());
+  EXPECT_EQ(again.Join({{"q"}}).streams(0).next(), 1u);
 }
 
 TEST(RestoreTest, ABackOffGoesOnAndAttemptsCount) {

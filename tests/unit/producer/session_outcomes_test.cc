@@ -238,6 +238,38 @@ TEST_F(NamedProducerTest, ClaimsNothingAsUnwantedWhileEarlierOutcomesAreToCome) 
   EXPECT_EQ(hello.streams(0).wanted(), 0u);
 }
 
+TEST_F(NamedProducerTest, SaysGoodbyeUntilItIsConfirmed) {
+  session.OpenStream("q");
+  Join(1, {Update(1)});
+  Submit(1);
+  OnUpdate(Update(2));
+  OnOutcomes(1, {Range(Outcome::COMPLETED, 1, 1)});
+  ASSERT_TRUE(out.ack);
+  out.Clear();
+  session.Close();
+  Run(milliseconds(1500));
+  ASSERT_EQ(out.door.size(), 2u);  // the answer may be lost
+  EXPECT_EQ(out.door[1].goodbye().session(), 1u);
+  EXPECT_FALSE(session.closed());
+
+  Rejoin(2, {Update(2)});  // the broker died meanwhile
+  EXPECT_EQ(hello.streams(0).wanted(), 2u);
+  ASSERT_EQ(out.door.size(), 1u);
+  EXPECT_EQ(out.door[0].goodbye().session(), 2u);
+  wire::Envelope reply;
+  reply.mutable_goodbye()->set_session(2);
+  OnDoor(reply);
+  EXPECT_TRUE(session.closed());
+}
+
+TEST_F(NamedProducerTest, ThatAcknowledgedNothingClosesAtOnce) {
+  session.OpenStream("q");
+  Join(1, {Update(1)});
+  session.Close();
+  Poll();
+  EXPECT_TRUE(session.closed());
+}
+
 TEST_F(NamedProducerTest, AForgottenNameIsToldSo) {
   session.OpenStream("q");
   State gone = Update(0, State::GONE);

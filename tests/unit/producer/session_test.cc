@@ -293,13 +293,21 @@ TEST_F(ProducerStreamTest, TheHelloRepeatsTheHighestCommitThatItWasToldOf) {
   EXPECT_EQ(hello.commit(), 12u);
 }
 
-TEST_F(ProducerStreamTest, SaysGoodbye) {
-  session.Close(&out);
-  EXPECT_TRUE(out.door.empty());
+TEST_F(ProducerStreamTest, SaysGoodbyeAndDoesNotWait) {
   Join(3);
-  session.Close(&out);
+  out.Clear();
+  session.Close();
+  EXPECT_FALSE(session.closed());
+  Poll();
   ASSERT_EQ(out.door.size(), 1u);
   EXPECT_EQ(out.door[0].goodbye().session(), 3u);
+  EXPECT_TRUE(session.closed());
+}
+
+TEST_F(ProducerStreamTest, ClosesWithoutABroker) {
+  session.Close();
+  Poll();
+  EXPECT_TRUE(session.closed());
 }
 
 }  // namespace

@@ -106,6 +106,20 @@ TEST_F(DataDirectoryTest, ADatabaseThatWasNeverFilledIsANewStore) {
   EXPECT_EQ((*store)->opened().epoch, 1u);
 }
 
+// Whatever the clock says, from which the least epoch is.
+TEST_F(DataDirectoryTest, TheEpochRisesAtEachOpen) {
+  uint64_t last = 0;
+  for (const uint64_t least : {100, 7, 101, 500}) {
+    RocksdbOptions options = Options();
+    options.epoch_min = least;
+    const auto store = OpenRocksdbStore(options, witness_.Callbacks());
+    ASSERT_TRUE(store.ok()) << store.status();
+    EXPECT_GE((*store)->opened().epoch, least);
+    EXPECT_GT((*store)->opened().epoch, last);
+    last = (*store)->opened().epoch;
+  }
+}
+
 TEST_F(DataDirectoryTest, OneThatCannotBeWrittenToIsRefused) {
   fs::create_directory(dir_);
   fs::permissions(dir_, fs::perms::owner_read | fs::perms::owner_exec);
