@@ -63,6 +63,14 @@ void AddBroker(const wire::StatusReply& status, Exposition* out) {
                 static_cast<double>(status.memory_used_bytes()));
   out->AddGauge("memory_limit_bytes", "The limit given by --memory-limit.",
                 static_cast<double>(status.memory_limit_bytes()));
+  if (status.disk_reserve_bytes() > 0) {
+    out->AddGauge("disk_free_bytes", "What durable queues find on the disk of the data directory.",
+                  static_cast<double>(status.disk_free_bytes()));
+    out->AddGauge("disk_reserve_bytes", "What they leave of it.",
+                  static_cast<double>(status.disk_reserve_bytes()));
+    out->AddGauge("disk_low", "1 while they take no jobs because of that.", status.disk() != "ok");
+    out->AddGauge("disk_full", "1 while they start no jobs either.", status.disk() == "full");
+  }
   out->AddGauge("producers", "Connected producers.", status.producers());
 
   out->Begin(kCounter, "events_total", "Things that happened in the broker, by name.");

@@ -12,6 +12,7 @@
 #include "broker/http.h"
 #include "broker/reloader.h"
 #include "broker/shell.h"
+#include "broker/store/data_disk.h"
 #include "broker/store/rocksdb_store.h"
 #include "common/cli.h"
 #include "common/clock.h"
@@ -51,6 +52,19 @@ void OnSignal(int number) {
 
 std::string Port(const std::string& host, uint32_t port) {
   return HostPort{host, static_cast<uint16_t>(port)}.ToString();
+}
+
+DiskWatch::Options WatchOf(const std::string& dir, uint64_t reserve) {
+  DiskWatch::Options options;
+  options.reserve_bytes = reserve;
+  options.calls.free_bytes = [dir]() -> absl::StatusOr<uint64_t> {
+    const absl::StatusOr<DiskSpace> disk = LookAtDisk(dir);
+    if (!disk.ok()) return disk.status();
+    return disk->free_bytes;
+  };
+  options.calls.make_ballast = [dir](uint64_t bytes) { return MakeBallast(dir, bytes); };
+  options.calls.drop_ballast = [dir] { DropBallast(dir); };
+  return options;
 }
 
 // The ports of a broker that cannot start, in words that say what to do.
@@ -104,12 +118,27 @@ int Serve(const ServeOptions& options) {
   config.unknown_queues = policies->unknown_queues;
 
   absl::Status store_error;
+  uint64_t reserve = 0;
   if (!options.policy.data_dir.empty()) {
-    shell_options.open_store = [&](StoreCallbacks callbacks) {
-      RocksdbOptions store_options;
-      store_options.dir = options.policy.data_dir;
-      store_options.memory_bytes = options.policy.memory_limit / 16;
-      store_options.epoch_min = config.epoch;
+    RocksdbOptions store_options;
+    store_options.dir = options.policy.data_dir;
+    const absl::StatusOr<DiskSpace> disk = LookAtDisk(store_options.dir);
+    const uint64_t disk_bytes =
+        disk.ok() ? disk->total_bytes : ~0ull;  // opening says what is wrong
+    const StoreSizes sizes = SizesFor(options.policy.memory_limit, disk_bytes);
+    store_options.memory_bytes = sizes.memory_bytes;
+    store_options.level0_files_max = sizes.level0_files_max;
+    store_options.epoch_min = config.epoch;
+    reserve = options.disk_reserve > 0 ? options.disk_reserve : sizes.reserve_bytes;
+    if (reserve >= disk_bytes) {
+      PrintError(kProgram, "the disk of " + store_options.dir + " has " +
+                               FormatByteSize(disk_bytes) + ", and " + FormatByteSize(reserve) +
+                               " of it are to be left free: choose a smaller --disk-reserve, or a "
+                               "larger disk");
+      return kExitUsage;
+    }
+    shell_options.disk = WatchOf(store_options.dir, reserve);
+    shell_options.open_store = [&store_error, store_options](StoreCallbacks callbacks) {
       auto store = OpenRocksdbStore(store_options, std::move(callbacks));
       store_error = store.status();
       return store;
@@ -146,6 +175,7 @@ int Serve(const ServeOptions& options) {
        {"complete", uint64_t{broker->complete_port()}},
        {"http", Port(options.host, static_cast<uint32_t>(*http_port))},
        {"store", broker->store()},
+       {"disk_reserve", FormatByteSize(reserve)},
        {"insecure", options.insecure},
        {"memory_limit", FormatByteSize(options.policy.memory_limit)},
        {"config", options.policy.config},

@@ -92,6 +92,8 @@ void AddServeOptions(CLI::App* command, ServeOptions* options) {
   command->add_flag("--accept-data-loss", options->accept_data_loss,
                     "Go on with a data directory that lacks what was confirmed, as after an old "
                     "backup; for one start");
+  AddByteSize(command, "--disk-reserve", &options->disk_reserve,
+              "What durable queues leave free on the disk of --data-dir; 0: what fits it");
   AddByteSize(command, "--payload-max", &options->payload_max,
               "Largest payload, and largest result");
   AddPolicyOptions(command, &options->policy);
@@ -124,6 +126,9 @@ absl::Status CheckOptions(const ServeOptions& options) {
   }
   if (options.accept_data_loss && options.policy.data_dir.empty()) {
     return Wrong("--accept-data-loss is about a data directory: add --data-dir DIR");
+  }
+  if (options.disk_reserve > 0 && options.policy.data_dir.empty()) {
+    return Wrong("--disk-reserve is about the disk of a data directory: add --data-dir DIR");
   }
   if (!IsLoopback(options.host) && !options.insecure) {
     return absl::InvalidArgumentError(

@@ -39,6 +39,7 @@ struct ServeOptions {
   bool insecure = false;
   bool accept_data_loss = false;  // of a store that has less than what peers were told of
   uint64_t payload_max = 16u << 20;
+  uint64_t disk_reserve = 0;  // 0: by the sizes of disk and store
   PolicyOptions policy;
   LogOptions log;
 };

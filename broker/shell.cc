@@ -112,6 +112,8 @@ absl::Status BrokerShell::OpenStore(const Options& options) {
   if (!restored.ok()) return restored;
   CrashPoint("restore.after");
   durable_ = durable_told_ = config.last_commit;
+  // Before the first step, which may dispatch.
+  if (options.disk) disk_watch_.emplace(*options.disk);
   restored = core_->FinishRestore(ReadClock(), &effects_);
   if (restored.ok()) Carry();
   return restored;
@@ -156,7 +158,9 @@ void BrokerShell::AnswerPolicies(const std::string& route, uint64_t request) {
 void BrokerShell::Run() {
   Socket* const sockets[] = {door_.get(), submit_.get(), complete_.get()};
   while (!stopping_) {
-    const Duration wait = core_->NextDeadline() - ReadClock().mono;
+    MonoTime deadline = core_->NextDeadline();
+    if (disk_watch_) deadline = std::min(deadline, disk_watch_->next_look());
+    const Duration wait = deadline - ReadClock().mono;
     if (inputs_.empty()) PollSockets(sockets, wake_.fd(), std::max(Duration(0), wait));
     wake_.Clear();
     {
@@ -165,6 +169,7 @@ void BrokerShell::Run() {
         CrashPoint("commit.after");
         durable_told_ = durable_;
         inputs_.emplace_back(core::Durable{durable_});
+        if (disk_watch_) disk_watch_->OnDurable(durable_);
       }
       if (policies_wanted_) {
         inputs_.emplace_back(std::move(*policies_wanted_));
@@ -172,6 +177,7 @@ void BrokerShell::Run() {
         policies_ = std::move(policies_wanted_text_);
       }
     }
+    WatchDisk();
     // What says that jobs ended goes before what adds jobs.
     Receive(*door_, core::Channel::kDoor);
     Receive(*complete_, core::Channel::kComplete);
@@ -190,6 +196,7 @@ void BrokerShell::Carry() {
     CrashPoint("append.before");
     store_->Commit(effects_.commit, std::move(effects_.writes));
     CrashPoint("append.after");
+    if (disk_watch_) disk_watch_->OnCommit(effects_.commit, store_->bytes_written());
   }
   for (const core::Load& load : effects_.loads) store_->Load({load.stream, load.first});
   std::string frame;
@@ -206,10 +213,8 @@ void BrokerShell::Carry() {
                             : core::SendFailed::Reason::kUnreachable;
     inputs_.emplace_back(core::SendFailed{reason, std::move(send)});
   }
+  WriteLogs(effects_.logs);
   const MonoTime now = ReadClock().mono;
-  for (const LogEvent& event : effects_.logs) {
-    if (throttle_.Admit(event, now)) WriteLog(event);
-  }
   if (now >= next_summaries_) {
     for (const LogEvent& event : throttle_.TakeSummaries(now)) WriteLog(event);
     next_summaries_ = now + seconds(1);
@@ -218,6 +223,27 @@ void BrokerShell::Carry() {
     lost_commits_ = effects_.lost_commits;
     Stop();
   }
+}
+
+void BrokerShell::WriteLogs(const std::vector<LogEvent>& events) {
+  const MonoTime now = ReadClock().mono;
+  for (const LogEvent& event : events) {
+    if (throttle_.Admit(event, now)) WriteLog(event);
+  }
+}
+
+void BrokerShell::WatchDisk() {
+  if (!disk_watch_) return;
+  std::vector<LogEvent> logs;
+  if (std::optional<core::Disk> disk = disk_watch_->Poll(ReadClock().mono, &logs)) {
+    inputs_.emplace_back(*disk);
+  }
+  WriteLogs(logs);
+  if (core_->disk_state() == disk_told_) return;
+  disk_told_ = core_->disk_state();
+  store_->OnSpace(disk_told_ == core::DiskState::kOk    ? Space::kPlenty
+                  : disk_told_ == core::DiskState::kLow ? Space::kLow
+                                                        : Space::kFull);
 }
 
 void BrokerShell::Stop() {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "broker/core/broker.h"
+#include "broker/disk_watch.h"
 #include "broker/store/store.h"
 #include "common/log_throttle.h"
 #include "common/socket.h"
@@ -30,6 +31,8 @@ class BrokerShell {
     core::Config core{};
     // Opens the store of durable queues; empty: there are none.
     std::function<absl::StatusOr<std::unique_ptr<Store>>(StoreCallbacks)> open_store{};
+    // The disk of that store.
+    std::optional<DiskWatch::Options> disk{};
   };
 
   // Binds the sockets, opens the store and takes over what it has. Errors as Socket::Bind, naming
@@ -68,6 +71,8 @@ class BrokerShell {
   // Answers what the core does not know: how policies are written.
   void AnswerPolicies(const std::string& route, uint64_t request);
   void Carry();  // the effects of a step
+  void WriteLogs(const std::vector<LogEvent>& events);
+  void WatchDisk();
   void AnswerSnapshots();
 
   SocketContext context_;
@@ -84,6 +89,8 @@ class BrokerShell {
   core::Effects effects_;
   std::string policies_;  // in force, as a configuration file
   absl::Status lost_commits_;
+  std::optional<DiskWatch> disk_watch_;
+  core::DiskState disk_told_ = core::DiskState::kOk;  // to the store
 
   WakeEvent wake_;
   std::atomic<bool> stopping_{false};

@@ -87,16 +87,27 @@ std::string Head(const wire::StatusReply& status) {
                     [](const wire::WorkerStatus& worker) { return worker.state() != "lost"; });
   absl::StrAppend(&out, "   ", Plural(status.producers(), "producer"), ", ",
                   Plural(here, "worker"));
+  if (status.disk_reserve_bytes() > 0) {
+    absl::StrAppend(&out, "   disk ", Bytes(status.disk_free_bytes()), " free");
+  }
   if (status.insecure()) absl::StrAppend(&out, "   INSECURE: open to the network");
-  return out + "\n";
+  out += "\n";
+  if (status.disk() == "low" || status.disk() == "full") {
+    absl::StrAppend(&out, "DISK FULL: of the ", Bytes(status.disk_reserve_bytes()),
+                    " kept in reserve ", Bytes(status.disk_free_bytes()),
+                    " are left; durable queues take no jobs",
+                    status.disk() == "full" ? " and start none" : "", " until there is room\n");
+  }
+  return out;
 }
 
 std::string Gate(const wire::QueueStatus& queue) {
   std::vector<std::string> reasons;
-  if (queue.full()) reasons.push_back("full");
+  if (queue.full() && !queue.full_by_disk()) reasons.push_back("full");
+  if (queue.full_by_disk() || queue.gate() == "disk full") reasons.push_back("disk full");
   // A queue without waiting jobs has no gate, but is paused for those to come.
   if (queue.paused() && queue.gate() != "paused") reasons.push_back("paused");
-  if (!queue.gate().empty()) reasons.push_back(queue.gate());
+  if (!queue.gate().empty() && queue.gate() != "disk full") reasons.push_back(queue.gate());
   return reasons.empty() ? "-" : Shown(absl::StrJoin(reasons, "; "), kGateColumnsMax);
 }
 

@@ -393,6 +393,7 @@ Producer::Counts Producer::Impl::counts() {
   counts.settled = settled_;
   counts.connected = session_.connected();
   counts.full = session_.full();
+  counts.full_reason = session_.full_reason();
   return counts;
 }
 

@@ -161,7 +161,8 @@ class Producer {
     uint64_t accepted = 0;
     uint64_t settled = 0;  // with an outcome
     bool connected = false;
-    bool full = false;  // some queue takes no more for now
+    bool full = false;        // some queue takes no more for now
+    std::string full_reason;  // why, if it is not its own capacity: the broker's words
   };
   Counts counts() const;
 

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/printable.h"
 #include "common/utf8.h"
 
 namespace whippletree {
@@ -174,7 +175,8 @@ std::optional<std::string> ProgressMeter::Line(MonoTime now, const ProgressSampl
   if (!sample.connected) {
     absl::StrAppend(&line, " [the broker does not answer]");
   } else if (sample.full) {
-    absl::StrAppend(&line, " [the queue is full]");
+    absl::StrAppend(&line, " [", sample.full_reason.empty() ? "the queue is full" : "waiting: ",
+                    Printable(sample.full_reason), "]");
   }
   return line;
 }

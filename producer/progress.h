@@ -54,7 +54,8 @@ struct ProgressSample {
   uint64_t input_bytes_read = 0;
   uint64_t input_bytes_total = 0;
   bool connected = true;
-  bool full = false;  // the queue takes no more for now
+  bool full = false;        // the queue takes no more for now
+  std::string full_reason;  // why, if it is not its own capacity
 };
 
 // Makes the progress line, with a rate of the last seconds.

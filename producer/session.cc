@@ -217,6 +217,7 @@ void ProducerSession::OnUpdate(Instant now, const wire::StreamUpdate& update, bo
   if (update.next() < stream.next) return;  // came late
   const bool was_full = stream.full;
   stream.full = update.state() == wire::StreamUpdate::FULL;
+  NoteFull(stream, update, out);
   if (stream.full) {
     if (!was_full) {
       Rewind(stream);
@@ -226,6 +227,18 @@ void ProducerSession::OnUpdate(Instant now, const wire::StreamUpdate& update, bo
   } else if (was_full || update.state() == wire::StreamUpdate::GAP) {
     Rewind(stream);
     stream.resend_after = kResendMin;
+  }
+}
+
+void ProducerSession::NoteFull(Stream& stream, const wire::StreamUpdate& update,
+                               ProducerOutput* out) {
+  const bool told = !stream.full_reason.empty();
+  stream.full_reason = stream.full ? update.status().message() : "";
+  if (!told && !stream.full_reason.empty()) {
+    out->log.push_back("queue " + stream.queue + " takes no jobs: " + stream.full_reason +
+                       "; waiting");
+  } else if (told && !stream.full) {
+    out->log.push_back("queue " + stream.queue + " takes jobs again");
   }
 }
 
@@ -386,6 +399,13 @@ void ProducerSession::SayGoodbye(MonoTime now, ProducerOutput* out) {
 bool ProducerSession::full() const {
   return std::any_of(streams_.begin(), streams_.end(),
                      [](const auto& entry) { return entry.second.full; });
+}
+
+std::string ProducerSession::full_reason() const {
+  for (const auto& [queue, stream] : streams_) {
+    if (stream.full && !stream.full_reason.empty()) return stream.full_reason;
+  }
+  return "";
 }
 
 }  // namespace whippletree

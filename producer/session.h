@@ -102,7 +102,10 @@ class ProducerSession {
   // Not OK: the broker refused us for good.
   const absl::Status& fatal() const { return fatal_; }
   uint32_t payload_bytes_max() const { return payload_bytes_max_; }
+  // Some queue takes no more for now.
   bool full() const;
+  // Why, if the broker says more than that: that of the first such queue.
+  std::string full_reason() const;
   uint64_t pending_jobs() const { return pending_jobs_; }  // not accepted
   uint64_t pending_bytes() const { return pending_bytes_; }
   uint64_t open_jobs() const { return open_jobs_; }  // without outcome
@@ -139,6 +142,7 @@ class ProducerSession {
     bool limits_known = false;
     bool limits_guessed = false;  // those of a stream that the broker does not know yet
     bool full = false;
+    std::string full_reason;  // what the broker says to that; empty: nothing
     MonoTime resend_at = kNever;
     Duration resend_after = kResendMin;
     IntervalSet open;           // without outcome
@@ -156,6 +160,7 @@ class ProducerSession {
   void OnWelcome(Instant now, const wire::Welcome& welcome, ProducerOutput* out);
   void OnUpdate(Instant now, const wire::StreamUpdate& update, bool welcome, ProducerOutput* out);
   void OnOutcomes(const wire::Outcomes& outcomes, ProducerOutput* out);
+  void NoteFull(Stream& stream, const wire::StreamUpdate& update, ProducerOutput* out);
   void Accepted(Stream& stream, uint64_t next, Instant now);
   void Rewind(Stream& stream);
   void Settle(Stream& stream, wire::OutcomeRange range, ProducerOutput* out);

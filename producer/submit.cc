@@ -288,6 +288,7 @@ class Submission {
     sample.input_bytes_total = input_bytes_total_;
     sample.connected = counts.connected;
     sample.full = counts.full;
+    sample.full_reason = counts.full_reason;
     if (const auto line = meter_.Line(ReadClock().mono, sample)) terminal_.Draw(*line);
   }
 

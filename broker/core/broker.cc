@@ -197,6 +197,12 @@ void Broker::Apply(Policies& in) {
   }
 }
 
+void Broker::Apply(Disk& in) {
+  const DiskState before = disk_.state();
+  disk_.Set(in.free_bytes, in.reserve_bytes);
+  OnDiskState(before);
+}
+
 void Broker::Apply(SendFailed& in) {
   // Only a frame of which nothing was sent fails.
   std::vector<uint64_t> never_left;

@@ -25,9 +25,11 @@
 
 #include "broker/core/commit_gate.h"
 #include "broker/core/config.h"
+#include "broker/core/disk_gate.h"
 #include "broker/core/effects.h"
 #include "broker/core/lease.h"
 #include "broker/core/peer.h"
+#include "broker/core/planted.h"
 #include "broker/core/queue.h"
 #include "broker/core/stream.h"
 #include "common/interval_set.h"
@@ -66,6 +68,7 @@ class Broker {
   const Config& config() const { return config_; }
   uint64_t last_commit() const { return commit_; }
   uint64_t used_bytes() const { return used_bytes_; }
+  DiskState disk_state() const { return disk_.state(); }
 
   // For tests.
   const std::map<std::string, std::unique_ptr<Queue>>& queues() const { return queues_; }
@@ -82,6 +85,7 @@ class Broker {
   void Apply(SendFailed& in);
   void Apply(Loaded& in);
   void Apply(Policies& in);
+  void Apply(Disk& in);
   void ApplyDoor(FrameIn& in);
   void ApplyData(FrameIn& in);
   void FireTimers();
@@ -148,6 +152,9 @@ class Broker {
   void MarkClaimed(Stream& stream);
   void ClaimStream(Peer& peer, const wire::StreamClaim& claim, Claimant claimant,
                    wire::StreamUpdate* update);
+  // What the disk still takes of the queue's jobs, in bytes.
+  uint64_t DiskRoom(const Queue& queue) const;
+  void MarkFull(Stream& stream, uint64_t bytes);
   // Whether the queue takes a job with this payload now.
   bool HasRoom(const Queue& queue, uint64_t bytes) const;
   // Of jobs [begin, end) of `run`, how many the queue takes now.
@@ -222,7 +229,8 @@ class Broker {
   // jobs cannot be taken; `error` says why.
   IntervalSet AcceptFollowOns(Lease& lease, const IntervalSet& current, wire::ReportItem& item,
                               wire::Status* error);
-  absl::Status FollowOnError(const wire::FollowOn& follow_on, uint64_t bytes_before);
+  absl::Status FollowOnError(const Queue& parent, const wire::FollowOn& follow_on,
+                             uint64_t bytes_before);
   Queue& AcceptFollowOn(const Slice& parent, wire::FollowOn& follow_on);
   Stream& FollowOnStream(uint64_t producer, Queue& queue);
 
@@ -237,6 +245,11 @@ class Broker {
   void LogBreaker(const Queue& queue);
   // No job of the queue starts before `delay` has passed.
   void HoldQueue(Queue& queue, Duration delay);
+  // The disk is too full for leases of this queue.
+  bool HeldByDisk(const Queue& queue) const {
+    return queue.policy.durable && disk_.state() == DiskState::kFull && !Planted("ignore_disk");
+  }
+  void OnDiskState(DiskState before);
   void TakeBackHeld(Queue& queue);
   void RevokeHeld(Lease& lease);
   void AskBackLater(Peer& peer, const Queue& queue);
@@ -369,6 +382,7 @@ class Broker {
 
   uint64_t commit_ = 0;
   CommitGate<Send> gate_;
+  DiskGate disk_;
   uint64_t used_bytes_ = 0;     // payloads, outcomes, records, peers
   uint64_t outcome_bytes_ = 0;  // of these
 

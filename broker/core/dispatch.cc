@@ -26,7 +26,7 @@ uint32_t Broker::Room(const WorkerState& worker, const WorkerQueue& wq, bool to_
 }
 
 bool Broker::HasFreeSlot(const Queue& queue) const {
-  if (HeldByOutcomes(queue)) return false;
+  if (HeldByOutcomes(queue) || HeldByDisk(queue)) return false;
   return std::any_of(queue.ready.begin(), queue.ready.end(), [&](uint64_t number) {
     const Peer& peer = *peers_.at(number);
     if (!peer.writable()) return false;
@@ -69,7 +69,7 @@ void Broker::Dispatch() {
   }
   for (uint64_t number : woken_queues_) {
     Queue& queue = *queue_by_number_[number];
-    if (queue.held > 0 && !queue.jobs.may_start()) RevokeForIdle(queue);
+    if (queue.held > 0 && !queue.jobs.may_start() && !HeldByDisk(queue)) RevokeForIdle(queue);
   }
   woken_queues_.clear();
   woken_workers_.clear();
@@ -104,7 +104,7 @@ bool Broker::Serve(Peer& peer, bool to_hold) {
     const size_t at = (worker.turn + i) % n;
     WorkerQueue& wq = worker.queues[at];
     Queue& queue = *wq.queue;
-    if (!queue.jobs.has_ready() || HeldByOutcomes(queue)) continue;
+    if (!queue.jobs.has_ready() || HeldByOutcomes(queue) || HeldByDisk(queue)) continue;
     if (to_hold && (!queue.may_hold() || queue.jobs.sealed() > 0 || queue.paused ||
                     now_.mono < queue.held_until))
       continue;

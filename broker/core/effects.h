@@ -55,7 +55,14 @@ struct Loaded {
   record::Record record;
 };
 
-using Input = std::variant<FrameIn, BadFrame, Durable, SendFailed, Loaded, Policies>;
+// What the disk of the store has for durable queues, and how much of it they are to leave (see
+// disk_gate.h).
+struct Disk {
+  uint64_t free_bytes;
+  uint64_t reserve_bytes;  // 0: there is no disk to look at
+};
+
+using Input = std::variant<FrameIn, BadFrame, Durable, SendFailed, Loaded, Policies, Disk>;
 
 // A part of a queue that lies only in the store.
 struct Load {

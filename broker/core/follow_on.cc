@@ -11,7 +11,8 @@
 namespace whippletree::core {
 
 // `bytes_before` are those of other follow-on jobs of the same report.
-absl::Status Broker::FollowOnError(const wire::FollowOn& follow_on, uint64_t bytes_before) {
+absl::Status Broker::FollowOnError(const Queue& parent, const wire::FollowOn& follow_on,
+                                   uint64_t bytes_before) {
   absl::Status error = OptionsError(follow_on.options());
   if (!error.ok()) return error;
   for (const uint32_t size : follow_on.run().sizes()) {
@@ -25,7 +26,11 @@ absl::Status Broker::FollowOnError(const wire::FollowOn& follow_on, uint64_t byt
   if (used_bytes_ + bytes > most) {
     return absl::ResourceExhaustedError("the broker's memory is full");
   }
-  OpenQueue(follow_on.queue(), &error);
+  const Queue* queue = OpenQueue(follow_on.queue(), &error);
+  // A full disk bounds those of durable queues by what is leased; queues in memory go on.
+  if (queue != nullptr && HeldByDisk(*queue) && !parent.policy.durable) {
+    return absl::ResourceExhaustedError(disk_.Reason());
+  }
   return error;
 }
 
@@ -39,7 +44,7 @@ IntervalSet Broker::AcceptFollowOns(Lease& lease, const IntervalSet& current,
   uint64_t bytes = 0;
   for (const wire::FollowOn& follow_on : item.follow_ons()) {
     if (!current.Contains(follow_on.index()) || fails(follow_on.index())) continue;
-    const absl::Status status = FollowOnError(follow_on, bytes);
+    const absl::Status status = FollowOnError(*lease.queue, follow_on, bytes);
     bytes += follow_on.run().block().size();
     if (status.ok()) continue;
     bad.Add(follow_on.index(), uint64_t{follow_on.index()} + 1);

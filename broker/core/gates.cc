@@ -1,5 +1,5 @@
-// What keeps waiting jobs from dispatch: pause, a worker's word to wait, breaker, concurrency,
-// rate.
+// What keeps waiting jobs from dispatch: a full disk, pause, a worker's word to wait, breaker,
+// concurrency, rate.
 #include <algorithm>
 #include <limits>
 #include <utility>
@@ -56,6 +56,7 @@ void Broker::OnStarts(Queue& queue, uint64_t starts, uint64_t jobs) {
 }
 
 std::string_view Broker::ClosedGate(const Queue& queue) const {
+  if (HeldByDisk(queue)) return "disk full";
   if (queue.paused) return "paused";
   if (now_.mono < queue.held_until) return "retry after";
   if (queue.breaker.enabled() && queue.breaker.Allowed() == 0) {
@@ -116,6 +117,18 @@ void Broker::HoldQueue(Queue& queue, Duration delay) {
   Log(LogLevel::kInfo, "queue_held",
       {{"queue", queue.name}, {"for_ms", ToMilliseconds(delay)}, {"by", std::string("a worker")}});
   TakeBackHeld(queue);
+}
+
+void Broker::OnDiskState(DiskState before) {
+  if (disk_.state() == before) return;
+  Log(disk_.state() == DiskState::kOk ? LogLevel::kInfo : LogLevel::kWarning, "disk",
+      {{"state", std::string(NameOf(disk_.state()))},
+       {"free_bytes", disk_.free_bytes()},
+       {"reserve_bytes", disk_.reserve_bytes()}});
+  if (before != DiskState::kFull) return;
+  for (const auto& [name, queue] : queues_) {
+    if (queue->policy.durable) Wake(*queue);
+  }
 }
 
 void Broker::RevokeHeld(Lease& lease) {

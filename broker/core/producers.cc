@@ -1,5 +1,6 @@
 // Streams: what producers submit, and what they are told of its acceptance.
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "broker/core/broker.h"
@@ -137,8 +138,14 @@ void Broker::OnOpenStream(Peer& peer, const wire::StreamClaim& claim) {
          it == peer.producer->streams.end() ? 0 : streams_.at(it->second)->commit);
 }
 
+uint64_t Broker::DiskRoom(const Queue& queue) const {
+  const bool limited = queue.policy.durable && !Planted("ignore_disk");
+  return limited ? disk_.room() : std::numeric_limits<uint64_t>::max();
+}
+
 bool Broker::HasRoom(const Queue& queue, uint64_t bytes) const {
   if (Planted("ignore_capacity")) return true;
+  if (bytes >= DiskRoom(queue)) return false;
   if (queue.open_jobs() >= queue.policy.capacity_jobs) return false;
   // A job larger than the whole capacity must not wait for ever.
   if (queue.open_jobs() == 0) return used_bytes_ < config_.budget_bytes();
@@ -155,7 +162,9 @@ uint32_t Broker::RoomFor(const Queue& queue, const RunData& run, uint32_t begin,
   uint64_t bytes = config_.budget_bytes() > used_bytes_ ? config_.budget_bytes() - used_bytes_ : 0;
   const uint64_t queue_bytes =
       queue.policy.capacity_bytes > queue.bytes ? queue.policy.capacity_bytes - queue.bytes : 0;
-  bytes = std::min(bytes, queue_bytes);
+  const uint64_t disk_bytes = DiskRoom(queue);
+  if (disk_bytes == 0) return 0;
+  bytes = std::min({bytes, queue_bytes, disk_bytes});
   uint32_t n = run.Fitting(begin, end, bytes);
   if (n == 0 && HasRoom(queue, run.bytes(begin, begin + 1))) n = 1;
   return n;
@@ -209,6 +218,10 @@ void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
   if (begin > 0) Count("repeated_jobs", begin);
   const auto run = std::make_shared<RunData>(submit.mutable_run());
   while (begin < run->count()) {
+    if (DiskRoom(*stream->queue) == 0) {  // not even for the outcome of one that is rejected
+      MarkFull(*stream, run->payload(begin).size());
+      return;
+    }
     if (!options_error.ok()) {
       stream->session_bytes += run->bytes(begin, run->count());
       Reject(*stream, stream->next, run->count() - begin, options_error);
@@ -229,16 +242,19 @@ void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
     if (room > 0) Accept(*stream, run, begin, begin + room);
     begin += room;
     if (begin < end) {  // that queue's producers wait, others go on
-      Count("full_runs");
-      stream->full_bytes = run->payload(begin).size();
-      if (!stream->full) {
-        stream->full = true;
-        stream->queue->full_streams.push_back(stream->number);
-        full_queues_.insert(stream->queue->number);
-      }
+      MarkFull(*stream, run->payload(begin).size());
       return;
     }
   }
+}
+
+void Broker::MarkFull(Stream& stream, uint64_t bytes) {
+  Count("full_runs");
+  stream.full_bytes = bytes;
+  if (stream.full) return;
+  stream.full = true;
+  stream.queue->full_streams.push_back(stream.number);
+  full_queues_.insert(stream.queue->number);
 }
 
 void Broker::Accept(Stream& stream, const std::shared_ptr<RunData>& run, uint32_t begin,
@@ -274,6 +290,11 @@ void Broker::AddJobs(Stream& stream, Slice slice) {
   queue.ledger.accepted += count;
   queue.bytes += bytes;
   used_bytes_ += bytes;
+  if (queue.policy.durable) {
+    const DiskState before = disk_.state();
+    disk_.Take(bytes);
+    OnDiskState(before);
+  }
   Enqueue(stream, std::move(slice));
   CountMemory(queue);
 }
@@ -339,6 +360,9 @@ void Broker::FillUpdate(const Stream& stream, wire::StreamUpdate* update) const 
   update->set_unsettled(stream.open.size() - stream.discarded.size() + stream.unacknowledged_jobs);
   if (stream.full) {
     update->set_state(wire::StreamUpdate::FULL);
+    if (stream.full_bytes >= DiskRoom(*stream.queue)) {
+      *update->mutable_status() = WireStatus(absl::StatusCode::kResourceExhausted, disk_.Reason());
+    }
   } else if (stream.gap_due) {
     update->set_state(wire::StreamUpdate::GAP);
   }

@@ -86,6 +86,11 @@ wire::StatusReply Broker::Status() const {
   reply.set_insecure(config_.insecure);
   reply.set_memory_used_bytes(used_bytes_);
   reply.set_memory_limit_bytes(config_.memory_limit_bytes);
+  if (disk_.reserve_bytes() > 0) {
+    reply.set_disk(std::string(NameOf(disk_.state())));
+    reply.set_disk_free_bytes(disk_.free_bytes());
+    reply.set_disk_reserve_bytes(disk_.reserve_bytes());
+  }
   for (const auto& [name, queue] : queues_) {
     wire::QueueStatus* q = reply.add_queues();
     const Ledger& ledger = queue->ledger;
@@ -105,6 +110,8 @@ wire::StatusReply Broker::Status() const {
     q->set_ended_per_second(queue->ended_per_second);
     q->set_workers(static_cast<uint32_t>(queue->workers.size()));
     q->set_full(!queue->full_streams.empty());
+    q->set_full_by_disk(q->full() &&
+                        streams_.at(queue->full_streams.front())->full_bytes >= DiskRoom(*queue));
     q->set_durable(queue->policy.durable);
     q->set_gate(GateOf(*queue));
     q->set_scheduled(queue->jobs.scheduled());

@@ -13,6 +13,8 @@
 #include <string_view>
 #include <system_error>
 
+#include "broker/store/data_disk.h"
+
 namespace whippletree {
 namespace {
 
@@ -29,17 +31,9 @@ bool IsData(std::string_view name) { return IsNumbered(name, ".log") || IsNumber
 
 // What RocksDB makes before its main file is there, and what does not matter.
 bool IsBeginning(std::string_view name) {
-  return name == "LOCK" || name == "IDENTITY" || name == "lost+found" ||
+  return name == "LOCK" || name == "IDENTITY" || name == "lost+found" || name == kBallastName ||
          name.starts_with("MANIFEST-") || name.starts_with("OPTIONS-") ||
          IsNumbered(name, ".dbtmp");
-}
-
-// fs::path calls what "/a/" names empty.
-std::string ParentOf(const std::string& dir) {
-  fs::path path(dir);
-  if (!path.has_filename()) path = path.parent_path();
-  const std::string parent = path.parent_path().string();
-  return parent.empty() ? "." : parent;
 }
 
 absl::Status NoAccess(const char* verb, const std::string& dir, int error) {
@@ -54,6 +48,14 @@ absl::Status ErrnoStatus(int error, const std::string& what) {
   const std::string text = absl::StrCat(what, ": ", std::strerror(error));
   if (error == ENOSPC || error == EDQUOT) return absl::ResourceExhaustedError(text);
   return absl::InternalError(text);
+}
+
+// fs::path calls what "/a/" names empty.
+std::string ParentOf(const std::string& dir) {
+  fs::path path(dir);
+  if (!path.has_filename()) path = path.parent_path();
+  const std::string parent = path.parent_path().string();
+  return parent.empty() ? "." : parent;
 }
 
 absl::Status SyncDirectory(const std::string& dir) {

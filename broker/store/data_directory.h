@@ -22,6 +22,9 @@ absl::StatusOr<DirectoryState> LookAtDirectory(const std::string& dir);
 // exists. PERMISSION_DENIED: it cannot be written to.
 absl::StatusOr<DirectoryState> PrepareDirectory(const std::string& dir);
 
+// The directory that `dir` is in.
+std::string ParentOf(const std::string& dir);
+
 // Makes the names in `dir` durable.
 absl::Status SyncDirectory(const std::string& dir);
 

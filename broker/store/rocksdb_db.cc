@@ -58,7 +58,12 @@ class ErrorListener : public rocksdb::EventListener {
  public:
   explicit ErrorListener(std::function<void(absl::Status)> on_error)
       : on_error_(std::move(on_error)) {}
-  void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status* error) override {
+  void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* error) override {
+    // Nothing has changed by it, and it is tried again.
+    if (reason == rocksdb::BackgroundErrorReason::kCompaction && error->IsNoSpace()) {
+      *error = rocksdb::Status::OK();
+      return;
+    }
     on_error_(ToStatus(*error));
   }
 
@@ -116,7 +121,7 @@ rocksdb::Options MakeOptions(const RocksdbOptions& ours, RocksDb::Mode mode, Roc
   options.max_bgerror_resume_count = 0;
 
   // Two write buffers, each a quarter; a quarter of cache; the last for what readers hold.
-  options.write_buffer_size = std::max(ours.memory_bytes / 4, kWriteBufferMin);
+  options.write_buffer_size = WriteBufferBytes(ours.memory_bytes);
   options.max_write_buffer_number = 2;
   options.max_open_files = kOpenFilesMax;
   rocksdb::BlockBasedTableOptions table;
@@ -126,6 +131,15 @@ rocksdb::Options MakeOptions(const RocksdbOptions& ours, RocksDb::Mode mode, Roc
   table.format_version = 5;
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   options.compression = rocksdb::kNoCompression;
+  // What a compaction has twice for a while is bounded, as data_disk.cc counts with it.
+  options.target_file_size_base = options.write_buffer_size;
+  options.max_bytes_for_level_base = 4 * options.write_buffer_size;
+  options.max_compaction_bytes = 8 * options.write_buffer_size;
+  options.level0_stop_writes_trigger = ours.level0_files_max;
+  options.level0_slowdown_writes_trigger =
+      std::min(options.level0_slowdown_writes_trigger, ours.level0_files_max - 1);
+  options.manifest_preallocation_size =
+      std::min(options.manifest_preallocation_size, options.write_buffer_size);
   options.max_manifest_file_size = 16 << 20;
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
@@ -133,6 +147,10 @@ rocksdb::Options MakeOptions(const RocksdbOptions& ours, RocksDb::Mode mode, Roc
 }
 
 }  // namespace
+
+uint64_t WriteBufferBytes(uint64_t memory_bytes) {
+  return std::max(memory_bytes / 4, kWriteBufferMin);
+}
 
 RocksDb::Batch::Batch() : batch_(std::make_unique<rocksdb::WriteBatch>()) {}
 RocksDb::Batch::~Batch() = default;
@@ -201,6 +219,19 @@ absl::Status RocksDb::ForEach(
     if (!status.ok()) return status;
   }
   return ToStatus(row->status());
+}
+
+// What goes wrong in these and matters is told to `on_error`.
+void RocksDb::Compact(std::atomic<bool>* cancelled) {
+  rocksdb::CompactRangeOptions options;
+  options.exclusive_manual_compaction = false;
+  options.canceled = cancelled;
+  db_->CompactRange(options, nullptr, nullptr).PermitUncheckedError();
+}
+
+void RocksDb::AllowCompactions(bool allowed) {
+  db_->SetOptions({{"disable_auto_compactions", allowed ? "false" : "true"}})
+      .PermitUncheckedError();
 }
 
 absl::Status RocksDb::VerifyTables() { return ToStatus(db_->VerifyChecksum()); }

@@ -8,6 +8,7 @@
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -25,10 +26,15 @@ class WriteBatch;
 
 namespace whippletree {
 
+// The size of a write buffer, of a log and about of a table, of a store with so much memory.
+uint64_t WriteBufferBytes(uint64_t memory_bytes);
+
 struct RocksdbOptions {
   std::string dir;
   // For write buffers and the cache of blocks, together; what waits to be written comes on top.
   uint64_t memory_bytes = 64 << 20;
+  // Tables that wait for their first compaction, which takes all of them; beyond it writes wait.
+  int level0_files_max = 24;
   // The least epoch that an open for writing gives.
   uint64_t epoch_min = 0;
   // Files and clocks; for tests. Must outlive the database. nullptr: the machine's.
@@ -90,6 +96,12 @@ class RocksDb {
   absl::Status ForEach(
       std::string_view from,
       const std::function<absl::Status(std::string_view key, std::string_view value)>& each);
+
+  // Takes erased rows out of all files, as far as it can before `cancelled` is set. Needs room for
+  // some write buffers meanwhile.
+  void Compact(std::atomic<bool>* cancelled);
+  // Whether files are rewritten when RocksDB finds it useful; what is under way goes on.
+  void AllowCompactions(bool allowed);
 
   // Reads all tables and verifies their checksums.
   absl::Status VerifyTables();

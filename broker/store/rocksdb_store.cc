@@ -14,7 +14,9 @@
 
 #include "broker/store/confirmed_file.h"
 #include "broker/store/data_directory.h"
+#include "broker/store/data_disk.h"
 #include "broker/store/keys.h"
+#include "broker/store/space_keeper.h"
 #include "broker/store/store_meta.h"
 #include "common/check.h"
 #include "common/crash_point.h"
@@ -23,8 +25,9 @@
 namespace whippletree {
 namespace {
 
-// What is written with one sync. RocksDB holds it twice meanwhile.
-constexpr size_t kWriteBytesMax = 8 << 20;
+// What is written with one sync, if it is not one commit. RocksDB holds it twice meanwhile, and a
+// write buffer gets larger by it.
+constexpr uint64_t kWriteBytesMax = 8 << 20;
 
 class RocksdbStore : public Store {
  public:
@@ -40,6 +43,7 @@ class RocksdbStore : public Store {
   void Commit(uint64_t commit, std::vector<record::Record> writes) override;
   void Load(const RunKey& key) override;
   uint64_t bytes_written() const override { return bytes_written_; }
+  void OnSpace(Space space) override { space_keeper_->Set(space); }
   std::string Describe() const override {
     return absl::StrCat("rocksdb ", RocksDb::Version(), " at ", options_.dir);
   }
@@ -85,7 +89,8 @@ class RocksdbStore : public Store {
   ConfirmedFile confirmed_;
   std::thread writer_;
   std::thread reader_;
-  std::unique_ptr<RocksDb> db_;  // goes first: its threads call Fail
+  std::unique_ptr<RocksDb> db_;                // its threads call Fail
+  std::unique_ptr<SpaceKeeper> space_keeper_;  // goes first
 };
 
 RocksdbStore::~RocksdbStore() {
@@ -118,6 +123,8 @@ absl::Status RocksdbStore::Open() {
     look = *std::move(there);
     look.db.reset();
   }
+  // What opening writes must fit.
+  DropBallast(options_.dir);
   auto db = RocksDb::Open(options_, look.meta ? RocksDb::Mode::kWrite : RocksDb::Mode::kCreate,
                           std::max(look.skipped, RocksDb::Skip::kCutEnd),
                           [this](absl::Status status) { Fail(std::move(status)); });
@@ -137,6 +144,10 @@ absl::Status RocksdbStore::Open() {
   tells_ = true;
   writer_ = std::thread([this] { WriteCommits(); });
   reader_ = std::thread([this] { ReadRuns(); });
+  space_keeper_ = std::make_unique<SpaceKeeper>(
+      SpaceKeeper::Calls{[this](std::atomic<bool>* cancelled) { db_->Compact(cancelled); },
+                         [this](bool allowed) { db_->AllowCompactions(allowed); },
+                         [this]() -> uint64_t { return bytes_written_; }});
   return absl::OkStatus();
 }
 
@@ -201,6 +212,7 @@ void RocksdbStore::WriteCommits() {
 
 absl::Status RocksdbStore::WriteAll(std::deque<Queued> queued) {
   RocksDb::Batch batch;
+  const uint64_t bytes_max = std::min(kWriteBytesMax, WriteBufferBytes(options_.memory_bytes) / 2);
   for (; !queued.empty(); queued.pop_front()) {
     for (const record::Record& record : queued.front().writes) {
       const absl::StatusOr<std::string> key = KeyOf(record);
@@ -212,7 +224,7 @@ absl::Status RocksdbStore::WriteAll(std::deque<Queued> queued) {
       }
     }
     queued.front().writes.clear();
-    if (queued.size() > 1 && batch.bytes() < kWriteBytesMax) continue;
+    if (queued.size() > 1 && batch.bytes() < bytes_max) continue;
     if (absl::Status status = WriteBatch(queued.front().commit, &batch); !status.ok()) {
       return status;
     }
@@ -292,6 +304,11 @@ absl::StatusOr<std::unique_ptr<Store>> OpenRocksdbStore(const RocksdbOptions& op
   if (absl::IsDataLoss(status)) {
     return absl::DataLossError(absl::StrCat(status.message(), "; `whippletree-broker store check ",
                                             options.dir, "` says more"));
+  }
+  if (absl::IsResourceExhausted(status)) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(status.message(),
+                     ": make room on its file system and start again; what was confirmed is kept"));
   }
   if (!status.ok()) return status;
   return store;

@@ -47,6 +47,13 @@ struct StoreCallbacks {
   std::function<void(const RunKey&, absl::StatusOr<record::Record>)> loaded;
 };
 
+// What the disk has left (see core/disk_gate.h).
+enum class Space {
+  kPlenty,
+  kLow,   // what erased rows take is to be given back, now and as more rows are erased
+  kFull,  // nothing is to be rewritten: that needs room for a while
+};
+
 class Store {
  public:
   virtual ~Store() = default;
@@ -70,6 +77,9 @@ class Store {
   // Bytes of rows handed to Commit since the store was opened. A log takes about as many at once,
   // and tables as many again before the log is deleted. May be called from any thread.
   virtual uint64_t bytes_written() const = 0;
+
+  // Returns at once.
+  virtual void OnSpace(Space) {}
 
   // For the log: "memory", or "rocksdb 7.8.3 at DIR".
   virtual std::string Describe() const = 0;

@@ -17,6 +17,7 @@ namespace {
 constexpr char kAdmin[] = "admin";  // the route
 // The longest status and what is beside it.
 constexpr uint64_t kOutcomeBytes = 4096 + 300;
+constexpr uint64_t kDiskReserve = 1 << 20;
 // Records of jobs that are single after they came back.
 constexpr uint64_t kReturnedBytes = 400 << 10;
 
@@ -27,6 +28,7 @@ BrokerProcess::BrokerProcess(World* world)
       prng_(world->prng.Next()),
       queues_(world->options.broker.queues),
       policies_(world->options, &world->situations),
+      free_disk_{1ull << 40, world->options.durable ? kDiskReserve : 0},
       store_delay_mean_(world->options.store_delay_mean) {
   Start();
 }
@@ -62,6 +64,7 @@ void BrokerProcess::Start() {
   unclaimed_leases_.clear();
   policies_.OnBrokerUp(queues_, world_->loop.now());
   Restore(config);
+  inputs_.emplace_back(free_disk_);
   world_->history.OnBrokerUp(epoch_);
   world_->network.BrokerUp([this](Channel channel, const std::string& route, std::string frame) {
     OnFrame(channel, route, std::move(frame));
@@ -144,6 +147,17 @@ void BrokerProcess::Heal() {
   healed_ = true;
   store_delay_mean_ = microseconds(20);
   commits_until_failure_ = 0;
+  SetDisk(core::DiskState::kOk);
+}
+
+void BrokerProcess::SetDisk(core::DiskState state) {
+  if (healed_) state = core::DiskState::kOk;
+  free_disk_.free_bytes = state == core::DiskState::kOk    ? 1ull << 40
+                          : state == core::DiskState::kLow ? kDiskReserve * 3 / 4
+                                                           : kDiskReserve / 4;
+  if (!core_) return;
+  inputs_.emplace_back(free_disk_);
+  WakeAt(world_->loop.now());
 }
 
 void BrokerProcess::StallStore(Duration duration) {
@@ -351,6 +365,9 @@ void BrokerProcess::Note(const core::Input& input) {
   if (in == nullptr) return;
   if (in->message.has_hello()) name_by_route_[in->route] = in->message.hello().name();
   if (!in->message.has_report()) return;
+  if (core_->disk_state() == core::DiskState::kFull) {
+    world_->situations.Count("report_on_full_disk");
+  }
   for (const wire::ReportItem& item : in->message.report().items()) {
     if (restored_leases_.contains(item.token())) {
       world_->situations.Count("report_on_restored_lease");
@@ -368,6 +385,9 @@ void BrokerProcess::NoteSend(const core::Send& send) {
   for (const auto* updates : {&message.welcome().streams(), &message.stream_updates().streams()}) {
     for (const wire::StreamUpdate& update : *updates) {
       world_->history.OnStreamUpdate(name_by_route_[send.route], update, message.has_welcome());
+      if (update.state() == wire::StreamUpdate::FULL && update.has_status()) {
+        world_->situations.Count("full_by_disk");
+      }
     }
   }
   for (uint64_t token : message.welcome().leases_kept()) unclaimed_leases_.erase(token);

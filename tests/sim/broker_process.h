@@ -33,6 +33,8 @@ class BrokerProcess {
   void Reload(std::map<std::string, core::QueuePolicy> policies);
   // Nothing becomes durable for a while.
   void StallStore(Duration duration);
+  // What others leave of the disk; a broker that is started later finds it so.
+  void SetDisk(core::DiskState state);
   // Called when the store has failed and the broker has ended by that.
   void OnStopped(std::function<void()> stopped) { stopped_ = std::move(stopped); }
 
@@ -42,7 +44,7 @@ class BrokerProcess {
   const std::map<std::string, core::QueuePolicy>& policies() const { return queues_; }
   // Adds what the core counted.
   void CollectCounters();
-  // From now on the store is quick and does not fail.
+  // From now on the store is quick and does not fail, and the disk has room.
   void Heal();
 
  private:
@@ -87,6 +89,7 @@ class BrokerProcess {
   MapDisk disk_;
   MapDisk backup_;  // as it was some commits ago, for a planted fault
   std::unique_ptr<MapStore> store_;
+  core::Disk free_disk_;
   Duration store_delay_mean_;
   MonoTime store_free_{};
   uint64_t durable_ = 0;

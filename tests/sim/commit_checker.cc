@@ -19,6 +19,7 @@ bool CommitChecker::IsDurable(const std::string& queue) const {
 }
 
 void CommitChecker::OnInput(const core::Input& input) {
+  if (const auto* disk = std::get_if<core::Disk>(&input)) disk_ = *disk;
   const auto* in = std::get_if<core::FrameIn>(&input);
   if (in == nullptr) return;
   if (in->message.has_hello()) name_by_route_[in->route] = in->message.hello().name();
@@ -49,7 +50,18 @@ void CommitChecker::OnEffects(const core::Effects& effects) {
     last_commit_ = effects.commit;
     for (const record::Record& write : effects.writes) OnWrite(effects.commit, write, false);
   }
+  if (disk_.free_bytes < disk_.reserve_bytes) CheckLowDisk(effects.writes);
   for (const core::Send& send : effects.sends) OnSend(send);
+}
+
+void CommitChecker::CheckLowDisk(const std::vector<record::Record>& writes) const {
+  for (const record::Record& write : writes) {
+    if (!write.has_run() || write.erased()) continue;
+    const bool follows = std::any_of(streams_.begin(), streams_.end(), [&](const auto& entry) {
+      return entry.second == write.run().stream() && entry.first.second.ends_with(kFollowOn);
+    });
+    if (!follows) Violation("disk", "jobs are accepted though the disk is low");
+  }
 }
 
 void CommitChecker::OnEnded(uint64_t commit, uint64_t stream, uint64_t first, uint64_t count) {
@@ -95,6 +107,9 @@ void CommitChecker::OnReturned(uint64_t commit, const record::Returned& row, boo
 
 void CommitChecker::OnLease(uint64_t commit, const record::Lease& lease, bool restored) {
   if (leases_.contains(lease.token())) return;
+  if (!restored && disk_.free_bytes < disk_.reserve_bytes / 2) {
+    Violation("disk", "a lease is written to a full disk");
+  }
   if (lease.token() < last_token_) Violation("I8", "lease tokens do not rise");
   last_token_ = lease.token();
   situations_->Checked(8);

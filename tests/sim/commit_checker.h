@@ -1,7 +1,7 @@
 // Checks at the broker's edge that nothing is said before the commit it depends on is durable
-// (I3), that lease tokens rise (I8), that the store has no job both leased and returned (I7), and
-// that nothing is written for memory queues. Knows only what
-// goes into the broker and what comes out of it.
+// (I3), that lease tokens rise (I8), that the store has no job both leased and returned (I7), that
+// nothing is written for memory queues, and that a full disk takes no jobs and no leases. Knows
+// only what goes into the broker and what comes out of it.
 #pragma once
 
 #include <cstdint>
@@ -58,6 +58,8 @@ class CommitChecker {
   };
 
   bool IsDurable(const std::string& queue) const;
+  // Follow-on jobs are those of leases, and may come.
+  void CheckLowDisk(const std::vector<record::Record>& writes) const;
   // `restored`: not a write, but what there was before.
   void OnWrite(uint64_t commit, const record::Record& record, bool restored);
   void OnReturned(uint64_t commit, const record::Returned& row, bool erased);
@@ -75,6 +77,7 @@ class CommitChecker {
 
   const Options& options_;
   Situations* const situations_;
+  core::Disk disk_{};
   uint64_t durable_;
   uint64_t last_commit_;
   uint64_t last_token_ = 0;

@@ -243,6 +243,7 @@ Options DrawOptions(uint64_t seed) {
   o.pause_queue = Sometimes(&prng, 250, milliseconds(500), seconds(5));
   o.reload = Sometimes(&prng, 250, milliseconds(500), seconds(5));
   o.await_forgotten = prng.Chance(200);
+  if (o.durable) o.faults.disk_low = Sometimes(&prng, 350, seconds(1), seconds(6));
   return o;
 }
 

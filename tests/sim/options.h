@@ -36,6 +36,7 @@ struct FaultOptions {
   Duration isolate{};
   Duration long_isolate{};
   Duration store_stall{};
+  Duration disk_low{};
   // In each life of the broker the store fails at a commit up to this one; 0: never.
   uint64_t store_fails_at_max = 0;
 };

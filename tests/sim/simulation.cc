@@ -149,6 +149,12 @@ void Simulation::StartFaults() {
     broker_.StallStore(milliseconds(prng_.Between(200, 5000)));
     return true;
   });
+  Recur(f.disk_low, "disk_low", [this] {
+    broker_.SetDisk(prng_.Chance(500) ? core::DiskState::kLow : core::DiskState::kFull);
+    world_.loop.After(milliseconds(prng_.Between(100, 5000)),
+                      [this] { broker_.SetDisk(core::DiskState::kOk); });
+    return true;
+  });
   Recur(f.reset_door, "reset_door", [this] {
     world_.network.ResetOne(true);
     return true;

@@ -61,9 +61,9 @@ inline constexpr std::string_view kSituations[] = {
     "key_rate_limited_start", "key_retried", "policies_reloaded", "queue_paused", "queue_resumed",
     "rate_limited_start", "scheduled_start",
     // Of the store.
-    "crash_with_pending_commits", "crash_with_unclaimed_lease", "producer_forgotten",
-    "report_on_restored_lease", "restored", "restored_backoff", "restored_group", "restored_lease",
-    "restored_outcome", "restored_pause", "restored_sealed_batch", "restored_suspect",
-    "store_failed", "store_stall"};
+    "crash_with_pending_commits", "crash_with_unclaimed_lease", "disk_low", "full_by_disk",
+    "producer_forgotten", "report_on_full_disk", "report_on_restored_lease", "restored",
+    "restored_backoff", "restored_group", "restored_lease", "restored_outcome", "restored_pause",
+    "restored_sealed_batch", "restored_suspect", "store_failed", "store_stall"};
 
 }  // namespace whippletree::sim

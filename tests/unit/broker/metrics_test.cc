@@ -39,6 +39,19 @@ wire::StatusReply Example() {
   return status;
 }
 
+TEST(MetricsTest, ShowsTheDiskIfThereIsOne) {
+  wire::StatusReply status = Example();
+  EXPECT_EQ(MetricsText(status).find("disk"), std::string::npos);
+  status.set_disk("low");
+  status.set_disk_free_bytes(1000);
+  status.set_disk_reserve_bytes(2000);
+  const std::string text = MetricsText(status);
+  EXPECT_TRUE(HasLine(text, "whippletree_disk_free_bytes 1000")) << text;
+  EXPECT_TRUE(HasLine(text, "whippletree_disk_reserve_bytes 2000"));
+  EXPECT_TRUE(HasLine(text, "whippletree_disk_low 1"));
+  EXPECT_TRUE(HasLine(text, "whippletree_disk_full 0"));
+}
+
 TEST(MetricsTest, ShowsBrokerQueuesAndWorkers) {
   const std::string text = MetricsText(Example());
   EXPECT_TRUE(HasLine(text, "# TYPE whippletree_jobs_accepted_total counter")) << text;

@@ -96,6 +96,31 @@ TEST(StatusTextTest, ShowsWhatHoldsAQueueBack) {
   EXPECT_NE(StatusText(status).find("INSECURE"), std::string::npos);
 }
 
+TEST(StatusTextTest, ADiskIsShownAndWhatItHoldsBack) {
+  wire::StatusReply status = Example();
+  status.set_disk("ok");
+  status.set_disk_free_bytes(5ull << 30);
+  status.set_disk_reserve_bytes(384 << 20);
+  EXPECT_NE(StatusText(status).find("1 worker   disk 5.0 GiB free\n\n"), std::string::npos);
+  status.set_disk("low");
+  status.set_disk_free_bytes(100 << 20);
+  status.mutable_queues(0)->set_full(true);
+  status.mutable_queues(0)->set_full_by_disk(true);
+  std::string text = StatusText(status);
+  EXPECT_NE(text.find("\nDISK FULL: of the 384.0 MiB kept in reserve 100.0 MiB are left; durable "
+                      "queues take no jobs until there is room\n"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("  disk full\n"), std::string::npos) << text;
+  status.set_disk("full");
+  status.mutable_queues(0)->set_gate("disk full");
+  text = StatusText(status);
+  EXPECT_NE(text.find("durable queues take no jobs and start none until"), std::string::npos);
+  EXPECT_NE(text.find("  disk full\n"), std::string::npos) << text;
+  status.mutable_queues(0)->set_gate("no worker");
+  EXPECT_NE(StatusText(status).find("  disk full; no worker\n"), std::string::npos);
+}
+
 TEST(StatusTextTest, APausedQueueSaysSoWhetherJobsWaitOrNot) {
   wire::StatusReply status = Example();
   wire::QueueStatus& queue = *status.mutable_queues(0);

@@ -113,8 +113,11 @@ TEST(ProgressMeterTest, SaysWhatHoldsItUp) {
   ProgressSample sample;
   sample.full = true;
   EXPECT_EQ(meter.Line(kStart, sample), "0 of 0 so far, 0.0/s [the queue is full]");
-  sample.connected = false;
+  sample.full_reason = "the disk is full";
   EXPECT_EQ(meter.Line(kStart + seconds(1), sample),
+            "0 of 0 so far, 0.0/s [waiting: the disk is full]");
+  sample.connected = false;
+  EXPECT_EQ(meter.Line(kStart + seconds(2), sample),
             "0 of 0 so far, 0.0/s [the broker does not answer]");
 }
 

@@ -149,6 +149,30 @@ TEST_F(ProducerStreamTest, FullStopsUntilOpen) {
   EXPECT_EQ(TakeRuns(), (Runs{{2, 7}}));
 }
 
+TEST_F(ProducerStreamTest, TheReasonOfFullIsToldOnceAndItsEndToo) {
+  Join();
+  Submit(3);
+  Poll();
+  TakeRuns();
+  const auto said = [this](const std::string& text) {
+    return std::count_if(out.log.begin(), out.log.end(), [&](const std::string& line) {
+      return line.find(text) != std::string::npos;
+    });
+  };
+  wire::StreamUpdate full = Update(2, State::FULL);
+  full.mutable_status()->set_message("the disk is full: 3 bytes are free");
+  OnUpdate(full);
+  full.mutable_status()->set_message("the disk is full: 2 bytes are free");
+  OnUpdate(full);
+  EXPECT_EQ(session.full_reason(), "the disk is full: 2 bytes are free");
+  EXPECT_EQ(said("takes no jobs: the disk is full: 3 bytes are free"), 1);
+  EXPECT_EQ(said("2 bytes"), 0);
+  OnUpdate(Update(2));
+  EXPECT_EQ(said("takes jobs again"), 1);
+  EXPECT_EQ(session.full_reason(), "");
+  TakeRuns();
+}
+
 TEST_F(ProducerStreamTest, AFullQueueIsProbedWithOneJob) {
   Join();
   Submit(3);
