@@ -2,7 +2,6 @@
 
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
-#include <absl/strings/str_join.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -34,9 +33,11 @@ absl::StatusOr<std::optional<std::string>> ArmCrashPoint(
   const bool counted =
       colon != std::string::npos && absl::SimpleAtoi(value.substr(colon + 1), &count) && count > 0;
   if (!counted || std::find(points.begin(), points.end(), point) == points.end()) {
+    std::string names;
+    for (std::string_view name : points) names += (names.empty() ? "" : ", ") + std::string(name);
     return absl::InvalidArgumentError(
-        absl::StrCat(kVariable, ": '", value, "' is not POINT:COUNT with a count above 0 and one of ",
-                     absl::StrJoin(points, ", ")));
+        absl::StrCat(kVariable, ": '", value,
+                     "' is not POINT:COUNT with a count above 0 and one of ", names));
   }
   armed_point = point;
   passes_left = count;
@@ -48,7 +49,7 @@ absl::StatusOr<std::optional<std::string>> ArmCrashPoint(
 void PassCrashPoint(std::string_view point) {
   if (point != armed_point || passes_left.fetch_sub(1) != 1) return;
   // Whoever reads the log sees why; nothing is flushed that a kill -9 would not.
-  const std::string line = absl::StrCat("crash point ", point, ": killed\n");
+  const std::string line = "crash point " + std::string(point) + ": killed\n";
   [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, line.data(), line.size());
   kill(getpid(), SIGKILL);
 }
