@@ -231,7 +231,7 @@ class Broker {
                               wire::Status* error);
   absl::Status FollowOnError(const Queue& parent, const wire::FollowOn& follow_on,
                              uint64_t bytes_before);
-  Queue& AcceptFollowOn(const Slice& parent, wire::FollowOn& follow_on);
+  Stream& AcceptFollowOn(const Slice& parent, wire::FollowOn& follow_on);
   Stream& FollowOnStream(uint64_t producer, Queue& queue);
 
   // gates.cc

@@ -59,8 +59,11 @@ IntervalSet Broker::AcceptFollowOns(Lease& lease, const IntervalSet& current,
     const uint64_t index = follow_on.index();
     if (!current.Contains(index) || bad.Contains(index) || fails(follow_on.index())) continue;
     lease.ForEach({index, index + 1}, [&](const Slice& parent, uint64_t) {
-      if (!AcceptFollowOn(parent, follow_on).policy.durable) return;
-      // What is said of the parent must wait for this, though its own queue may be in memory.
+      Stream& stream = AcceptFollowOn(parent, follow_on);
+      if (!stream.queue->policy.durable && !lease.queue->policy.durable) return;
+      // What is said of either waits for this, though its own queue may be in memory: the parent's
+      // end and the follow-on jobs are one commit. Lost with it, they would come again.
+      stream.commit = ThisCommit();
       streams_.at(parent.stream)->commit = ThisCommit();
       peers_.at(lease.worker)->worker->commit = ThisCommit();
     });
@@ -68,7 +71,7 @@ IntervalSet Broker::AcceptFollowOns(Lease& lease, const IntervalSet& current,
   return bad;
 }
 
-Queue& Broker::AcceptFollowOn(const Slice& parent, wire::FollowOn& follow_on) {
+Stream& Broker::AcceptFollowOn(const Slice& parent, wire::FollowOn& follow_on) {
   Stream& origin = *streams_.at(parent.stream);
   absl::Status error;
   Queue& queue = *OpenQueue(follow_on.queue(), &error);
@@ -88,7 +91,7 @@ Queue& Broker::AcceptFollowOn(const Slice& parent, wire::FollowOn& follow_on) {
   queue.follow_ons += slice.count();
   Count("follow_ons", slice.count());
   AddJobs(stream, std::move(slice));
-  return queue;
+  return stream;
 }
 
 Stream& Broker::FollowOnStream(uint64_t producer, Queue& queue) {

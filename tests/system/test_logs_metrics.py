@@ -11,9 +11,9 @@ JOBS = 100_000
 LEDGER = ("waiting", "leased", "completed", "dead", "cancelled", "expired")
 # Fields that an event has whenever it appears.
 FIELDS = {
-    "broker_started": {"version", "door", "submit", "complete", "http", "store", "insecure",
-                       "memory_limit", "queue_capacity", "queue_bytes", "payload_max", "lease",
-                       "max_attempts", "peers_max", "config", "queues_named"},
+    "broker_started": {"version", "door", "submit", "complete", "http", "store", "disk_reserve",
+                       "insecure", "memory_limit", "queue_capacity", "queue_bytes", "payload_max",
+                       "lease", "max_attempts", "peers_max", "config", "queues_named"},
     "producer_joined": {"producer", "session", "again"},
     "producer_left": {"producer", "session", "reason"},
     "worker_joined": {"worker", "session", "slots", "queues", "leases_kept", "again"},

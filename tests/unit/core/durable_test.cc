@@ -239,6 +239,25 @@ TEST(DurableTest, AnOpenedStreamTellsOnlyWhatIsDurable) {
   s.producer.TakeUpdate();
 }
 
+// Found by the simulator: the outcome of a follow-on job in memory was told, and then the commit
+// that had made it was lost with the broker; its parent ran again and asked for it once more.
+TEST(DurableTest, FollowOnJobsInMemoryWaitForTheirParentsCommit) {
+  Scene s;
+  s.h.durable_at_once = true;
+  s.producer.SubmitAccepted("d", 1, 1);
+  wire::ReportItem item =
+      WorkerPeer::Item(wire::ReportItem::COMPLETED, s.worker.TakeDelivery().token(), 0, 1);
+  item.add_follow_ons()->set_queue("m");
+  AppendToRun("next", item.mutable_follow_ons(0)->mutable_run());
+  s.h.durable_at_once = false;
+  s.h.Complete(s.worker.ReportMessage({item}));
+  s.h.ExpectNothingLeft();
+  s.MakeDurable();
+  EXPECT_EQ(s.worker.TakeReportAck(), 2u);
+  EXPECT_EQ(s.worker.TakeDelivery().queue(), "m");
+  s.producer.TakeOutcome();
+}
+
 TEST(DurableTest, ChargesAndReturnsAreWritten) {
   Scene s;
   s.worker.options.slots = 1;
