@@ -55,8 +55,8 @@ void BrokerProcess::Start() {
   config.submit_port = 1;
   config.complete_port = 2;
   core_ = std::make_unique<core::Broker>(config);
-  checker_ = std::make_unique<CommitChecker>(world_->options, config.last_commit,
-                                             &world_->situations);
+  checker_ =
+      std::make_unique<CommitChecker>(world_->options, config.last_commit, &world_->situations);
   durable_ = durable_told_ = config.last_commit;
   counted_.clear();
   name_by_route_.clear();

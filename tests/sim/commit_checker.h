@@ -86,7 +86,7 @@ class CommitChecker {
   // Producer and queue (with a mark, if of follow-on jobs) → number.
   std::map<std::pair<std::string, std::string>, uint64_t> streams_;
   std::map<uint64_t, StreamNotes> notes_;
-  std::multimap<uint64_t, LeaseNotes> leases_;           // by token; several in a batch
+  std::multimap<uint64_t, LeaseNotes> leases_;    // by token; several in a batch
   using ItemKey = std::pair<uint64_t, uint64_t>;  // session and ordinal
   std::map<ItemKey, Item> items_;                 // of reports
   // Of these: those that no write was seen about, by token; and those not known to be durable.

@@ -143,7 +143,7 @@ void History::OnDeliverySent(const wire::Delivery& delivery, const std::string& 
       Violation("I4", Name(job) + " is number " + std::to_string(number));
     }
     if (job.parent != 0) {
-      follow_ons_[{stream, number}] = job.spec.uid;
+      follow_ons_[{stream, number, epoch_}] = job.spec.uid;
       const auto followed = followed_by_.try_emplace(job.parent, job.spec.uid).first;
       // One that was lost with its broker and submitted again may be followed again.
       if (followed->second != job.spec.uid && !jobs_.at(job.parent).excused) {
@@ -154,8 +154,7 @@ void History::OnDeliverySent(const wire::Delivery& delivery, const std::string& 
     if (job.ended && !job.excused && !job.deliveries.contains(delivery.token())) {
       Violation("I2", Name(job) + " is delivered to " + worker + " after its outcome");
     }
-    const auto [sent, is_first] =
-        job.deliveries.try_emplace(delivery.token(), worker, false, at);
+    const auto [sent, is_first] = job.deliveries.try_emplace(delivery.token(), worker, false, at);
     if (is_first) delivered.emplace_back(job.spec.uid, delivery.token());
     sent->second.free_slot = sent->second.free_slot || i < delivery.started();
   }
@@ -245,10 +244,18 @@ void History::OnSettled(uint64_t process, const std::string& producer, const std
   }
 }
 
-void History::OnFollowOnsSettled(uint64_t process, uint64_t stream, const OutcomeRange& range) {
+void History::OnFollowOnsSettled(uint64_t process, uint32_t epoch, uint64_t stream,
+                                 const OutcomeRange& range) {
   for (uint64_t i = 0; i < range.count(); ++i) {
-    const auto it = follow_ons_.find({stream, range.first() + i});
-    if (it == follow_ons_.end()) {  // of another life of the broker; or it never left it
+    const uint64_t number = range.first() + i;
+    // The last one that this start of the broker has delivered, or one before it.
+    auto it = follow_ons_.upper_bound({stream, number, epoch});
+    const auto is_it = [&] {
+      const auto& [its_stream, its_number, its_epoch] = it->first;
+      return its_stream == stream && its_number == number &&
+             (its_epoch == epoch || IsDurable(jobs_.at(it->second)));
+    };
+    if (it == follow_ons_.begin() || (--it, !is_it())) {  // it never left its broker
       ++undelivered_by_group_[range.group()];
       ++undelivered_;
       continue;

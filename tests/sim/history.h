@@ -8,6 +8,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "common/time.h"
@@ -86,8 +87,9 @@ class History {
   // `process` got outcomes.
   void OnSettled(uint64_t process, const std::string& producer, const std::string& queue,
                  const wire::OutcomeRange& range);
-  // The same, of follow-on jobs.
-  void OnFollowOnsSettled(uint64_t process, uint64_t stream, const wire::OutcomeRange& range);
+  // The same, of follow-on jobs, in a session of the broker's start `epoch`.
+  void OnFollowOnsSettled(uint64_t process, uint32_t epoch, uint64_t stream,
+                          const wire::OutcomeRange& range);
   // A group of `process` ended: all members have their outcome.
   void OnGroupEnd(const std::string& producer, const wire::GroupEnd& end);
   // The broker has forgotten the producer.
@@ -125,7 +127,8 @@ class History {
   const Options* const options_;
   Situations* const situations_;
   std::map<uint64_t, Job> jobs_;
-  std::map<std::pair<uint64_t, uint64_t>, uint64_t> follow_ons_;  // (stream, number) → uid
+  // Stream, number, epoch → uid. Streams in memory end with the broker, their numbers come again.
+  std::map<std::tuple<uint64_t, uint64_t, uint32_t>, uint64_t> follow_ons_;
   std::map<uint64_t, uint64_t> followed_by_;  // parent → the follow-on job that was delivered
   std::map<std::pair<std::string, std::string>, std::vector<uint64_t>> streams_;
   // Producer and durable queue → the highest `next` that was told.

@@ -201,8 +201,8 @@ int main(int argc, char** argv) {
   }
   if (args.counters) totals.Print();
   if (!args.single) {
-    std::printf("%zu runs; median: %llu jobs, %llu faults; simulated: %lld s\n",
-                totals.jobs.size(), static_cast<unsigned long long>(Median(totals.jobs)),
+    std::printf("%zu runs; median: %llu jobs, %llu faults; simulated: %lld s\n", totals.jobs.size(),
+                static_cast<unsigned long long>(Median(totals.jobs)),
                 static_cast<unsigned long long>(Median(totals.faults)),
                 static_cast<long long>(totals.simulated / whippletree::seconds(1)));
   }

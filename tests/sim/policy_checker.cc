@@ -268,7 +268,8 @@ void PolicyChecker::CheckLive(const core::Broker& core, const QueueCounts& grant
     const bool was_open = before.state == State::kOpen && state == State::kOpen &&
                           before.generation == queue->breaker.generation();
     situations_->Checked(18);
-    if (was_open && granted[queue->number] > 0) Violation("I18", name + " starts jobs while it is open");
+    if (was_open && granted[queue->number] > 0)
+      Violation("I18", name + " starts jobs while it is open");
     if (state == State::kHalfOpen && probes[queue->number] > policy.breaker.probes) {
       Violation("I18", name + " has more probes than allowed");
     }

@@ -1,6 +1,6 @@
 // Memory of the simulator's program: it is one thread that allocates millions of small pieces a
-// second, of which nearly all have one of a few sizes. Each size has chunks of its own and a list of
-// free pieces; what is large comes from malloc.
+// second, of which nearly all have one of a few sizes. Each size has chunks of its own and a list
+// of free pieces; what is large comes from malloc.
 #include <sys/mman.h>
 
 #include <cstddef>
@@ -55,7 +55,8 @@ void* Allocate(size_t bytes) {
     return large;
   }
   const size_t size = bytes == 0 ? 1 : (bytes + kStep - 1) / kStep;
-  if (free_by_size[size] == nullptr) [[unlikely]] Refill(size);
+  if (free_by_size[size] == nullptr) [[unlikely]]
+    Refill(size);
   Free* const piece = free_by_size[size];
   free_by_size[size] = piece->next;
   return piece;

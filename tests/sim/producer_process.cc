@@ -203,6 +203,11 @@ void ProducerProcess::SendAcks() {
 void ProducerProcess::Turn() {
   const Instant now = world_->loop.instant();
   ProducerOutput out;
+  // Of the broker's start that told of each of `out.settled`.
+  std::vector<uint32_t> epochs;
+  const auto note_epochs = [&] {
+    epochs.resize(out.settled.size(), static_cast<uint32_t>(session_->session() >> 32));
+  };
   Receive([&](wire::Envelope& message) {
     if (message.has_stream_updates()) {
       for (const wire::StreamUpdate& update : message.stream_updates().streams()) {
@@ -225,14 +230,17 @@ void ProducerProcess::Turn() {
       if (++sessions_ > 1) world_->situations.Count("session_resumed");
     }
     session_->OnDoor(now, message, &out);
+    note_epochs();
   });
   SendAcks();
   Submit();
   CloseGroup();
   session_->Poll(now, &out);
-  for (const ProducerOutput::Settled& s : out.settled) {
+  note_epochs();
+  for (size_t i = 0; i < out.settled.size(); ++i) {
+    const ProducerOutput::Settled& s = out.settled[i];
     if (s.follow_on) {
-      world_->history.OnFollowOnsSettled(number_, s.stream, s.range);
+      world_->history.OnFollowOnsSettled(number_, epochs[i], s.stream, s.range);
     } else {
       world_->history.OnSettled(number_, name_, s.queue, s.range);
     }
