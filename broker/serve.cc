@@ -1,6 +1,5 @@
 #include "broker/serve.h"
 
-#include <malloc.h>
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -81,9 +80,6 @@ int CannotListen(const absl::Status& status, const std::string& what) {
 }  // namespace
 
 int Serve(const ServeOptions& options) {
-  // Otherwise the allocator learns from the first large block to keep all that were freed:
-  // the bound of memory would hold for what is in use, not for what the process has.
-  mallopt(M_MMAP_THRESHOLD, 128 << 10);
   if (const absl::Status status = CheckOptions(options); !status.ok()) {
     PrintErrors(kProgram, status);
     return ExitCodeFor(status);

@@ -121,7 +121,7 @@ absl::Status BrokerShell::OpenStore(const Options& options) {
 
 void BrokerShell::Receive(Socket& socket, core::Channel channel) {
   std::string route;
-  std::string frame;
+  std::string_view frame;
   size_t bytes = 0;
   for (int i = 0; i < kFramesPerTurn && bytes < kBytesPerTurn; ++i) {
     const Socket::ReceiveResult result = socket.Receive(&route, &frame);
@@ -149,10 +149,13 @@ void BrokerShell::AnswerPolicies(const std::string& route, uint64_t request) {
   wire::Envelope reply;
   reply.mutable_admin_reply()->set_id(request);
   reply.mutable_admin_reply()->mutable_policies()->set_yaml(policies_);
-  std::string frame;
-  Encode(&reply, &frame);
   // One that is gone has no more interest in it.
-  door_->SendTo(route, frame);
+  SendAtDoor(route, &reply);
+}
+
+Socket::SendResult BrokerShell::SendAtDoor(const std::string& route, wire::Envelope* message) {
+  return door_->SendTo(route, BeginEncode(message),
+                       [&](char* frame) { FinishEncode(*message, frame); });
 }
 
 void BrokerShell::Run() {
@@ -199,13 +202,10 @@ void BrokerShell::Carry() {
     if (disk_watch_) disk_watch_->OnCommit(effects_.commit, store_->bytes_written());
   }
   for (const core::Load& load : effects_.loads) store_->Load({load.stream, load.first});
-  std::string frame;
   for (core::Send& send : effects_.sends) {
-    frame.clear();
-    Encode(&send.message, &frame);
     const SendPoints points = SendPointsOf(send.message);
     CrashPoint(points.before);
-    const Socket::SendResult result = door_->SendTo(send.route, frame);
+    const Socket::SendResult result = SendAtDoor(send.route, &send.message);
     CrashPoint(points.after);
     if (result == Socket::SendResult::kSent) continue;
     const auto reason = result == Socket::SendResult::kAgain

@@ -68,6 +68,7 @@ class BrokerShell {
   BrokerShell() = default;
   absl::Status OpenStore(const Options& options);
   void Receive(Socket& socket, core::Channel channel);
+  Socket::SendResult SendAtDoor(const std::string& route, wire::Envelope* message);
   // Answers what the core does not know: how policies are written.
   void AnswerPolicies(const std::string& route, uint64_t request);
   void Carry();  // the effects of a step

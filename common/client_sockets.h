@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/address.h"
@@ -50,15 +51,16 @@ class ClientSockets {
   template <typename OnMessage, typename OnBad>
   void Receive(OnMessage&& on_message, OnBad&& on_bad) {
     std::string route;
+    std::string_view frame;
     for (int i = 0; i < kFramesPerTurn; ++i) {
-      switch (door_->Receive(&route, &frame_)) {
+      switch (door_->Receive(&route, &frame)) {
         case Socket::ReceiveResult::kNothing:
           return;
         case Socket::ReceiveResult::kMalformed:
           on_bad(absl::InvalidArgumentError("malformed message"));
           break;
         case Socket::ReceiveResult::kMessage: {
-          const absl::Status status = Decode(frame_, &message_);
+          const absl::Status status = Decode(frame, &message_);
           if (status.ok()) {
             on_message(message_);
           } else {
@@ -78,16 +80,13 @@ class ClientSockets {
   static constexpr int kFramesPerTurn = 256;
 
   void SendOn(Socket& socket, wire::Envelope* message) {
-    frame_.clear();
-    Encode(message, &frame_);
-    socket.Send(frame_);
+    socket.Send(BeginEncode(message), [&](char* frame) { FinishEncode(*message, frame); });
   }
 
   const HostPort broker_;
   SocketContext context_;
   std::unique_ptr<Socket> door_;
   std::unique_ptr<Socket> data_;
-  std::string frame_;
   wire::Envelope message_;
 };
 

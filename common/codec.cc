@@ -121,6 +121,15 @@ void Encode(wire::Envelope* envelope, std::string* frame) {
   envelope->AppendToString(frame);
 }
 
+size_t BeginEncode(wire::Envelope* envelope) {
+  envelope->set_version(kProtocolVersion);
+  return envelope->ByteSizeLong();
+}
+
+void FinishEncode(const wire::Envelope& envelope, char* frame) {
+  envelope.SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(frame));
+}
+
 absl::Status Decode(std::string_view frame, wire::Envelope* envelope) {
   const bool parsed = frame.size() <= static_cast<size_t>(std::numeric_limits<int>::max()) &&
                       envelope->ParseFromArray(frame.data(), static_cast<int>(frame.size()));

@@ -13,6 +13,11 @@ namespace whippletree {
 // Sets the version, and appends the bytes of `envelope` to `frame`.
 void Encode(wire::Envelope* envelope, std::string* frame);
 
+// The same in two steps, without a copy: how many bytes it has, and writing them to `frame`.
+size_t BeginEncode(wire::Envelope* envelope);
+// REQUIRES: BeginEncode was called, and `envelope` did not change since.
+void FinishEncode(const wire::Envelope& envelope, char* frame);
+
 // INVALID_ARGUMENT: these bytes are no envelope, or one with a broken part (a run whose sizes and
 // block disagree, a range of nothing).
 // FAILED_PRECONDITION: another version of the protocol.

@@ -21,8 +21,7 @@ std::atomic<uint64_t> passes_left{0};
 
 }  // namespace
 
-absl::StatusOr<std::optional<std::string>> ArmCrashPoint(
-    std::span<const std::string_view> points) {
+absl::StatusOr<std::optional<std::string>> ArmCrashPoint(std::span<const std::string_view> points) {
   const char* variable = std::getenv(kVariable);
   if (variable == nullptr) return std::nullopt;
   const std::string value = variable;
@@ -35,15 +34,14 @@ absl::StatusOr<std::optional<std::string>> ArmCrashPoint(
   if (!counted || std::find(points.begin(), points.end(), point) == points.end()) {
     std::string names;
     for (std::string_view name : points) names += (names.empty() ? "" : ", ") + std::string(name);
-    return absl::InvalidArgumentError(
-        absl::StrCat(kVariable, ": '", value,
-                     "' is not POINT:COUNT with a count above 0 and one of ", names));
+    return absl::InvalidArgumentError(absl::StrCat(
+        kVariable, ": '", value, "' is not POINT:COUNT with a count above 0 and one of ", names));
   }
   armed_point = point;
   passes_left = count;
   crash_point_armed = true;
-  return absl::StrCat("this process will kill itself at crash point ", point, ", pass ", count, " (",
-                      kVariable, " is set)");
+  return absl::StrCat("this process will kill itself at crash point ", point, ", pass ", count,
+                      " (", kVariable, " is set)");
 }
 
 void PassCrashPoint(std::string_view point) {

@@ -59,7 +59,8 @@ inline bool crash_point_armed = false;
 
 // The process may end here.
 inline void CrashPoint(std::string_view point) {
-  if (crash_point_armed) [[unlikely]] PassCrashPoint(point);
+  if (crash_point_armed) [[unlikely]]
+    PassCrashPoint(point);
 }
 
 }  // namespace whippletree

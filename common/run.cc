@@ -17,12 +17,17 @@ RunData::RunData(wire::Run* run) {
   for (uint32_t size : run->sizes()) ends_.push_back(end += size);
 }
 
+void RunData::NoteEnds() {
+  if (!ends_.empty()) return;
+  ends_.reserve(count_ + 1);
+  for (uint32_t i = 1; i <= count_; ++i) ends_.push_back(size_ * i);
+}
+
 void RunData::Append(std::string_view payload) {
   if (count_ == 0) {
     size_ = static_cast<uint32_t>(payload.size());
-  } else if (ends_.empty() && payload.size() != size_) {
-    ends_.reserve(count_ + 1);
-    for (uint32_t i = 1; i <= count_; ++i) ends_.push_back(size_ * i);
+  } else if (payload.size() != size_) {
+    NoteEnds();
   }
   block_.append(payload);
   ++count_;
@@ -30,7 +35,18 @@ void RunData::Append(std::string_view payload) {
 }
 
 void RunData::Append(const RunData& other, uint32_t begin, uint32_t end) {
-  for (uint32_t i = begin; i < end; ++i) Append(other.payload(i));
+  if (begin == end) return;
+  if (ends_.empty() && other.ends_.empty() && (count_ == 0 || size_ == other.size_)) {
+    size_ = other.size_;
+  } else {
+    NoteEnds();
+    const uint64_t before = block_.size();
+    for (uint32_t i = begin; i < end; ++i) {
+      ends_.push_back(static_cast<uint32_t>(before + other.bytes(begin, i + 1)));
+    }
+  }
+  count_ += end - begin;
+  block_.append(other.block(begin, end));
 }
 
 uint32_t RunData::Fitting(uint32_t begin, uint32_t end, uint64_t most) const {
@@ -45,8 +61,14 @@ uint32_t RunData::Fitting(uint32_t begin, uint32_t end, uint64_t most) const {
 
 void RunData::CopyTo(uint32_t begin, uint32_t end, wire::Run* run) const {
   run->mutable_block()->append(block(begin, end));
+  auto* sizes = run->mutable_sizes();
+  if (ends_.empty()) {
+    sizes->Resize(sizes->size() + static_cast<int>(end - begin), size_);
+    return;
+  }
+  sizes->Reserve(sizes->size() + static_cast<int>(end - begin));
   for (uint32_t i = begin; i < end; ++i) {
-    run->add_sizes(static_cast<uint32_t>(offset(i + 1) - offset(i)));
+    sizes->AddAlreadyReserved(static_cast<uint32_t>(offset(i + 1) - offset(i)));
   }
 }
 

@@ -43,6 +43,9 @@ class RunData {
     return ends_.empty() ? uint64_t{size_} * i : (i == 0 ? 0 : ends_[i - 1]);
   }
 
+  // From here on sizes may differ.
+  void NoteEnds();
+
   uint32_t count_ = 0;
   uint32_t size_ = 0;           // of every payload, while ends_ is empty
   std::vector<uint32_t> ends_;  // offset of the end of each payload, once sizes differ

@@ -52,6 +52,7 @@ struct Socket::Impl {
   Impl(zmq::context_t& context, zmq::socket_type type) : socket(context, type) {}
   zmq::socket_t socket;
   bool router = false;
+  zmq::message_t received;  // what Receive returned last
 };
 
 Socket::Socket(SocketContext& context, Type type, const Options& options)
@@ -103,47 +104,47 @@ absl::Status Socket::Connect(const std::string& host, uint32_t port) {
   return absl::OkStatus();
 }
 
-Socket::SendResult Socket::Send(const std::string& frame) {
-  zmq::message_t message(frame.data(), frame.size());
+Socket::SendResult Socket::Send(size_t bytes, Fill fill) {
+  zmq::message_t message(bytes);
+  fill(static_cast<char*>(message.data()));
   return impl_->socket.send(message, zmq::send_flags::dontwait) ? SendResult::kSent
                                                                 : SendResult::kAgain;
 }
 
-Socket::SendResult Socket::SendTo(const std::string& route, const std::string& frame) {
+Socket::SendResult Socket::SendTo(const std::string& route, size_t bytes, Fill fill) {
   // Only the first frame reports errors; the second one then always has room.
   try {
     zmq::message_t id(route.data(), route.size());
     if (!impl_->socket.send(id, zmq::send_flags::sndmore | zmq::send_flags::dontwait)) {
       return SendResult::kAgain;
     }
-    zmq::message_t message(frame.data(), frame.size());
-    if (!impl_->socket.send(message, zmq::send_flags::dontwait)) return SendResult::kAgain;
+    return Send(bytes, fill);
   } catch (const zmq::error_t& error) {
     if (error.num() == EHOSTUNREACH) return SendResult::kUnreachable;
     throw;
   }
-  return SendResult::kSent;
 }
 
-Socket::ReceiveResult Socket::Receive(std::string* route, std::string* frame) {
-  zmq::message_t part;
+Socket::ReceiveResult Socket::Receive(std::string* route, std::string_view* frame) {
+  zmq::message_t& part = impl_->received;
   try {
     if (!impl_->socket.recv(part, zmq::recv_flags::dontwait)) return ReceiveResult::kNothing;
   } catch (const zmq::error_t& error) {
     if (error.num() == EINTR) return ReceiveResult::kNothing;
     throw;
   }
-  bool good = true;
   if (impl_->router) {
     route->assign(View(part));
-    good = part.more() && impl_->socket.recv(part, zmq::recv_flags::none).has_value();
+    if (!part.more() || !impl_->socket.recv(part, zmq::recv_flags::none)) {
+      return ReceiveResult::kMalformed;
+    }
   }
-  if (good) frame->assign(View(part));
-  while (part.more()) {  // the parts of one message arrive together
-    good = false;
-    if (!impl_->socket.recv(part, zmq::recv_flags::none)) break;
+  *frame = View(part);
+  if (!part.more()) return ReceiveResult::kMessage;
+  // The parts of one message arrive together.
+  while (part.more() && impl_->socket.recv(part, zmq::recv_flags::none)) {
   }
-  return good ? ReceiveResult::kMessage : ReceiveResult::kMalformed;
+  return ReceiveResult::kMalformed;
 }
 
 void PollSockets(std::span<Socket* const> sockets, int wake_fd, Duration timeout) {

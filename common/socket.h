@@ -4,6 +4,7 @@
 // are received as malformed. A socket belongs to one thread.
 #pragma once
 
+#include <absl/functional/function_ref.h>
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
@@ -11,6 +12,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "common/time.h"
 
@@ -52,13 +54,16 @@ class Socket {
   absl::Status Connect(const std::string& host, uint32_t port);
 
   enum class SendResult { kSent, kAgain, kUnreachable };
-  // Never blocks. kSent: queued.
-  SendResult Send(const std::string& frame);
-  SendResult SendTo(const std::string& route, const std::string& frame);
+  // Writes the bytes of a frame to where it is sent from.
+  using Fill = absl::FunctionRef<void(char* frame)>;
+  // A frame of so many bytes. Never blocks. kSent: queued.
+  SendResult Send(size_t bytes, Fill fill);
+  SendResult SendTo(const std::string& route, size_t bytes, Fill fill);
 
   enum class ReceiveResult { kMessage, kNothing, kMalformed };
-  // Never blocks. `route` is set at a ROUTER, also of a malformed message.
-  ReceiveResult Receive(std::string* route, std::string* frame);
+  // Never blocks. `route` is set at a ROUTER, also of a malformed message. `frame` is valid until
+  // the next call.
+  ReceiveResult Receive(std::string* route, std::string_view* frame);
 
  private:
   friend void PollSockets(std::span<Socket* const>, int, Duration);

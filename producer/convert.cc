@@ -99,23 +99,24 @@ OutcomeMaker::OutcomeMaker(SettledJobs* jobs) : jobs_(*jobs) {
   }
 }
 
-Outcome OutcomeMaker::Make(uint64_t number) const {
+Outcome& OutcomeMaker::Make(uint64_t number) {
   const wire::OutcomeRange& range = jobs_.range;
-  Outcome outcome;
-  outcome.queue = jobs_.queue;
-  outcome.number = number;
-  outcome.id = absl::StrCat(jobs_.stream, "-", number);
-  outcome.kind = KindOf(range.kind());
+  // All of it: whoever got the last one may have taken it apart. What is left keeps its memory.
+  outcome_.queue = jobs_.queue;
+  outcome_.number = number;
+  outcome_.id.clear();
+  absl::StrAppend(&outcome_.id, jobs_.stream, "-", number);
+  outcome_.kind = KindOf(range.kind());
   if (results_) {
-    outcome.result = results_->payload(static_cast<uint32_t>(number - range.first()));
+    outcome_.result = results_->payload(static_cast<uint32_t>(number - range.first()));
   } else {
-    outcome.status = FromWire(range.status());
+    outcome_.status = FromWire(range.status());
   }
-  outcome.attempts = range.attempts();
-  outcome.worker = range.worker();
-  outcome.group = range.group();
-  outcome.follow_on = jobs_.follow_on;
-  return outcome;
+  outcome_.attempts = range.attempts();
+  outcome_.worker = range.worker();
+  outcome_.group = range.group();
+  outcome_.follow_on = jobs_.follow_on;
+  return outcome_;
 }
 
 }  // namespace whippletree

@@ -31,12 +31,13 @@ GroupEnd FromWire(const wire::GroupEnd& end);
 class OutcomeMaker {
  public:
   explicit OutcomeMaker(SettledJobs* jobs);
-  // REQUIRES: `number` is in the range.
-  Outcome Make(uint64_t number) const;
+  // Valid until the next call; it may be moved from. REQUIRES: `number` is in the range.
+  Outcome& Make(uint64_t number);
 
  private:
   const SettledJobs& jobs_;
   std::optional<RunData> results_;
+  Outcome outcome_;
 };
 
 }  // namespace whippletree

@@ -238,7 +238,7 @@ void Producer::Impl::Deliver(std::vector<ProducerOutput::Settled>& settled) {
       DeliverFollowOns(s);
       continue;
     }
-    const OutcomeMaker maker(&s);
+    OutcomeMaker maker(&s);
     uint64_t at = s.range.first();
     const uint64_t end = s.range.first() + s.range.count();
     while (at < end) {
@@ -248,7 +248,7 @@ void Producer::Impl::Deliver(std::vector<ProducerOutput::Settled>& settled) {
         part = callbacks_.Take(s.queue, at, end);
       }
       for (uint64_t n = at; part.callback && *part.callback && n < part.end; ++n) {
-        (*part.callback)(maker.Make(n));
+        (*part.callback)(std::move(maker.Make(n)));
       }
       {
         const std::lock_guard lock(mutex_);
@@ -268,10 +268,10 @@ void Producer::Impl::DeliverFollowOns(ProducerOutput::Settled& settled) {
     callback = follow_on_;
   }
   if (!callback || !*callback) return;
-  const OutcomeMaker maker(&settled);
+  OutcomeMaker maker(&settled);
   const uint64_t end = settled.range.first() + settled.range.count();
   for (uint64_t number = settled.range.first(); number < end; ++number) {
-    (*callback)(maker.Make(number));
+    (*callback)(std::move(maker.Make(number)));
   }
 }
 

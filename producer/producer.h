@@ -98,7 +98,7 @@ struct ProducerOptions {
 // Called from a thread of the library, once for each job. While it runs no other outcome is
 // delivered; what it has taken is acknowledged to the broker when it returns (see
 // ProducerOptions::delivered). It must not call Producer.
-using OutcomeCallback = std::function<void(Outcome)>;
+using OutcomeCallback = std::function<void(Outcome&&)>;
 
 // Thread-safe.
 class Producer {

@@ -8,6 +8,16 @@
 #include "common/clock.h"
 
 namespace whippletree {
+namespace {
+
+// To wake the session's thread for each of these would cost more than they do.
+constexpr Duration kQuick = microseconds(50);
+// It comes by itself after this while there are such.
+constexpr Duration kQuickInterval = milliseconds(1);
+// More than these are not kept from it.
+constexpr size_t kQuickEventsMax = 1024;
+
+}  // namespace
 
 Executor::Executor(uint32_t slots, std::map<std::string, QueueHandlers> handlers,
                    std::function<void()> notify)
@@ -33,6 +43,19 @@ void Executor::AddEvent() {
   notify_();
 }
 
+// REQUIRES: mutex_ is held.
+void Executor::AddQuickEvent() {
+  if (!quick_ || leases_.empty()) AddEvent();
+}
+
+// REQUIRES: mutex_ is held.
+void Executor::AddFinished(Events::Finished finished) {
+  const bool quick = finished.run_time < kQuick && !leases_.empty();
+  events_.finished.push_back(std::move(finished));
+  if (!quick_ || !quick || events_.finished.size() >= kQuickEventsMax) AddEvent();
+  quick_ = quick;
+}
+
 void Executor::Events::Clear() {
   started.clear();
   finished.clear();
@@ -46,6 +69,8 @@ void Executor::TakeEvents(Events* events) {
   const std::lock_guard lock(mutex_);
   notified_ = false;
   std::swap(*events, events_);
+  // What runs now is not quick: nobody is to come just to see that.
+  if (events->finished.empty()) quick_ = false;
 }
 
 void Executor::Run(wire::Delivery delivery) {
@@ -129,7 +154,7 @@ void Executor::StopAll() {
 
 MonoTime Executor::CheckDeadlines(MonoTime now) {
   const std::lock_guard lock(mutex_);
-  MonoTime next = kNever;
+  MonoTime next = quick_ ? now + kQuickInterval : kNever;
   for (const Slot& slot : slots_) {
     if (slot.context == nullptr) continue;
     if (slot.context->deadline() <= now) {
@@ -253,7 +278,7 @@ void Executor::RunJob(Slot* slot, const Lease& lease, uint32_t position,
   slot->Take(token, {&index, 1});
   if (position >= delivery.started()) {
     events_.started.emplace_back(token, index);
-    AddEvent();  // the session marks the start
+    AddQuickEvent();  // the session marks the start
   }
   const MonoTime begin = slot->now;
   const DeliveredJob job = JobReader(delivery).At(position);
@@ -261,9 +286,7 @@ void Executor::RunJob(Slot* slot, const Lease& lease, uint32_t position,
   absl::StatusOr<std::string> result =
       lease.handlers->job != nullptr ? RunOne(slot, lease, position, job, &follow_ons, lock)
                                      : RunBatchOfOne(slot, lease, position, job, &follow_ons, lock);
-  events_.finished.push_back(
-      {token, index, std::move(result), slot->now - begin, std::move(follow_ons)});
-  AddEvent();
+  AddFinished({token, index, std::move(result), slot->now - begin, std::move(follow_ons)});
 }
 
 void Executor::RunBatch(Slot* slot, const Lease& lease, std::unique_lock<std::mutex>& lock) {

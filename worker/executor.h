@@ -74,7 +74,7 @@ class Executor {
   // Ends all running jobs; what fails from now on is UNAVAILABLE.
   void StopAll();
 
-  // Ends jobs whose timeout has passed. Returns when to call again.
+  // Ends jobs whose timeout has passed. Returns when to call again, and TakeEvents, at the latest.
   MonoTime CheckDeadlines(MonoTime now);
 
  private:
@@ -127,7 +127,11 @@ class Executor {
   void TakeBack(Lease& lease, const wire::JobRange& range);
   // Ends what runs of the lease, as far as all of a call is cancelled.
   void CancelRunning(uint64_t token, uint64_t begin, uint64_t end);
+  // Something is to be taken now.
   void AddEvent();
+  // Something is to be taken soon, if quick jobs follow each other; else now.
+  void AddQuickEvent();
+  void AddFinished(Events::Finished finished);
 
   const std::map<std::string, QueueHandlers> handlers_;
   const std::function<void()> notify_;
@@ -138,6 +142,7 @@ class Executor {
   std::vector<Slot> slots_;
   Events events_;
   bool notified_ = false;
+  bool quick_ = false;    // jobs that follow each other are told of together
   bool stopped_ = false;  // StopAll was called
   bool ending_ = false;
   std::vector<std::thread> threads_;

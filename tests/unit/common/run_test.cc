@@ -42,6 +42,24 @@ TEST(RunTest, AppendedPayloadsStayTheSame) {
   EXPECT_EQ(PayloadsOf(other), (std::vector<std::string>{"x", "34", "5", ""}));
 }
 
+TEST(RunTest, PartsOfEqualAndOfOtherSizesAreAppended) {
+  RunData equal;
+  for (const char* payload : {"aa", "bb", "cc"}) equal.Append(payload);
+  RunData mixed;
+  for (const char* payload : {"1", "22", "333"}) mixed.Append(payload);
+  RunData all;
+  all.Append(equal, 1, 3);
+  all.Append(equal, 0, 0);
+  EXPECT_EQ(PayloadsOf(all), (std::vector<std::string>{"bb", "cc"}));
+  all.Append(mixed, 1, 2);
+  all.Append(equal, 0, 1);
+  all.Append(mixed, 2, 3);
+  EXPECT_EQ(PayloadsOf(all), (std::vector<std::string>{"bb", "cc", "22", "aa", "333"}));
+  RunData from_mixed;
+  from_mixed.Append(mixed, 1, 3);
+  EXPECT_EQ(PayloadsOf(from_mixed), (std::vector<std::string>{"22", "333"}));
+}
+
 TEST(RunTest, KnowsHowManyFit) {
   RunData data;
   for (const char* payload : {"a", "bb", "ccc", "dddd"}) data.Append(payload);

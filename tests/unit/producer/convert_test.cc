@@ -56,7 +56,7 @@ TEST(OutcomeMakerTest, NamesJobGroupAndResult) {
   jobs.range.set_group(3);
   AppendToRun("a", jobs.range.mutable_results());
   AppendToRun("b", jobs.range.mutable_results());
-  const OutcomeMaker maker(&jobs);
+  OutcomeMaker maker(&jobs);
   const Outcome outcome = maker.Make(6);
   EXPECT_EQ(outcome.id, "8-6");
   EXPECT_EQ(outcome.result, "b");

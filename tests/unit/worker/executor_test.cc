@@ -40,6 +40,23 @@ TEST_F(ExecutorTest, RunsJobsInOrder) {
   EXPECT_EQ(started_, (JobList{{1, 1}, {2, 0}}));
 }
 
+TEST_F(ExecutorTest, QuickJobsAreToldOfThoughTheNextOneTakesLong) {
+  std::promise<void> go_on;
+  std::shared_future<void> may_go_on = go_on.get_future().share();
+  Start(1, [may_go_on](JobContext&, std::string_view payload) -> absl::StatusOr<std::string> {
+    if (payload == "long") may_go_on.wait();
+    return "";
+  });
+  std::vector<std::string> payloads(3000, "quick");
+  payloads.insert(payloads.end(), {"long", "last"});
+  executor_->Run(Jobs(1, payloads, 1));
+  WaitForFinished(3000);
+  EXPECT_EQ(finished_.size(), 3000u);
+  go_on.set_value();
+  WaitForFinished(3002);
+  EXPECT_EQ(started_.size(), 3001u);
+}
+
 TEST_F(ExecutorTest, TellsTheHandlerWhatItRuns) {
   std::promise<std::string> told;
   Start(1, [&](JobContext& context, std::string_view) -> absl::StatusOr<std::string> {

@@ -1,0 +1,11 @@
+// How the programs' allocator, jemalloc, is set up. Frames, runs and results are blocks of up to a
+// megabyte that come and go all the time: a thread keeps one of each size at hand, where glibc
+// would give them back to the kernel and fault them in again. What nobody has used for a quarter of
+// a second goes back, since the broker's bound of memory is to hold for what the process has.
+
+// Read by jemalloc before main. One arena: hardly more than two threads allocate at a time.
+extern "C" {
+extern const char* malloc_conf;
+const char* malloc_conf =
+    "narenas:1,lg_tcache_max:20,tcache_nslots_large:1,dirty_decay_ms:250,muzzy_decay_ms:0";
+}
