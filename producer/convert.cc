@@ -109,7 +109,9 @@ Outcome& OutcomeMaker::Make(uint64_t number) {
   outcome_.kind = KindOf(range.kind());
   if (results_) {
     outcome_.result = results_->payload(static_cast<uint32_t>(number - range.first()));
+    outcome_.status = absl::OkStatus();
   } else {
+    outcome_.result.clear();
     outcome_.status = FromWire(range.status());
   }
   outcome_.attempts = range.attempts();

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/status.h"
@@ -63,6 +64,44 @@ TEST(OutcomeMakerTest, NamesJobGroupAndResult) {
   EXPECT_EQ(outcome.group, 3u);
   EXPECT_TRUE(outcome.follow_on);
   EXPECT_TRUE(outcome.status.ok());
+}
+
+TEST(OutcomeMakerTest, EachOutcomeIsWholeAfterTheLastOneWasMovedAway) {
+  SettledJobs jobs;
+  jobs.queue = "q";
+  jobs.stream = 8;
+  jobs.range.set_kind(wire::OutcomeRange::COMPLETED);
+  jobs.range.set_first(5);
+  jobs.range.set_count(2);
+  jobs.range.set_worker("w");
+  AppendToRun("a", jobs.range.mutable_results());
+  AppendToRun("b", jobs.range.mutable_results());
+  OutcomeMaker maker(&jobs);
+  Outcome first = std::move(maker.Make(5));
+  EXPECT_EQ(first.result, "a");
+  // As a callback may leave it: moved from, or changed.
+  first = std::move(maker.Make(5));
+  const Outcome& second = maker.Make(6);
+  EXPECT_TRUE(second.status.ok()) << second.status;
+  EXPECT_EQ(second.queue, "q");
+  EXPECT_EQ(second.id, "8-6");
+  EXPECT_EQ(second.result, "b");
+  EXPECT_EQ(second.worker, "w");
+}
+
+TEST(OutcomeMakerTest, EachDeadJobHasItsStatusAfterTheLastOneWasMovedAway) {
+  SettledJobs jobs;
+  jobs.queue = "q";
+  jobs.range.set_kind(wire::OutcomeRange::DEAD);
+  jobs.range.set_first(1);
+  jobs.range.set_count(2);
+  *jobs.range.mutable_status() = ToWire(absl::InternalError("no"));
+  OutcomeMaker maker(&jobs);
+  maker.Make(1).result = "left behind by a callback";
+  const Outcome first = std::move(maker.Make(1));
+  EXPECT_EQ(first.status, absl::InternalError("no"));
+  EXPECT_EQ(first.result, "");
+  EXPECT_EQ(maker.Make(2).status, absl::InternalError("no"));
 }
 
 TEST(FillRunTest, LargePayloadsAreInRunsOfTheirOwn) {
