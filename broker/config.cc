@@ -105,9 +105,6 @@ core::Policies PoliciesOf(const config::Config& config, const core::QueuePolicy&
                           const config::Queue& overrides) {
   core::Policies policies;
   policies.defaults = WithSettings(WithSettings(built_in, config.defaults()), overrides);
-  // An override of one end of the back-off moves the other if need be.
-  policies.defaults.backoff_max =
-      std::max(policies.defaults.backoff_min, policies.defaults.backoff_max);
   for (const auto& [name, settings] : config.queues()) {
     policies.queues[name] = WithSettings(policies.defaults, settings);
   }

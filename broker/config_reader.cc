@@ -34,7 +34,6 @@ class Reader {
 
   config::Config Read(const YAML::Node& root) {
     config::Config config;
-    if (root.IsNull()) return config;
     Group(root, "", &config);
     return config;
   }
@@ -213,7 +212,12 @@ absl::StatusOr<config::Config> ParseConfig(std::string_view text, const std::str
     const std::vector<YAML::Node> documents = YAML::LoadAll(std::string(text));
     if (documents.size() > 1) {
       reader.Fail(documents[1].Mark(), "", "a second document: expected one");
-    } else if (!documents.empty()) {
+    } else if (documents.empty() || documents[0].IsNull()) {
+      // As when it is being written, or was cut.
+      reader.Fail(YAML::Mark::null_mark(), "",
+                  "it is empty: expected queues, defaults or unknown_queues (or `queues: {}`, to "
+                  "set nothing)");
+    } else {
       config = reader.Read(documents[0]);
       reader.CheckEffects(config);
     }

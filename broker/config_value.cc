@@ -73,11 +73,18 @@ std::optional<uint64_t> ParseScalar(config::Kind kind, const std::string& text) 
   return digits && absl::SimpleAtoi(text, &number) ? std::optional<uint64_t>(number) : std::nullopt;
 }
 
-enum class Verdict { kGood, kOtherKind, kOutOfRange, kOtherUnit };
+bool IsZero(const std::string& digits) {
+  return !digits.empty() && digits.find_first_not_of('0') == std::string::npos;
+}
+
+enum class Verdict { kGood, kOtherKind, kOutOfRange, kOtherUnit, kNoUnit, kStops };
 
 // "50/s", "10 jobs/min", "2 batches/s", with blanks wherever one likes.
 Verdict ParseRate(const std::string& text, config::Rate* rate) {
   const size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
+  if (text.compare(digits, 1, ".") == 0) return Verdict::kOtherKind;
+  if (IsZero(text.substr(0, digits))) return Verdict::kStops;
+  if (digits > 0 && digits == text.size()) return Verdict::kNoUnit;
   const size_t slash = text.find('/');
   if (digits == 0 || slash == std::string::npos) return Verdict::kOtherKind;
   const auto part = [&](size_t begin, size_t end) {
@@ -91,7 +98,7 @@ Verdict ParseRate(const std::string& text, config::Rate* rate) {
                                    [&](const auto& entry) { return entry.first == period; });
   if (known == std::end(kPeriods)) return Verdict::kOtherKind;
   uint64_t count = 0;
-  if (!absl::SimpleAtoi(text.substr(0, digits), &count) || count < 1 || count > kRateCountMax) {
+  if (!absl::SimpleAtoi(text.substr(0, digits), &count) || count > kRateCountMax) {
     return Verdict::kOutOfRange;
   }
   rate->set_count(count);
@@ -100,12 +107,17 @@ Verdict ParseRate(const std::string& text, config::Rate* rate) {
   return Verdict::kGood;
 }
 
-// "1s..5m".
+// "1s..5m", with blanks and a third dot for those who like these.
 Verdict ParseBackoff(const std::string& text, config::Backoff* backoff) {
   const size_t dots = text.find("..");
   if (dots == std::string::npos) return Verdict::kOtherKind;
-  const auto min = ParseDuration(text.substr(0, dots));
-  const auto max = ParseDuration(text.substr(dots + 2));
+  const size_t behind = text.find_first_not_of('.', dots);
+  if (behind == std::string::npos || behind - dots > 3) return Verdict::kOtherKind;
+  const auto part = [](std::string_view some) {
+    return ParseDuration(std::string(absl::StripAsciiWhitespace({some.data(), some.size()})));
+  };
+  const auto min = part(std::string_view(text).substr(0, dots));
+  const auto max = part(std::string_view(text).substr(behind));
   if (!min.ok() || !max.ok()) return Verdict::kOtherKind;
   if (*min > *max) return Verdict::kOutOfRange;
   backoff->set_min(min->count());
@@ -148,9 +160,10 @@ Verdict SetScalar(const std::string& text, const SettingField& field, Message* m
   const config::Setting& rules = Rules(field);
   const auto value = ParseScalar(rules.kind(), text);
   if (!value) {
-    // More digits than 64 bits can count are still a number.
     const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
-    return digits && rules.kind() != config::DURATION ? Verdict::kOutOfRange : Verdict::kOtherKind;
+    if (!digits) return Verdict::kOtherKind;
+    // More digits than 64 bits can count are still a number.
+    return rules.kind() == config::DURATION ? Verdict::kNoUnit : Verdict::kOutOfRange;
   }
   const auto bound = [&](const std::string& written, uint64_t otherwise) {
     return ParseScalar(rules.kind(), written).value_or(otherwise);
@@ -212,8 +225,10 @@ std::string ExpectedValue(const SettingField& field) {
       expected = absl::StrCat("settings, as in {", field.message_type()->field(0)->name(), ": …}");
       break;
     case config::NUMBER:
-    case config::DURATION:
       expected = absl::StrCat(Noun(rules.kind()), Bounds(rules));
+      break;
+    case config::DURATION:
+      expected = absl::StrCat(Noun(rules.kind()), Bounds(rules), ", as in 500ms, 30s or 5m");
       break;
     case config::BYTES:
       expected = absl::StrCat(Noun(rules.kind()), Bounds(rules), ", as in 64KiB");
@@ -222,8 +237,9 @@ std::string ExpectedValue(const SettingField& field) {
       expected = "a number above 0, at most 1, as in 0.5";
       break;
     case config::RATE:
-      expected = rules.of_jobs() ? "a number of jobs per time, as in 50/s or 300/min"
-                                 : "a number per time, as in 50/s, 300/min or \"2 batches/s\"";
+      expected = rules.of_jobs()
+                     ? "a whole number of jobs per s, min or h, as in 50/s or 300/min"
+                     : "a whole number per s, min or h, as in 50/s, 300/min or \"2 batches/s\"";
       break;
     case config::BACKOFF:
       expected = "the least and the most, as in 1s..5m";
@@ -278,6 +294,10 @@ absl::Status SetValue(const std::string& text, const SettingField& field, Messag
   std::string wrong = absl::StrCat(" is not ", Noun(rules.kind()));
   if (verdict == Verdict::kOutOfRange) wrong = " is out of range";
   if (verdict == Verdict::kOtherUnit) wrong = " counts batches; this rate counts jobs";
+  if (verdict == Verdict::kNoUnit) wrong = " has no unit";
+  if (verdict == Verdict::kStops) {
+    wrong = " would start nothing (whippletree-broker pause stops a queue)";
+  }
   return absl::InvalidArgumentError(
       absl::StrCat(Quoted(text, kShownBytesMax), wrong, ": expected ", ExpectedValue(field)));
 }
@@ -322,6 +342,42 @@ std::string ValueText(const Message& message, const SettingField& field) {
     default:
       WT_CHECK(false && "a group has no text");
   }
+}
+
+namespace {
+
+// Where a queue has a setting that is named as in the file.
+struct Place {
+  const SettingField* group = nullptr;  // null: the queue itself
+  const SettingField* field = nullptr;
+};
+
+Place PlaceOf(const std::string& setting) {
+  const size_t dot = setting.find('.');
+  const google::protobuf::Descriptor* type = config::Queue::descriptor();
+  Place place;
+  if (dot != std::string::npos) {
+    place.group = type->FindFieldByName(setting.substr(0, dot));
+    WT_CHECK(place.group != nullptr && IsGroup(*place.group));
+    type = place.group->message_type();
+  }
+  place.field = type->FindFieldByName(setting.substr(dot == std::string::npos ? 0 : dot + 1));
+  WT_CHECK(place.field != nullptr);
+  return place;
+}
+
+}  // namespace
+
+absl::Status SetSetting(const std::string& setting, const std::string& text, config::Queue* queue) {
+  const auto [group, field] = PlaceOf(setting);
+  return SetValue(text, *field,
+                  group == nullptr ? queue : queue->GetReflection()->MutableMessage(queue, group));
+}
+
+std::string SettingText(const std::string& setting, const config::Queue& queue) {
+  const auto [group, field] = PlaceOf(setting);
+  if (group == nullptr) return ValueText(queue, *field);
+  return ValueText(queue.GetReflection()->GetMessage(queue, group), *field);
 }
 
 }  // namespace whippletree

@@ -31,4 +31,9 @@ void SetNone(google::protobuf::Message* message);
 // REQUIRES: as SetValue.
 std::string ValueText(const google::protobuf::Message& message, const SettingField& field);
 
+// The same for a setting of a queue that is named as in the file, "retry.backoff".
+// REQUIRES: there is such a setting, and it is no group.
+absl::Status SetSetting(const std::string& setting, const std::string& text, config::Queue* queue);
+std::string SettingText(const std::string& setting, const config::Queue& queue);
+
 }  // namespace whippletree

@@ -46,8 +46,8 @@ constexpr char kServeManual[] = R"(Queues:
   --queue-bytes bytes of payload; then its producers wait, and other queues go on.
 
 A policy for each queue:
-  --config names a YAML file. The flags that are given go before its defaults, not before what it
-  says of a single queue.
+  --config names a YAML file. Flags of settings ("Defaults of queues" above) go before its defaults,
+  not before what it says of a single queue.
     queues:
       mail:
         capacity: {jobs: 100000, bytes: 1GiB}
@@ -62,8 +62,9 @@ A policy for each queue:
         breaker: {failures: 3, open: 10s, probes: 1}
     defaults: {concurrency: 100}  # the same settings, for all that say nothing else
     unknown_queues: refuse        # or accept
-  SIGHUP loads the file again. `whippletree-broker config check FILE` looks for mistakes in it,
-  `config show` prints what would be in force, `config running` what is.
+  SIGHUP loads the file again; one that is empty or wrong changes nothing, and the log says why.
+  `whippletree-broker config check FILE` looks for mistakes in it, `config show` prints what would
+  be in force, `config running` what is.
 
 Memory:
   --memory-limit is what the whole process may take. Waiting payloads and results that nobody has
@@ -116,7 +117,8 @@ constexpr char kStoreCheckAbout[] =
 
 Reads everything and changes nothing: checksums of the log and of all tables, whether commits are
 missing, whether rows are readable and refer to each other rightly. No broker may use the directory
-meanwhile. The exit code is 0 if nothing is wrong.)";
+meanwhile. The exit code is 0 if nothing is wrong, 5 if the store is damaged or cannot be read, 2 if
+there is no store in DIR.)";
 
 struct ClientOptions {
   std::string broker;
@@ -216,7 +218,10 @@ int CheckDataDirectory(const std::string& dir) {
   options.dir = dir;
   const absl::Status status = CheckStore(
       options, [](const std::string& line) { std::printf("%s\n", Printable(line).c_str()); });
-  if (!status.ok()) return Fail(status);
+  if (!status.ok()) {
+    PrintErrors(kProgram, status);
+    return absl::IsNotFound(status) ? kExitUsage : ExitCodeFor(status);
+  }
   std::printf("%s: ok\n", Printable(dir).c_str());
   return kExitOk;
 }

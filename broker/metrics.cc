@@ -150,6 +150,10 @@ void AddQueueParts(const wire::StatusReply& status, Exposition* out) {
     add("linger", queue.batches_by_linger());
     add("drain", queue.batches_by_drain());
   }
+  out->Begin(kGauge, "queue_gate", "1 for the gate that keeps the queue's waiting jobs back.");
+  for (const Queue& queue : status.queues()) {
+    if (!queue.gate().empty()) out->Add({{"queue", queue.name()}, {"gate", queue.gate()}}, 1);
+  }
   out->Begin(kGauge, "breaker_state", "1 for the state of the queue's breaker, 0 for the others.");
   for (const Queue& queue : status.queues()) {
     if (queue.breaker().empty()) continue;

@@ -3,10 +3,12 @@
 #include <absl/strings/str_cat.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
+#include <string_view>
 
 #include "broker/config.h"
+#include "broker/config_value.h"
 #include "common/cli.h"
+#include "common/printable.h"
 
 namespace whippletree {
 namespace {
@@ -28,38 +30,62 @@ core::QueuePolicy BuiltIn(const PolicyOptions& options) {
   return policy;
 }
 
-// What the flags say, as far as they were given.
-config::Queue Overrides(const PolicyOptions& options) {
-  const auto given = [&](const char* flag) { return options.command->count(flag) > 0; };
-  config::Queue out;
-  if (given("--queue-capacity")) out.mutable_capacity()->set_jobs(options.queue_capacity);
-  if (given("--queue-bytes")) {
-    out.mutable_capacity()->set_bytes(options.queue_bytes > 0 ? options.queue_bytes
-                                                              : BuiltIn(options).capacity_bytes);
-  }
-  if (given("--lease")) out.set_lease(options.lease.count());
-  if (given("--max-attempts")) out.mutable_retry()->set_max_attempts(options.max_attempts);
-  if (given("--backoff-min")) {
-    out.mutable_retry()->mutable_backoff()->set_min(options.backoff_min.count());
-  }
-  if (given("--backoff-max")) {
-    out.mutable_retry()->mutable_backoff()->set_max(options.backoff_max.count());
-  }
-  return out;
+// A flag that says a setting of the configuration file, for all queues of which the file does not
+// say it.
+struct SettingFlag {
+  const char* flag;
+  const char* setting;
+  const char* type;
+  const char* description;
+};
+constexpr SettingFlag kSettingFlags[] = {
+    {"--queue-capacity", "capacity.jobs", "N", "Jobs that a queue takes; then its producers wait"},
+    {"--queue-bytes", "capacity.bytes", "SIZE", "Payload bytes that a queue takes"},
+    {"--batch-max-jobs", "batch.max_jobs", "N", "Most jobs of a batch; 1: no batches"},
+    {"--batch-max-bytes", "batch.max_bytes", "SIZE", "Most payload bytes of a batch"},
+    {"--batch-linger", "batch.linger", "DURATION",
+     "How long the oldest job of an incomplete batch waits for others"},
+    {"--rate", "rate", "RATE", "Most starts in a time: 50/s, 300/min, \"2 batches/s\" or none"},
+    {"--burst", "burst", "N", "Starts at once after a pause, in the unit of --rate"},
+    {"--concurrency", "concurrency", "N", "Most handler calls at a time, or none"},
+    {"--lease", "lease", "DURATION",
+     "How long a silent worker keeps its jobs; it sends a heartbeat five times as often"},
+    {"--timeout", "timeout", "DURATION", "How long an attempt may run, or none"},
+    {"--max-attempts", "retry.max_attempts", "N", "The most starts of a job"},
+    {"--retry-backoff", "retry.backoff", "MIN..MAX",
+     "A failed job waits a random time up to the first; that doubles with each attempt, up to the "
+     "second"},
+    {"--breaker-failures", "breaker.failures", "N",
+     "The breaker opens after so many failures in a row, or none"},
+    {"--breaker-ratio", "breaker.ratio", "RATIO",
+     "... or when this share of the last window failed, as 0.5, or none"},
+    {"--breaker-window", "breaker.window", "DURATION", "What --breaker-ratio looks at"},
+    {"--breaker-min-jobs", "breaker.min_jobs", "N", "Fewer jobs in the window do not open it"},
+    {"--breaker-open", "breaker.open", "DURATION", "How long it stays open, before probes"},
+    {"--breaker-probes", "breaker.probes", "N", "Jobs that are let through then, to see"},
+};
+
+void AddSettingFlag(CLI::App* command, const SettingFlag& flag, PolicyOptions* options) {
+  const auto read = [flag, options](const std::string& text) {
+    const absl::Status status = SetSetting(flag.setting, text, &options->overrides);
+    if (!status.ok()) throw CLI::ValidationError(flag.flag, std::string(status.message()));
+  };
+  const config::Queue built_in = ConfigOf({}).defaults();
+  const bool by_memory = std::string_view(flag.setting) == "capacity.bytes";
+  command->add_option_function<std::string>(flag.flag, read, flag.description)
+      ->type_name(flag.type)
+      ->default_str(by_memory ? "an eighth of --memory-limit" : SettingText(flag.setting, built_in))
+      ->group("Defaults of queues");
 }
 
 absl::Status CheckPolicyOptions(const PolicyOptions& options) {
   if (options.memory_limit < (64u << 20)) return Wrong("--memory-limit: expected at least 64MiB");
-  if (options.lease < milliseconds(500) || options.lease > std::chrono::hours(24)) {
-    return Wrong("--lease: expected 500ms to 24h");
-  }
   return absl::OkStatus();
 }
 
 }  // namespace
 
 void AddPolicyOptions(CLI::App* command, PolicyOptions* options) {
-  options->command = command;
   command->add_option("--config", options->config, "Configuration file: a policy for each queue")
       ->type_name("FILE");
   command
@@ -68,16 +94,7 @@ void AddPolicyOptions(CLI::App* command, PolicyOptions* options) {
                    "are in memory")
       ->type_name("DIR");
   AddByteSize(command, "--memory-limit", &options->memory_limit, "What the process may take");
-  AddNumber(command, "--queue-capacity", &options->queue_capacity,
-            "Jobs that a queue takes; then its producers wait", 1, 1ull << 40);
-  AddByteSize(command, "--queue-bytes", &options->queue_bytes,
-              "Payload bytes that a queue takes; 0: an eighth of --memory-limit");
-  AddDuration(command, "--lease", &options->lease,
-              "How long a silent worker keeps its jobs; it sends a heartbeat five times as often");
-  AddNumber(command, "--max-attempts", &options->max_attempts, "The most starts of a job", 1, 1000);
-  AddDuration(command, "--backoff-min", &options->backoff_min,
-              "A failed job is tried again within this time; it doubles with each attempt");
-  AddDuration(command, "--backoff-max", &options->backoff_max, "... up to this");
+  for (const SettingFlag& flag : kSettingFlags) AddSettingFlag(command, flag, options);
 }
 
 void AddServeOptions(CLI::App* command, ServeOptions* options) {
@@ -108,13 +125,16 @@ absl::StatusOr<core::Policies> LoadPolicies(const PolicyOptions& options) {
     if (!read.ok()) return read.status();
     config = *std::move(read);
   }
-  core::Policies policies = PoliciesOf(config, BuiltIn(options), Overrides(options));
+  core::Policies policies = PoliciesOf(config, BuiltIn(options), options.overrides);
   if (!options.data_dir.empty()) return policies;
-  const std::string needs = "durable: true needs a directory for it: add --data-dir DIR";
-  if (policies.defaults.durable) return absl::InvalidArgumentError("defaults." + needs);
+  const auto needs_directory = [&](const std::string& place) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(Printable(options.config), ": ", place,
+                     ".durable: true needs a directory for it: add --data-dir DIR"));
+  };
+  if (policies.defaults.durable) return needs_directory("defaults");
   for (const auto& [name, policy] : policies.queues) {
-    if (policy.durable)
-      return absl::InvalidArgumentError(absl::StrCat("queues.", name, ".", needs));
+    if (policy.durable) return needs_directory("queues." + name);
   }
   return policies;
 }

@@ -9,7 +9,7 @@
 #include "broker/core/config.h"
 #include "common/address.h"
 #include "common/log.h"
-#include "common/time.h"
+#include "config.pb.h"
 
 namespace CLI {  // NOLINT(readability-identifier-naming): CLI11's
 class App;
@@ -22,14 +22,7 @@ struct PolicyOptions {
   std::string config;    // the file; empty: none
   std::string data_dir;  // of durable queues; empty: everything is in memory
   uint64_t memory_limit = 1ull << 30;
-  uint64_t queue_capacity = 1'000'000;
-  uint64_t queue_bytes = 0;
-  uint32_t max_attempts = 5;
-  Duration lease = seconds(10);
-  Duration backoff_min = seconds(1);
-  Duration backoff_max = std::chrono::minutes(5);
-  // Knows which flags were given. Constant after AddPolicyOptions.
-  const CLI::App* command = nullptr;
+  config::Queue overrides;  // what the flags of single settings say, as far as they were given
 };
 
 struct ServeOptions {
@@ -51,7 +44,6 @@ void AddServeOptions(CLI::App* command, ServeOptions* options);
 // Reads the file, if there is one, and puts the flags that were given over it.
 // INVALID_ARGUMENT: a flag or the file is wrong, a line for each error; UNKNOWN: the file cannot be
 // read.
-// REQUIRES: AddPolicyOptions; the command line is parsed.
 absl::StatusOr<core::Policies> LoadPolicies(const PolicyOptions& options);
 
 // INVALID_ARGUMENT: values that parse, but cannot be.

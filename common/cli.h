@@ -7,7 +7,8 @@
 //   if (auto code = ParseCommandLine(&app, argc, argv)) return *code;
 //
 // Every option can also be given as an environment variable: --some-flag as WHIPPLETREE_SOME_FLAG
-// (not those with configurable(false)). The command line goes before the environment.
+// (not those with configurable(false)). The command line goes before the environment. No value may
+// be empty.
 // Not thread-safe.
 #pragma once
 

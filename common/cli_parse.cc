@@ -145,6 +145,28 @@ std::string EnvironmentNote(const CLI::App* app, const std::string& message,
   return "";
 }
 
+// What is wrong if a value is empty, as that of a script's variable which was never set.
+std::string EmptyValue(const CLI::App* app) {
+  for (const CLI::Option* option : app->get_options()) {
+    const std::vector<std::string> values = option->results();
+    if (std::any_of(values.begin(), values.end(),
+                    [](const auto& value) { return value.empty(); })) {
+      return option->get_name(option->get_positional(), false) + ": expected a value, got \"\"";
+    }
+    const std::string variable = option->get_envname();
+    if (variable.empty() || !values.empty()) continue;
+    const char* value = std::getenv(variable.c_str());
+    if (value != nullptr && *value == '\0') {
+      return option->get_name(false, false) + ": " + variable +
+             " is empty: give it a value, or unset it";
+    }
+  }
+  for (const CLI::App* command : app->get_subcommands()) {
+    if (std::string error = EmptyValue(command); !error.empty()) return error;
+  }
+  return "";
+}
+
 std::string Reworded(const CLI::App* app, const CLI::ParseError& error) {
   const std::string message = error.what();
   const size_t colon = message.find(": ");
@@ -216,10 +238,16 @@ std::optional<int> ParseCommandLine(CLI::App* app, std::vector<std::string> args
                           "Print the version and exit");
   }
   Prepare(app);
+  const auto usage_error = [&](const std::string& message) {
+    PrintError(app->get_name(), message + " (see " + FullName(Innermost(app)) + " --help)");
+    return kExitUsage;
+  };
   try {
     // CLI11 takes them from the back.
     app->parse(std::vector<std::string>(args.rbegin(), args.rend()));
-    return std::nullopt;
+    const std::string error = EmptyValue(app);
+    if (error.empty()) return std::nullopt;
+    return usage_error(error);
   } catch (const CLI::CallForVersion& version) {
     std::cout << version.what() << std::endl;
     return kExitOk;
@@ -237,8 +265,7 @@ std::optional<int> ParseCommandLine(CLI::App* app, std::vector<std::string> args
     } else {
       message = Reworded(innermost, error) + EnvironmentNote(innermost, error.what(), args);
     }
-    PrintError(app->get_name(), message + " (see " + FullName(innermost) + " --help)");
-    return kExitUsage;
+    return usage_error(message);
   }
 }
 

@@ -35,8 +35,8 @@ constexpr DemoPattern kPatterns[] = {
     {"fan", "25 sentences go to 3 workers and come back as one stream; the group tells its end.",
      RunFan},
     {"circuit-breaker",
-     "11 operations, one each 0.1 s: 3 failures open the breaker, and one probe each 0.2 s finds "
-     "out whether it works again.",
+     "11 operations, one each 0.1 s. The third failure in a row opens the breaker: for 0.2 s "
+     "nothing starts, then one job is tried. Job 4 fails and opens it again, job 5 closes it.",
      RunCircuitBreaker},
     {"map-reduce", "The words of 5 texts, counted by 3 mappers and 3 reducers.",
      RunMapReducePattern},
@@ -44,8 +44,8 @@ constexpr DemoPattern kPatterns[] = {
     {"timeout", "10 jobs that may take 0.2 s; every other one would take 10 s, and is ended.",
      RunTimeout},
     {"composition",
-     "1,000 numbers are squared, added up in batches of 50, and these sums added up; a worker of "
-     "each stage is killed, and the total is exact.",
+     "1,000 numbers are squared, the squares added up in batches of at most 50, and these sums "
+     "added up; a worker of each stage is killed while it holds jobs, and the total is exact.",
      RunComposition},
 };
 

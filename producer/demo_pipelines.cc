@@ -140,6 +140,8 @@ absl::Status RunComposition(DemoStage& stage, DemoResult* result) {
   status = adder.TakeUntil([&] { return adder.squares() == kNumbers / 2 && adder.sums() > 0; });
   if (!status.ok()) return status;
   for (const char* victim : {"squares-1", "sums-1"}) stage.workers().Freeze(victim);
+  stage.Say(
+      "all three workers are stopped now (SIGSTOP), so that each holds jobs when it is killed");
   status = stage.Submit(kSquares, DemoNumbers(kNumbers / 2 + 1, kNumbers), *group);
   if (!status.ok()) return status;
   auto closed = stage.producer().CloseGroup(*group);
@@ -155,7 +157,8 @@ absl::Status RunComposition(DemoStage& stage, DemoResult* result) {
   if (!end.ok()) return end.status();
   stage.EndShow();
   stage.Say(absl::StrCat("the group has ended: ", end->completed, " of ", end->jobs(),
-                         " jobs completed, the total is ", adder.total()));
+                         " jobs completed: ", adder.squares(), " numbers, their squares, and ",
+                         adder.sums(), " sums; the total is ", adder.total()));
   result->outcomes[OutcomeKind::kCompleted] = end->completed;
   if (end->dead > 0) result->outcomes[OutcomeKind::kDead] = end->dead;
   result->lines.push_back(absl::StrCat(adder.total()));

@@ -55,7 +55,8 @@ ask for. The outcomes of these are printed too: as text only results, with
 --ordered after all others, in jsonl with "follow_on":true and "queue". The
 command waits for the group's end; the last line on stderr has its counts, and
 the exit code is 0 only if every job of the group completed. Follow-on jobs are
-not cancelled by Ctrl-C.
+not cancelled by Ctrl-C. When the input ends, the last batch of the group starts
+at once: it waits for no more jobs, however long the queue's linger is.
 
 Ctrl-C (SIGINT) and SIGTERM stop reading and cancel the jobs that have no outcome
 yet; what running ones became is still printed. A second one leaves at once. With
@@ -212,7 +213,7 @@ CLI::App* AddSubmit(CLI::App* app, SubmitOptions* options) {
 CLI::App* AddMapReduce(CLI::App* app, MapReduceCommandOptions* options) {
   CLI::App* command = app->add_subcommand("mapreduce", kMapReduceAbout);
   command->footer(kMapReduceManual);
-  command->add_option("FILE", options->files, "The texts")->required();
+  command->add_option("FILE", options->files, "The texts: files or pipes; - is stdin")->required();
   MapReduceOptions& mapreduce = options->mapreduce;
   command
       ->add_option("--map-queue", mapreduce.map_queue,

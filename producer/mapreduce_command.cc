@@ -2,6 +2,7 @@
 
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -16,7 +17,9 @@
 
 #include "common/cli.h"
 #include "common/clock.h"
+#include "common/printable.h"
 #include "producer/interrupt.h"
+#include "producer/pipe_input.h"
 #include "producer/progress.h"
 
 namespace whippletree {
@@ -48,6 +51,21 @@ int CodeFor(const absl::Status& status, const MapReduceReport& report) {
   // A file; the broker answered before.
   if (absl::IsUnavailable(status)) return kExitMachine;
   return ExitCodeFor(status);
+}
+
+// The text of `file`. A name with a typing error is told here, before anything runs.
+absl::StatusOr<MapInput> InputFor(const std::string& file) {
+  if (file == "-") return PipeInput(file);
+  struct stat info {};
+  if (stat(file.c_str(), &info) != 0 || access(file.c_str(), R_OK) != 0) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot read ", Quoted(file), ": ", std::strerror(errno)));
+  }
+  // What is no file can be opened once only, when its turn comes.
+  if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) return PipeInput(file);
+  MapInput input = FileInput(file);
+  if (auto text = input.open(); !text.ok()) return text.status();
+  return input;
 }
 
 // Runs it in a thread of its own, so that signals are heard, and cancels its jobs when one comes.
@@ -83,12 +101,12 @@ int RunMapReduce(const MapReduceCommandOptions& options) {
   std::signal(SIGPIPE, SIG_IGN);  // a write fails with EPIPE instead
   std::vector<MapInput> inputs;
   for (const std::string& file : options.files) {
-    inputs.push_back(FileInput(file));
-    // A name with a typing error is told before anything runs.
-    if (auto text = inputs.back().open(); !text.ok()) {
-      PrintError(kProgram, Message(text.status()));
+    absl::StatusOr<MapInput> input = InputFor(file);
+    if (!input.ok()) {
+      PrintError(kProgram, Message(input.status()));
       return kExitMachine;
     }
+    inputs.push_back(*std::move(input));
   }
   ProducerOptions producer_options;
   producer_options.broker = options.broker;

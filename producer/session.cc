@@ -178,14 +178,17 @@ void ProducerSession::OnUpdate(Instant now, const wire::StreamUpdate& update, bo
   if (it == streams_.end()) return;
   Stream& stream = it->second;
   if (!stream.gone.ok()) return;
-  if (update.state() == wire::StreamUpdate::GONE) {
-    stream.gone = FromWire(update.status());
+  const bool refused = update.state() == wire::StreamUpdate::REFUSED;
+  if (refused || update.state() == wire::StreamUpdate::GONE) {
+    stream.gone = absl::FailedPreconditionError(update.status().message());
     stream.cancel_at = kNever;
     stream.opened = true;
     groups_.OnGone(stream.queue);
     // What was sent may have been accepted, without our knowing.
-    SettleAll(stream, 1, std::max(stream.next, stream.sent_max), wire::OutcomeRange::UNSPECIFIED,
-              update.status(), out);
+    if (!refused) {
+      SettleAll(stream, 1, std::max(stream.next, stream.sent_max), wire::OutcomeRange::UNSPECIFIED,
+                update.status(), out);
+    }
     SettleAll(stream, 1, stream.next_number, wire::OutcomeRange::REJECTED, update.status(), out);
     Accepted(stream, stream.next_number, now);
     return;

@@ -11,6 +11,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <future>
 #include <memory>
 #include <optional>
 #include <span>
@@ -231,8 +232,12 @@ class Submission {
     std::atomic<bool> done = false;
     absl::Status status;
     std::thread waiter([&] {
-      status = options_.no_wait ? producer_->WaitAccepted() : producer_->WaitOutcomes();
-      if (options_.group && status.ok()) status = WaitForGroup();
+      std::future<GroupEnd> end;
+      status = CloseGroup(&end);
+      if (status.ok()) {
+        status = options_.no_wait ? producer_->WaitAccepted() : producer_->WaitOutcomes();
+      }
+      if (end.valid() && status.ok()) group_end_ = end.get();
       done = true;
       RaiseEvent();
     });
@@ -248,11 +253,13 @@ class Submission {
     if (failure_.ok()) failure_ = status;
   }
 
-  absl::Status WaitForGroup() {
-    auto end = producer_->CloseGroup(group_);
-    if (!end.ok()) return end.status();
-    group_end_ = end->get();
-    return absl::OkStatus();
+  // Before the outcomes are waited for: jobs of a group that is open may wait for others that could
+  // fill their batch.
+  absl::Status CloseGroup(std::future<GroupEnd>* end) {
+    if (!options_.group) return absl::OkStatus();
+    auto closed = producer_->CloseGroup(group_);
+    if (closed.ok()) *end = *std::move(closed);
+    return closed.status();
   }
 
   // Tells it once, if there is one.
@@ -317,7 +324,8 @@ class Submission {
   int Code(const OutcomeCounts& counts) const {
     if (Signals() > 0) return kExitInterrupted;
     if (output_error_ != 0 || input_failed_) return kExitMachine;
-    if (!failure_.ok()) return ExitCodeFor(failure_);
+    // A queue that the broker refuses rejects what was read until that was known, be it all or not.
+    if (!failure_.ok() && counts.rejected == 0) return ExitCodeFor(failure_);
     const bool group_incomplete =
         group_end_ && (!group_end_->status.ok() || group_end_->completed != group_end_->jobs());
     return counts.failed() > 0 || group_incomplete ? kExitIncomplete : kExitOk;

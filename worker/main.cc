@@ -125,7 +125,6 @@ std::optional<int> ParseFlags(int argc, char** argv, Flags* flags) {
   if (!flags->exec.empty() && !flags->handler.empty()) {
     return UsageError("--exec and --handler cannot be given together");
   }
-  if (!flags->exec.empty() && flags->exec[0].empty()) return UsageError("--exec needs a command");
   return std::nullopt;
 }
 

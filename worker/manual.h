@@ -25,9 +25,9 @@ inline constexpr char kWorkerManual[] = R"(Programs as workers:
     descriptor 3       follow-on jobs, one a line: QUEUE, a tab, PAYLOAD
     standard error     its end goes into the message of a failed job
     exit code          0 completed; 75 try again later; 65 the job is at fault: dead at once;
-                       126 or 127 the program cannot be run here: this worker stops and its jobs
-                       go to others; any other code, or a signal: tried again as the queue's policy
-                       says
+                       126 or 127 (of a shell: not executable, not found) it cannot be run here:
+                       this worker says so and ends with exit code 5, and its jobs go to others; any
+                       other code, or a signal: tried again as the queue's policy says
   With exit code 75 and a line such as `retry-after: 2s` at the end of standard error, no job of
   the queue is started before that time has passed.
   It runs in a process group of its own. The whole group is killed when the job times out or is

@@ -1,7 +1,6 @@
 #include "worker/session.h"
 
 #include <algorithm>
-#include <set>
 
 #include "common/check.h"
 #include "common/run.h"
@@ -36,6 +35,8 @@ void WorkerSession::OnDoor(Instant now, wire::Envelope& message, WorkerOutput* o
       fatal_ = status;
     } else if (message.refusal().action() == wire::Refusal::SAY_HELLO) {
       link_.OnSayHello(now.mono);
+      // Nothing was lost if the broker only has more queues for us than before.
+      if (absl::IsUnavailable(status)) link_.TakeLost();
     } else {
       out->log.push_back("the broker refused a message: " + std::string(status.message()));
     }
@@ -97,6 +98,7 @@ void WorkerSession::OnWelcome(Instant now, const wire::Welcome& welcome, WorkerO
   result_bytes_max_ = welcome.result_bytes_max();
   window_bytes_ = welcome.window_bytes();
   out->log.push_back("connected");
+  NoteRefused(welcome, out);
   received_ = IntervalSet();
   untold_bytes_ = 0;
   const std::set<uint64_t> kept(welcome.leases_kept().begin(), welcome.leases_kept().end());
@@ -116,6 +118,20 @@ void WorkerSession::OnWelcome(Instant now, const wire::Welcome& welcome, WorkerO
   draining_told_ = false;
   goodbye_said_ = false;
   for (Queue& queue : queues_) queue.told = false;
+}
+
+void WorkerSession::NoteRefused(const wire::Welcome& welcome, WorkerOutput* out) {
+  std::set<std::string> refused;
+  for (const wire::RefusedQueue& queue : welcome.refused()) {
+    refused.insert(queue.queue());
+    if (refused_.contains(queue.queue())) continue;
+    out->log.push_back("no jobs of queue " + queue.queue() + ": " + queue.status().message() +
+                       "; they are taken as soon as the broker allows it");
+  }
+  for (const std::string& queue : refused_) {
+    if (!refused.contains(queue)) out->log.push_back("jobs of queue " + queue + " are taken now");
+  }
+  refused_ = std::move(refused);
 }
 
 void WorkerSession::OnDeliveries(Instant now, wire::Deliveries* deliveries, WorkerOutput* out) {

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -132,6 +133,8 @@ class WorkerSession {
 
   void SendHello(WorkerOutput* out);
   void OnWelcome(Instant now, const wire::Welcome& welcome, WorkerOutput* out);
+  // Tells which queues are refused, and which no more.
+  void NoteRefused(const wire::Welcome& welcome, WorkerOutput* out);
   void OnDeliveries(Instant now, wire::Deliveries* deliveries, WorkerOutput* out);
   void OnReportAck(Instant now, const wire::ReportAck& ack);
   void TakeDelivery(wire::Delivery delivery, WorkerOutput* out);
@@ -168,6 +171,7 @@ class WorkerSession {
   absl::Status fatal_;
   std::vector<Queue> queues_;
   std::map<std::string, size_t> queue_by_name_;
+  std::set<std::string> refused_;  // queues that the last welcome refused
   std::map<uint64_t, Lease> leases_;
   // The one found last, if it is still there: jobs of a lease come one after the other.
   std::pair<uint64_t, Lease*> recent_lease_{};

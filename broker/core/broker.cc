@@ -91,6 +91,7 @@ void Broker::ApplyDoor(FrameIn& in) {
       if (peer->worker) {
         OnWorkerState(*peer, heartbeat.credits(), heartbeat.deliveries_next(),
                       heartbeat.draining());
+        OfferRefused(*peer);
       }
       return;
     }

@@ -120,6 +120,8 @@ class Broker {
   void WelcomeProducer(Peer& peer, const wire::Hello& hello, Claimant claimant,
                        wire::Welcome* welcome);
   void WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* welcome);
+  // Lets it say hello again if it can serve a queue now that was refused.
+  void OfferRefused(Peer& peer);
   // The last commit that what a welcome says of the peer depends on.
   uint64_t CommitOf(const Peer& peer) const;
   uint64_t CommitOf(const Lease& lease) const;

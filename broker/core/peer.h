@@ -48,7 +48,8 @@ struct WorkerQueue {
 struct WorkerState {
   uint32_t slots = 0;
   std::vector<WorkerQueue> queues;
-  size_t turn = 0;  // queue to be served first
+  std::set<std::string> refused;  // queues that it wants to serve and cannot
+  size_t turn = 0;                // queue to be served first
   std::set<uint64_t> leases;
   uint64_t leased = 0;               // starts: a batch counts as one
   ResendQueue<uint64_t> deliveries;  // tokens

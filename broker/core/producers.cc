@@ -24,8 +24,8 @@ Queue* Broker::OpenQueue(const std::string& name, absl::Status* error) {
     return nullptr;
   }
   if (!policies_.unknown_queues && !policies_.queues.contains(name)) {
-    *error =
-        absl::NotFoundError("there is no queue \"" + name + "\" in the broker's configuration");
+    *error = absl::NotFoundError("there is no queue \"" + name +
+                                 "\" in the broker's configuration (unknown_queues: refuse)");
     return nullptr;
   }
   if (queues_.size() >= kQueuesMax) {
@@ -99,7 +99,10 @@ void Broker::ClaimStream(Peer& peer, const wire::StreamClaim& claim, Claimant cl
   absl::Status error;
   Stream* stream = OpenStream(peer, claim.queue(), &error);
   if (stream == nullptr) {
-    gone(std::string(error.message()));
+    // An earlier start of the broker may have accepted what was sent to it.
+    const bool never_accepted = claim.next() == 0 || claimant == Claimant::kKnown;
+    update->set_state(never_accepted ? wire::StreamUpdate::REFUSED : wire::StreamUpdate::GONE);
+    *update->mutable_status() = ToWire(error);
     return;
   }
   MarkClaimed(*stream);
@@ -185,11 +188,13 @@ void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
   Stream* stream = OpenStream(peer, submit.queue(), &error);
   if (stream == nullptr) {
     Count("rejected_frames");
+    Log(LogLevel::kWarning, "queue_refused",
+        {{"producer", peer.name}, {"error", std::string(error.message())}});
     wire::Envelope message;
     message.mutable_stream_updates()->set_session(peer.session);
     wire::StreamUpdate* update = message.mutable_stream_updates()->add_streams();
     update->set_queue(submit.queue());
-    update->set_state(wire::StreamUpdate::GONE);
+    update->set_state(wire::StreamUpdate::REFUSED);
     *update->mutable_status() = ToWire(error);
     SendTo(peer, std::move(message));
     return;

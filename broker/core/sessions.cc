@@ -186,6 +186,7 @@ void Broker::WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* 
     wq.queue->ready.erase(peer.number);
   }
   worker.queues.clear();
+  worker.refused.clear();
   worker.slots = hello.slots();
   worker.turn = 0;
   worker.draining = false;
@@ -197,6 +198,10 @@ void Broker::WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* 
     if (queue == nullptr) {
       Log(LogLevel::kWarning, "queue_refused",
           {{"worker", peer.name}, {"error", std::string(error.message())}});
+      worker.refused.insert(credit.queue());
+      wire::RefusedQueue* refused = welcome->add_refused();
+      refused->set_queue(credit.queue());
+      *refused->mutable_status() = ToWire(error);
       continue;
     }
     if (!queue->workers.insert(peer.number).second) continue;  // named twice
@@ -241,6 +246,17 @@ void Broker::WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* 
   }
   UpdateReady(peer);
   woken_workers_.insert(peer.number);
+}
+
+void Broker::OfferRefused(Peer& peer) {
+  if (peer.worker->draining) return;
+  for (const std::string& name : peer.worker->refused) {
+    absl::Status error;
+    if (OpenQueue(name, &error) == nullptr) continue;
+    Refuse(peer.route, absl::UnavailableError("queue " + name + " can be served now: say hello"),
+           wire::Refusal::SAY_HELLO);
+    return;  // the welcome names what is still refused
+  }
 }
 
 uint64_t Broker::CommitOf(const Peer& peer) const {

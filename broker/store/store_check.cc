@@ -65,10 +65,11 @@ void ReportMeta(const std::string& dir, const StoreLook& look, const Report& rep
 absl::Status CheckStore(const RocksdbOptions& options, const Report& report) {
   const std::string& dir = options.dir;
   const absl::StatusOr<DirectoryState> state = LookAtDirectory(dir);
+  const absl::Status no_store = absl::InvalidArgumentError(
+      absl::StrCat(dir, " has no store in it: expected the --data-dir of a broker"));
+  if (absl::IsInvalidArgument(state.status())) return no_store;
   if (!state.ok()) return state.status();
-  if (*state == DirectoryState::kNew) {
-    return absl::InvalidArgumentError(absl::StrCat(dir, " has no store in it"));
-  }
+  if (*state == DirectoryState::kNew) return no_store;
   // A file system that is mounted read-only has no broker.
   if (access((dir + "/LOCK").c_str(), W_OK) == 0) {
     if (const absl::Status unused = RocksDb::CheckUnused(options); !unused.ok()) {
@@ -78,8 +79,7 @@ absl::Status CheckStore(const RocksdbOptions& options, const Report& report) {
   }
   const absl::StatusOr<StoreLook> look = LookIntoStore(options);
   if (!look.ok()) return look.status();
-  if (look->status.ok() && !look->meta)
-    return absl::InvalidArgumentError(dir + " has no store in it");
+  if (look->status.ok() && !look->meta) return no_store;
   if (look->meta) ReportMeta(dir, *look, report);
   // The rows may tell more than the first error.
   absl::Status status = look->status;

@@ -1,5 +1,6 @@
 """The broker's configuration file: checked, shown, loaded again by SIGHUP; and a queue paused by hand."""
 
+import json
 import signal
 import socket
 import subprocess
@@ -24,8 +25,8 @@ queues:
     leese: 5s
 """
 BAD_ERRORS = [
-    'b.yaml:3:11: queues.api.rate: "50" is not a rate: expected a number per time, as in 50/s, '
-    '300/min or "2 batches/s", or none',
+    'b.yaml:3:11: queues.api.rate: "50" has no unit: expected a whole number per s, min or h, as in '
+    '50/s, 300/min or "2 batches/s", or none',
     'b.yaml:4:5: queues.api: there is no setting "leese", did you mean lease? There are capacity, '
     "batch, rate, burst, concurrency, keys, lease, timeout, retry, breaker, durable"]
 PROGRAM = "whippletree-broker: "
@@ -120,6 +121,56 @@ class ConfigTest(SystemTest):
         self.assertEqual(self.run_broker("config", "show", env={"WHIPPLETREE_CONFIG": "shown.yaml"}),
                          (0, shown, []))
 
+    def test_flags_and_variables_say_the_defaults(self):
+        """Before those of the file, and not before what it says of a queue."""
+        self.write("queues: {a: {rate: 7/s}}\ndefaults: {rate: 1/h, timeout: 1m}")
+        code, shown, errors = self.run_broker(
+            "config", "show", "--config", "b.yaml", "--rate", "2 batches/s", "--burst", "3",
+            "--batch-max-jobs", "9", "--batch-linger", "2s", "--retry-backoff", "1s...10s",
+            env={"WHIPPLETREE_CONCURRENCY": "8", "WHIPPLETREE_BREAKER_FAILURES": "4",
+                 "WHIPPLETREE_TIMEOUT": "none"})
+        self.assertEqual((code, errors), (0, []))
+        a, defaults = shown.split("defaults:")
+        for text in (a, defaults):
+            for setting in ("batch: {max_jobs: 9, max_bytes: 1MiB, linger: 2s}", "burst: 3",
+                            "concurrency: 8", "timeout: none", "backoff: 1s..10s", "failures: 4"):
+                self.assertIn(setting, text)
+        self.assertIn("    rate: 7/s\n", a)
+        self.assertIn("  rate: 2 batches/s\n", defaults)
+        self.assertEqual(self.run_broker("config", "show", "--rate", "0/s"),
+                         (2, "", [PROGRAM + '--rate: "0/s" would start nothing (whippletree-broker '
+                                  "pause stops a queue): expected a whole number per s, min or h, "
+                                  'as in 50/s, 300/min or "2 batches/s", or none (see '
+                                  "whippletree-broker config show --help)"]))
+
+    def test_a_refused_queue(self):
+        """Its producer is told why; its worker too, and serves it once the file names it."""
+        self.write("queues: {known: {}}\nunknown_queues: refuse\n")
+        broker = self.broker("--config", self.directory / "b.yaml", "--lease", "500ms")
+        worker = self.worker(broker, "w", "--queue", "known", "--queue", "late", "--handler", "echo")
+        why = 'there is no queue "late" in the broker\'s configuration (unknown_queues: refuse)'
+        wait_for(lambda: worker.event("connection", message=f"no jobs of queue late: {why}; they are "
+                                      "taken as soon as the broker allows it"), "the worker's line")
+        self.assertTrue(broker.event("queue_refused", error=why))
+
+        producer = self.producer(broker, "--queue", "late", "--output", "jsonl", jobs=["a", "b"])
+        self.assertEqual(producer.wait(), 1, producer.stderr())
+        outcomes = [json.loads(line) for line in producer.lines()]
+        self.assertEqual([(o["outcome"], o["status"], o["error"]) for o in outcomes],
+                         2 * [("rejected", "NOT_FOUND", why)])
+        for more in ("--name=nightly", "--group"):
+            producer = self.producer(broker, "--queue", "late", more, jobs=["a"])
+            self.assertEqual(producer.wait(), 4 if "name" in more else 1, producer.stderr())
+            self.assertIn(why, producer.stderr())
+
+        self.write("queues: {known: {}, late: {}}\nunknown_queues: refuse\n")
+        broker.signal(signal.SIGHUP)
+        wait_for(lambda: worker.event("connection", message="jobs of queue late are taken now"),
+                 "the worker's word")
+        producer = self.producer(broker, "--queue", "late", jobs=["a"])
+        self.assertEqual((producer.wait(), producer.lines()), (0, ["a"]))
+        self.assertIsNone(worker.event("connection", message="connection lost; trying again"))
+
     def test_what_is_built_in(self):
         code, shown, errors = self.run_broker("config", "show", "--memory-limit", "64MiB")
         self.assertEqual((code, errors), (0, []))
@@ -167,6 +218,11 @@ class ConfigTest(SystemTest):
             error = error.replace("b.yaml", str(path), 1)
             wait_for(lambda error=error: broker.event("config_rejected", file=str(path),
                                                       error=error), error)
+        self.write("")
+        broker.signal(signal.SIGHUP)
+        wait_for(lambda: broker.event("config_rejected", error=f"{path}: it is empty: expected "
+                                      "queues, defaults or unknown_queues (or `queues: {}`, to set "
+                                      "nothing)"), "the empty file")
         path.unlink()
         broker.signal(signal.SIGHUP)
         wait_for(lambda: broker.event("config_rejected", error=f'cannot read "{path}": '

@@ -36,7 +36,7 @@ class LogsMetricsTest(SystemTest):
 
     def test_log_tells_the_story(self):
         """Joins, deaths, retries, a lost and a draining worker; one JSON object a line."""
-        broker = self.broker("--lease", "1s", "--backoff-min", "10ms", "--max-attempts", "3")
+        broker = self.broker("--lease", "1s", "--retry-backoff", "10ms..5m", "--max-attempts", "3")
         lost = self.worker(broker, "lost", "--queue", "slow", "--slots", "1", "--handler", "sleep")
         self.worker(broker, "fails", "--queue", "bad", "--handler", "fail")
         self.producer(broker, "--queue", "slow", "--no-wait", jobs=["1h"])

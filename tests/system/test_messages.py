@@ -30,8 +30,13 @@ class MessagesTest(SystemTest):
         for program, arguments, expected in [
                 ("broker", "serve --prt 5", "unknown flag --prt, did you mean --port? "
                  "(see whippletree-broker serve --help)"),
-                ("broker", "serve --lease 5", '--lease: "5" is not a duration: expected a number '
-                 "and a unit, as in 500ms, 2s, 5m or 1h (see whippletree-broker serve --help)"),
+                ("broker", "serve --lease 5", '--lease: "5" has no unit: expected a duration from '
+                 "500ms to 24h, as in 500ms, 30s or 5m (see whippletree-broker serve --help)"),
+                ("broker", "serve --data-dir=", "--data-dir needs a value "
+                 "(see whippletree-broker serve --help)"),
+                ("broker", "store check /etc/passwd", "/etc/passwd has no store in it: expected "
+                 "the --data-dir of a broker"),
+                ("broker", "store check /no/such", "/no/such does not exist"),
                 ("broker", "", "a command is required: serve, status, ledger, pause, resume, config or "
                  "store (see whippletree-broker --help)"),
                 ("broker", "serve --memory-limit 1MiB", "--memory-limit: expected at least 64MiB "
@@ -83,7 +88,7 @@ class MessagesTest(SystemTest):
 
     def test_program_that_cannot_run_stops_its_worker(self):
         """127 from a started program, here a shell's: the worker leaves, the job goes to another."""
-        broker = self.broker("--backoff-min", "10ms")
+        broker = self.broker("--retry-backoff", "10ms..5m")
         worker = self.worker(broker, "w", "--queue", "q", "--slots", "1",
                              "--exec", "sh", "-c", "no-such-program")
         producer = self.producer(broker, "--queue", "q", jobs=["x"])

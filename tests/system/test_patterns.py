@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -87,6 +88,42 @@ class PatternTest(SystemTest):
         self.assertEqual(self.submit("demo.batch", range(51)), golden("batch"))
         queue = self.demo_broker.queue("demo.batch")
         self.assertEqual((queue["batches"], queue["batches_by_linger"]), (13, 1))
+
+    def test_the_last_batch_of_a_group_waits_for_nobody(self):
+        """However long the linger: when the input has ended, nothing will join it."""
+        config = self.directory / "broker.yaml"
+        config.write_text("queues: {rows: {batch: {max_jobs: 4, linger: 24h}}}")
+        self.demo_broker = self.broker("--config", config)
+        self.workers("rows", 1, "--exec", "cat")
+        rows = [str(n) for n in range(6)]
+        self.assertEqual(self.submit("rows", rows, "--group"), rows)
+        queue = self.demo_broker.queue("rows")
+        self.assertEqual((queue["batches"], queue["batches_by_drain"]), (2, 1))
+
+    def test_map_reduce_reads_pipes(self):
+        self.workers("demo.map", 1, "--handler", "words")
+        self.workers("demo.reduce", 1, "--handler", "total")
+        command = (f'{self.program("whippletree-producer")} mapreduce --broker '
+                   f"{self.demo_broker.door} --map-queue demo.map --reduce-queue demo.reduce")
+        for files in ("-", "/dev/stdin", "<(cat)"):
+            with self.subTest(files):
+                run = subprocess.run(["bash", "-c", f"(echo one two; echo two) | {command} {files}"],
+                                     capture_output=True, timeout=PATIENCE, check=False,
+                                     env=environment())
+                self.assertEqual(run.returncode, 0, run.stderr)
+                counts = [line.rpartition(b":")[2] for line in run.stdout.splitlines()]
+                self.assertEqual(counts, [b"one\t1", b"two\t2"])
+
+    def test_map_reduce_of_an_endless_pipe_can_be_interrupted(self):
+        reads, writes = os.pipe()
+        with open(reads, "rb") as stdin, open(writes, "wb"):
+            run = self.start("mapreduce", [self.program("whippletree-producer"), "mapreduce",
+                                           "--broker", self.demo_broker.door, "--map-queue",
+                                           "demo.map", "--reduce-queue", "demo.reduce", "-"],
+                             stdin=stdin)
+            wait_for(lambda: self.demo_broker.status()["producers"] == 1, "the producer")
+            run.signal(signal.SIGINT)
+            self.assertEqual(run.wait(), 130, run.stderr())
 
     def test_fan(self):
         beginnings = ["The quick brown fox", "Go concurrency", "Hello, world!", "Once upon a time,"]

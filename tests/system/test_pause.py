@@ -11,7 +11,7 @@ from harness import SystemTest, main, wait_for
 class PauseTest(SystemTest):
     def test_worker_beyond_its_lease(self):
         """Its jobs are run by another, each has one outcome, and it is taken on again."""
-        broker = self.broker("--lease", "1s", "--backoff-min", "10ms")
+        broker = self.broker("--lease", "1s", "--retry-backoff", "10ms..5m")
         paused = self.worker(broker, "paused", "--queue", "q", "--slots", "4", "--handler", "sleep")
         producer = self.producer(broker, "--queue", "q", "--output", "jsonl", jobs=["300ms"] * 8)
         wait_for(lambda: broker.queue("q")["leased"] >= 4, "running jobs")
@@ -37,7 +37,7 @@ class PauseTest(SystemTest):
 
     def test_completion_that_comes_too_late(self):
         """A worker that insists on a lease that has ended: counted, logged, without effect."""
-        broker = self.broker("--lease", "500ms", "--backoff-min", "10ms")
+        broker = self.broker("--lease", "500ms", "--retry-backoff", "10ms..5m")
         credit = zmtp.message((1, b"q"), (2, 1))
         hello = [(1, 2), (2, b"late"), (9, 1), (10, credit)]
         producer = self.producer(broker, "--queue", "q", "--output", "jsonl", jobs=["x"])

@@ -117,7 +117,7 @@ class PythonClient(harness.SystemTest):
     def test_failures(self):
         """INVALID_ARGUMENT is the end of a job, UNAVAILABLE is tried again; each payload and result
         is bytes of any kind, also none."""
-        broker = self.broker("--backoff-min", "10ms")
+        broker = self.broker("--retry-backoff", "10ms..5m")
         calls = []
 
         def handler(payload):

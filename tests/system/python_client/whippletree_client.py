@@ -200,7 +200,12 @@ class Producer(Peer):
                 self.update(updates[queue], stream, True)
 
     def update(self, update, stream, first=False):
-        if update.state == Update.GONE and None not in stream.outcomes:
+        if update.state == Update.REFUSED:
+            for number in range(stream.base, stream.base + len(stream.outcomes)):
+                stream.put(number, Outcome("REJECTED", None, update.status.code,
+                                           update.status.message, 0))
+            self.streams.pop(update.queue, None)
+        elif update.state == Update.GONE and None not in stream.outcomes:
             self.streams.pop(update.queue, None)  # nothing is lost; the next submit begins anew
         elif update.state == Update.GONE:
             stream.lose(stream.next, update.status.message)

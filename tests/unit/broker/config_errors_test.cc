@@ -32,9 +32,10 @@ std::string ErrorOf(const std::string& setting, const std::string& value) {
 }
 
 TEST(ConfigErrorsTest, NameFileLineColumnAndSetting) {
-  EXPECT_EQ(Errors("queues:\n  api:\n    rate: \"50\"\n"),
-            "b.yaml:3:11: queues.api.rate: \"50\" is not a rate: expected a number per time, as in "
-            "50/s, 300/min or \"2 batches/s\", or none");
+  EXPECT_EQ(
+      Errors("queues:\n  api:\n    rate: \"50\"\n"),
+      "b.yaml:3:11: queues.api.rate: \"50\" has no unit: expected a whole number per s, min or "
+      "h, as in 50/s, 300/min or \"2 batches/s\", or none");
 }
 
 TEST(ConfigErrorsTest, SayWhatIsExpected) {
@@ -43,15 +44,20 @@ TEST(ConfigErrorsTest, SayWhatIsExpected) {
   EXPECT_EQ(ErrorOf("capacity.bytes", "1XB"),
             "\"1XB\" is not a size: expected a size of at least 1, as in 64KiB");
   EXPECT_EQ(ErrorOf("lease", "5"),
-            "\"5\" is not a duration: expected a duration from 500ms to 24h");
+            "\"5\" has no unit: expected a duration from 500ms to 24h, as in 500ms, 30s or 5m");
+  EXPECT_EQ(ErrorOf("lease", "5 days"),
+            "\"5 days\" is not a duration: expected a duration from 500ms to 24h, as in 500ms, 30s "
+            "or 5m");
   EXPECT_EQ(ErrorOf("retry.backoff", "5s"),
             "\"5s\" is not a back-off: expected the least and the most, as in 1s..5m");
   EXPECT_EQ(ErrorOf("breaker.ratio", "half"),
             "\"half\" is not a ratio: expected a number above 0, at most 1, as in 0.5, or none");
   EXPECT_EQ(ErrorOf("concurrency", "[1]"),
             "a list: expected a whole number from 1 to 1000000, or none");
-  EXPECT_EQ(ErrorOf("lease", "{s: 1}"), "a mapping: expected a duration from 500ms to 24h");
-  EXPECT_EQ(ErrorOf("lease", ""), "nothing: expected a duration from 500ms to 24h");
+  EXPECT_EQ(ErrorOf("lease", "{s: 1}"),
+            "a mapping: expected a duration from 500ms to 24h, as in 500ms, 30s or 5m");
+  EXPECT_EQ(ErrorOf("lease", ""),
+            "nothing: expected a duration from 500ms to 24h, as in 500ms, 30s or 5m");
   EXPECT_EQ(ErrorOf("batch", "5"), "\"5\" where settings are expected, as in max_jobs: …");
   EXPECT_EQ(ErrorOf("batch", "[]"), "a list where settings are expected, as in max_jobs: …");
   EXPECT_EQ(Errors("unknown_queues: yes"),
@@ -67,12 +73,14 @@ TEST(ConfigErrorsTest, OfKeys) {
               std::string::npos)
         << value;
   }
-  EXPECT_EQ(ErrorOf("keys.rate", "2 batches/s"),
-            "\"2 batches/s\" counts batches; this rate counts jobs: expected a number of jobs per "
-            "time, as in 50/s or 300/min, or none");
-  EXPECT_EQ(ErrorOf("keys.rate", "fast"),
-            "\"fast\" is not a rate: expected a number of jobs per time, as in 50/s or 300/min, or "
-            "none");
+  EXPECT_EQ(
+      ErrorOf("keys.rate", "2 batches/s"),
+      "\"2 batches/s\" counts batches; this rate counts jobs: expected a whole number of jobs "
+      "per s, min or h, as in 50/s or 300/min, or none");
+  EXPECT_EQ(
+      ErrorOf("keys.rate", "fast"),
+      "\"fast\" is not a rate: expected a whole number of jobs per s, min or h, as in 50/s or "
+      "300/min, or none");
   EXPECT_EQ(
       Errors("defaults: {keys: {ordered: true}}"),
       "b.yaml:1:19: defaults.keys: there is no setting \"ordered\", did you mean order? There "
@@ -93,11 +101,11 @@ TEST(ConfigErrorsTest, TheLastGoodValueAndTheFirstBadOne) {
       {"batch.max_jobs", {"1", "65536"}, {"0", "65537"}},
       {"batch.max_bytes", {"1", "1GiB"}, {"0", "2GiB"}},
       {"batch.linger", {"0", "0s", "24h"}, {"25h"}},
-      {"rate", {"1/h", "1000000000/s", "none"}, {"0/s", "1000000001/s", "99999999999999999999/s"}},
+      {"rate", {"1/h", "1000000000/s", "none"}, {"1000000001/s", "99999999999999999999/s"}},
       {"burst", {"1", "1000000"}, {"0", "1000001"}},
       {"concurrency", {"1", "none"}, {"0", "1000001"}},
       {"keys.concurrency", {"1", "1000000", "none"}, {"0", "1000001"}},
-      {"keys.rate", {"1/h", "1000000000 jobs/s", "none"}, {"0/s", "1000000001/s"}},
+      {"keys.rate", {"1/h", "1000000000 jobs/s", "none"}, {"1000000001/s"}},
       {"keys.burst", {"1", "1000000"}, {"0", "1000001"}},
       {"lease", {"500ms", "24h"}, {"499ms", "24h1s"}},
       {"timeout", {"1ms", "none"}, {"0", "8761h"}},
@@ -119,6 +127,26 @@ TEST(ConfigErrorsTest, TheLastGoodValueAndTheFirstBadOne) {
   }
 }
 
+TEST(ConfigErrorsTest, ARateThatStartsNothingSaysHowAQueueIsStopped) {
+  for (const char* rate : {"0", "0/s", "00 jobs/min", "0 batches/h"}) {
+    EXPECT_EQ(ErrorOf("rate", rate),
+              "\"" + std::string(rate) +
+                  "\" would start nothing (whippletree-broker pause stops a queue): expected a "
+                  "whole number per s, min or h, as in 50/s, 300/min or \"2 batches/s\", or none");
+  }
+}
+
+TEST(ConfigErrorsTest, AnEmptyFileIsNoConfiguration) {
+  for (const char* text : {"", "\n", "# queues: {}\n", "---\n", "null"}) {
+    EXPECT_EQ(
+        Errors(text),
+        "b.yaml: it is empty: expected queues, defaults or unknown_queues (or `queues: {}`, to "
+        "set nothing)");
+  }
+  EXPECT_EQ(Errors("queues: {}"), "");
+  EXPECT_EQ(Errors("queues:\n# all is a comment\n"), "");
+}
+
 TEST(ConfigErrorsTest, OddValuesAreRefused) {
   for (const char* rate : {"/s", "s", "5/", "5/d", "5", "-5/s", "5 apples/s", "5//s", "0.5/s",
                            "5/s/s", "1e3/s", "5 s"}) {
@@ -130,7 +158,8 @@ TEST(ConfigErrorsTest, OddValuesAreRefused) {
   for (const char* ratio : {"nan", "inf", "-0.5", "1e-1", "50%", ".", "''"}) {
     EXPECT_NE(ErrorOf("breaker.ratio", ratio), "") << ratio;
   }
-  for (const char* backoff : {"1s", "..", "1s..", "..1s", "1s..2s..3s", "1s-2s", "none"}) {
+  for (const char* backoff :
+       {"1s", "..", "1s..", "..1s", "1s..2s..3s", "1s-2s", "1s....2s", "1s. .2s", "1..5", "none"}) {
     EXPECT_NE(ErrorOf("retry.backoff", backoff), "") << backoff;
   }
   for (const char* choice : {"ACCEPT", "Accept", "''", "true"}) {

@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "broker/config_value.h"
+
 namespace whippletree {
 namespace {
 
@@ -85,8 +87,7 @@ unknown_queues: refuse
 }
 
 TEST(ConfigTest, AFileThatSaysNothingChangesNothing) {
-  for (const char* text :
-       {"", "# nothing\n", "queues:\ndefaults:\n", "queues: {}\ndefaults: {}\n"}) {
+  for (const char* text : {"queues:\ndefaults:\n", "queues: {}\ndefaults: {}\n"}) {
     const core::Policies policies = Read(text);
     EXPECT_EQ(ConfigChanges(core::Policies(), policies), std::vector<ConfigChange>()) << text;
     EXPECT_TRUE(policies.unknown_queues);
@@ -164,7 +165,6 @@ TEST(ConfigTest, RatesHaveAUnitAndAPeriod) {
 TEST(ConfigTest, OverridesGoBeforeTheDefaultsButNotBeforeAQueue) {
   config::Queue overrides;
   overrides.set_lease(Duration(seconds(7)).count());
-  overrides.mutable_retry()->mutable_backoff()->set_min(Duration(minutes(10)).count());
   const core::Policies policies =
       Read("queues: {a: {lease: 1s}, b: {}}\ndefaults: {lease: 2s, retry: {max_attempts: 9}}",
            overrides);
@@ -172,9 +172,26 @@ TEST(ConfigTest, OverridesGoBeforeTheDefaultsButNotBeforeAQueue) {
   EXPECT_EQ(policies.defaults.max_attempts, 9u);
   EXPECT_EQ(policies.queues.at("b").lease_duration, seconds(7));
   EXPECT_EQ(policies.queues.at("a").lease_duration, seconds(1));
-  // The most is never less than the least.
-  EXPECT_EQ(policies.defaults.backoff_min, minutes(10));
-  EXPECT_EQ(policies.defaults.backoff_max, minutes(10));
+}
+
+TEST(ConfigTest, SettingsAreSaidByTheirNamesInTheFile) {
+  config::Queue queue;
+  EXPECT_TRUE(SetSetting("rate", "2 batches/s", &queue).ok());
+  EXPECT_TRUE(SetSetting("retry.backoff", "1s...5m", &queue).ok());
+  EXPECT_EQ(SettingText("rate", queue), "2 batches/s");
+  EXPECT_EQ(SettingText("retry.backoff", queue), "1s..5m");
+  EXPECT_EQ(SetSetting("burst", "0", &queue).message(),
+            "\"0\" is out of range: expected a whole number from 1 to 1000000");
+  EXPECT_FALSE(queue.has_burst());
+}
+
+TEST(ConfigTest, TheRangeOfABackoffMayHaveBlanksAndThreeDots) {
+  for (const char* text : {"10ms..5m", "10ms...5m", "10ms .. 5m", " 10ms ...  5m "}) {
+    const core::QueuePolicy policy =
+        Read(std::string("defaults: {retry: {backoff: '") + text + "'}}").defaults;
+    EXPECT_EQ(policy.backoff_min, milliseconds(10)) << text;
+    EXPECT_EQ(policy.backoff_max, minutes(5)) << text;
+  }
 }
 
 TEST(ConfigTest, WhatIsPrintedIsReadAgainTheSame) {

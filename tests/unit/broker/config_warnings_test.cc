@@ -30,7 +30,7 @@ std::string Of(const std::string& settings, const std::string& defaults = "") {
 }
 
 TEST(ConfigWarningsTest, ThereAreNoneOfWhatIsBuiltInAndOfWhatIsUsual) {
-  EXPECT_EQ(Warnings(""), "");
+  EXPECT_EQ(Warnings("queues: {}"), "");
   EXPECT_EQ(Warnings(R"(queues:
   mail: {batch: {max_jobs: 50, linger: 2s}, rate: 2 batches/s}
   api: {concurrency: 8, timeout: 30s, breaker: {failures: 3, open: 10s}}

@@ -88,6 +88,7 @@ TEST(MetricsTest, ShowsBatchesRatesAndBreakers) {
   queue.set_batches_halved(3);
   queue.set_rate_pauses(8);
   queue.set_breaker("half-open");
+  queue.set_gate("breaker half-open");
   queue.set_breaker_opened(5);
   const std::string text = MetricsText(status);
   for (const char* line : {
@@ -100,6 +101,7 @@ TEST(MetricsTest, ShowsBatchesRatesAndBreakers) {
            "whippletree_batches_ready_total{queue=\"sh\",by=\"linger\"} 2",
            "whippletree_batches_halved_total{queue=\"sh\"} 3",
            "whippletree_rate_pauses_total{queue=\"sh\"} 8",
+           "whippletree_queue_gate{queue=\"sh\",gate=\"breaker half-open\"} 1",
            "whippletree_breaker_state{queue=\"sh\",state=\"closed\"} 0",
            "whippletree_breaker_state{queue=\"sh\",state=\"open\"} 0",
            "whippletree_breaker_state{queue=\"sh\",state=\"half-open\"} 1",

@@ -216,6 +216,23 @@ TEST_F(ParseCommandLineTest, ErrorsAreOneLineThatNamesTheFlag) {
               "program: a command is required: serve or status (see program --help)");
 }
 
+TEST_F(ParseCommandLineTest, NoValueMayBeEmpty) {
+  ExpectError({"--queue", ""}, "program: --queue: expected a value, got \"\" (see program --help)");
+  ExpectError({"--queue="}, "program: --queue needs a value (see program --help)");
+  setenv("WHIPPLETREE_SLOTS", "", 1);
+  ExpectError({"--queue", "a"},
+              "program: --slots: WHIPPLETREE_SLOTS is empty: give it a value, or unset it (see "
+              "program --help)");
+  EXPECT_EQ(Parse({"--queue", "a", "--slots", "3"}).code, std::nullopt);
+  unsetenv("WHIPPLETREE_SLOTS");
+  setenv("WHIPPLETREE_PORT", "", 1);
+  ExpectError({"--queue", "a", "serve"},
+              "program: --port: WHIPPLETREE_PORT is empty: give it a value, or unset it (see "
+              "program serve --help)");
+  EXPECT_EQ(Parse({"--queue", "a", "status"}).code, std::nullopt);
+  unsetenv("WHIPPLETREE_PORT");
+}
+
 TEST(NearestTest, IsTheOneThatMayBeMeant) {
   const std::vector<std::string> known = {"capacity", "rate", "lease"};
   EXPECT_EQ(Nearest("capcity", known), "capacity");

@@ -335,8 +335,45 @@ TEST(PoliciesTest, UnknownQueuesMayBeRefused) {
   producer.SubmitAccepted("known", 1, 1);
   producer.Submit("other", 1, {"x"});
   const wire::StreamUpdate update = producer.TakeUpdate();
-  EXPECT_EQ(update.state(), wire::StreamUpdate::GONE);
-  EXPECT_EQ(update.status().message(), "there is no queue \"other\" in the broker's configuration");
+  EXPECT_EQ(update.state(), wire::StreamUpdate::REFUSED);
+  EXPECT_EQ(update.status().message(),
+            "there is no queue \"other\" in the broker's configuration (unknown_queues: refuse)");
+  EXPECT_TRUE(h.HasLog("queue_refused"));
+  // Claimed again in the same start of the broker, it was never accepted; an earlier start may have
+  // accepted it.
+  EXPECT_EQ(producer.Join({{"other", 1, 1}}).streams(0).state(), wire::StreamUpdate::REFUSED);
+  ProducerPeer old(&h, "old");
+  EXPECT_EQ(old.Join({{"other", 1, 1}}).streams(0).state(), wire::StreamUpdate::GONE);
+}
+
+TEST(PoliciesTest, AWorkerIsToldOfARefusedQueueAndTakesItUpWhenItMay) {
+  Config config;
+  config.queues["known"] = {};
+  config.unknown_queues = false;
+  BrokerHarness h(config);
+  WorkerPeer worker(&h, "w", {.queues = {"known", "late"}});
+  const wire::Welcome refused = worker.Join();
+  ASSERT_EQ(refused.refused_size(), 1);
+  EXPECT_EQ(refused.refused(0).queue(), "late");
+  EXPECT_EQ(refused.refused(0).status().code(), static_cast<int>(absl::StatusCode::kNotFound));
+  EXPECT_TRUE(h.HasLog("queue_refused"));
+  worker.Heartbeat();
+  EXPECT_FALSE(h.HasFrameFor("w"));
+
+  Policies policies;
+  policies.queues["known"] = policies.queues["late"] = {};
+  policies.unknown_queues = false;
+  h.Step({policies});
+  worker.Heartbeat();
+  EXPECT_EQ(h.TakeRefusal("w").action(), wire::Refusal::SAY_HELLO);
+  worker.Heartbeat();  // the word of it may be lost
+  EXPECT_EQ(h.TakeRefusal("w").action(), wire::Refusal::SAY_HELLO);
+  EXPECT_EQ(worker.Join().refused_size(), 0);
+  ProducerPeer producer(&h, "p");
+  producer.Join();
+  producer.SubmitAccepted("late", 1, 1);
+  worker.Completed(worker.TakeDelivery().token());
+  producer.TakeOutcome();
 }
 
 TEST(LeaseTimeTest, AQueueMayHaveItsOwn) {

@@ -198,7 +198,7 @@ TEST(StreamResumeTest, AfterThatItsNameIsGoneForAnotherDay) {
   EXPECT_EQ(welcome.streams(0).next(), 1u);
 }
 
-TEST(StreamResumeTest, AStreamOfABadNameIsGone) {
+TEST(StreamResumeTest, AStreamOfABadNameIsRefused) {
   BrokerHarness h;
   ProducerPeer producer(&h, "p", {.named = true});
   producer.Join();
@@ -206,7 +206,7 @@ TEST(StreamResumeTest, AStreamOfABadNameIsGone) {
   message.mutable_open_stream()->set_session(producer.session);
   message.mutable_open_stream()->mutable_claim()->set_queue("no spaces");
   h.Door("p", message);
-  EXPECT_EQ(producer.TakeUpdate().state(), State::GONE);
+  EXPECT_EQ(producer.TakeUpdate().state(), State::REFUSED);
 }
 
 }  // namespace

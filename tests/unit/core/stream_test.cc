@@ -209,13 +209,13 @@ TEST(StreamTest, AJobLargerThanTheQueueIsTakenAlone) {
   EXPECT_EQ(update.state(), State::FULL);
 }
 
-TEST(StreamTest, AStreamOfABadQueueNameIsGone) {
+TEST(StreamTest, AStreamOfABadQueueNameIsRefused) {
   BrokerHarness h;
   ProducerPeer producer(&h, "p");
   producer.Join();
   producer.Submit("no spaces", 1, {"1"});
   const State update = producer.TakeUpdate();
-  EXPECT_EQ(update.state(), State::GONE);
+  EXPECT_EQ(update.state(), State::REFUSED);
   EXPECT_EQ(update.status().code(), static_cast<int>(absl::StatusCode::kInvalidArgument));
   EXPECT_TRUE(h.broker.queues().empty());
   EXPECT_EQ(h.counter("rejected_frames"), 1u);

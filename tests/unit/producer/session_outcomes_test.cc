@@ -172,6 +172,18 @@ TEST_F(ProducerOutcomeTest, OfAStreamThatIsGoneAreUnknownOrRejected) {
   EXPECT_EQ(session.pending_jobs(), 0u);
 }
 
+TEST_F(ProducerOutcomeTest, OfARefusedStreamAreRejectedThoughTheyWereSent) {
+  JoinAndSubmit(3);
+  State refused = Update(0, State::REFUSED);
+  *refused.mutable_status() = ToWire(absl::NotFoundError("no such queue"));
+  OnUpdate(refused);
+  EXPECT_EQ(TakeSettled(), (Settled{{Outcome::REJECTED, 1, 3}}));
+  EXPECT_EQ(session.GetStream("q").error, absl::FailedPreconditionError("no such queue"));
+  EXPECT_EQ(session.pending_jobs(), 0u);
+  OnUpdate(refused);
+  EXPECT_TRUE(TakeSettled().empty());
+}
+
 TEST_F(ProducerOutcomeTest, OfAStreamThatIsGoneAreRejectedThoughNobodyWaitsForThem) {
   wire::JobOptions options;
   options.set_discard_outcome(true);

@@ -1,6 +1,7 @@
 // Over sessions, and to the end: leases kept and dropped, draining, goodbye.
 #include <gtest/gtest.h>
 
+#include "common/status.h"
 #include "tests/unit/worker/session_harness.h"
 
 namespace whippletree {
@@ -179,6 +180,43 @@ TEST_F(WorkerLifeTest, ADrainingWorkerComesBackToReport) {
   out.Clear();
   AckReports(2);
   EXPECT_TRUE(session.done());
+}
+
+TEST_F(WorkerLifeTest, ARefusedQueueIsToldOnceAndWhenItIsTakenUp) {
+  using Lines = std::vector<std::string>;
+  const auto welcome = [&](uint64_t number, bool refuses) {
+    wire::Envelope message;
+    message.mutable_welcome()->set_session(number);
+    message.mutable_welcome()->set_broker_start(9);
+    message.mutable_welcome()->set_lease_duration_ms(1'000'000);
+    message.mutable_welcome()->set_heartbeat_interval_ms(2000);
+    if (refuses) {
+      wire::RefusedQueue* refused = message.mutable_welcome()->add_refused();
+      refused->set_queue("other");
+      *refused->mutable_status() = ToWire(absl::NotFoundError("there is no such queue"));
+    }
+    OnDoor(message);
+    return std::exchange(out.log, {});
+  };
+  const auto say_hello = [&](const absl::Status& why) {
+    wire::Envelope message;
+    message.mutable_refusal()->set_action(wire::Refusal::SAY_HELLO);
+    *message.mutable_refusal()->mutable_status() = ToWire(why);
+    OnDoor(message);
+    return std::exchange(out.log, {});
+  };
+  EXPECT_EQ(welcome(1, true),
+            (Lines{"connected",
+                   "no jobs of queue other: there is no such queue; they are taken as soon as the "
+                   "broker allows it"}));
+  EXPECT_EQ(say_hello(absl::UnauthenticatedError("say hello")),
+            (Lines{"connection lost; trying again"}));
+  EXPECT_EQ(welcome(2, true), (Lines{"connected"}));
+  EXPECT_EQ(say_hello(absl::UnavailableError("queue other can be served now")), Lines{});
+  EXPECT_EQ(welcome(3, false), (Lines{"connected", "jobs of queue other are taken now"}));
+  EXPECT_EQ(say_hello(absl::UnauthenticatedError("say hello")),
+            (Lines{"connection lost; trying again"}));
+  EXPECT_EQ(welcome(4, false), (Lines{"connected"}));
 }
 
 TEST_F(WorkerLifeTest, ARefusalForGoodEndsIt) {
