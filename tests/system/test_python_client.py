@@ -151,6 +151,19 @@ class PythonClient(harness.SystemTest):
         self.assert_squares(producer.submit("q", numbers(3)), 3)
         end()
 
+    def test_refused_queue(self):
+        config = self.directory / "broker.yaml"
+        config.write_text("queues: {q: {}}\nunknown_queues: refuse")
+        broker = self.broker("--config", config)
+        end = self.serving(client.Worker(broker.door), "q", square)
+        producer = self.producer_of(broker)
+        for _ in range(2):
+            outcomes = producer.submit("late", numbers(2))
+            self.assertEqual([o.kind for o in outcomes], 2 * ["REJECTED"])
+            self.assertIn('there is no queue "late"', outcomes[0].message)
+        self.assert_squares(producer.submit("q", numbers(3)), 3)
+        end()
+
     def test_full_queue(self):
         """A queue with room for 50: the producer waits whenever the broker says so."""
         broker = self.broker("--queue-capacity", "50")
