@@ -21,7 +21,7 @@ namespace whippletree {
 
 // Reads the text of a file; `name` is what errors call the file.
 // INVALID_ARGUMENT: one line for each error, at most 20, like
-//   broker.yaml:7:12: queues.api.lease: 1 is not a duration: expected a duration from 500ms to 24h
+//   broker.yaml:7:12: queues.api.lease: "1" has no unit: expected a duration from 500ms …
 absl::StatusOr<config::Config> ParseConfig(std::string_view text, const std::string& name);
 
 // Reads a file. Errors as ParseConfig; UNKNOWN, with the path and the reason: it cannot be read.
