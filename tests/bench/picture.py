@@ -6,7 +6,7 @@ import judging
 import plan
 import report
 
-WIDTH, LABELS, BARS = 900, 330, 400
+WIDTH, LABELS, BARS = 960, 350, 380
 LINE, TOP = 26, 64
 OURS, DURABLE, OTHER, LIMIT = "#1b6e53", "#4aa586", "#8a94a6", "#c9ced8"
 _SKIPPED = ("memory-0", "memory-1000", "durable-0", "durable-1000", "memory-1-worker",
@@ -22,7 +22,7 @@ def _colour(entry):
 def _title(entry):
     if entry.name == "memory-singly":
         return "Whippletree, memory, submitted one by one"
-    return entry.title + (", synced" if entry.system in ("durable", "redis-always") else "")
+    return entry.title + (", synced" if entry.system in ("durable", "redis-always", "beanstalkd-synced") else "")
 
 
 def _text(x, y, words, size=14, more=""):

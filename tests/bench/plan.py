@@ -46,7 +46,7 @@ ENTRIES = [
 OURS = ("memory", "durable")
 DURABLE = ("durable", "redis-always", "beanstalkd-synced", "jetstream-file")
 # What each of these measures is in scale.py.
-SCALES = ("backlog", "singly", "queues", "workers", "idle", "startup", "mixed")
+SCALES = ("payloads", "backlog", "singly", "queues", "workers", "idle", "startup", "mixed")
 GROUPS = ("throughput", "latency", *SCALES, "micro")
 
 # How long, how often, how much of everything.

@@ -31,8 +31,9 @@ def between_markers(page, text):
     return f"{before}{begin}\n{text}\n{end}{after}"
 
 
-def _number(value):
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+def _number(value, digits=3):
+    """Whole from 100 on, else so many digits that count."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.{digits}g}"
 
 
 def _rows(lines):
@@ -70,7 +71,7 @@ def throughput(measured):
         syncs = judging.spread(judging.figures(measured, entry.name, "syncs"))
         lines.append([
             entry.title, _number(rates.median), f"{_number(rates.low)} … {_number(rates.high)}",
-            f"{share.median:.2g}" if share else "", f"{1e6 * cpu.median:.2g}" if cpu else "",
+            _number(share.median, 2) if share else "", _number(1e6 * cpu.median, 2) if cpu else "",
             _number(syncs.median) if syncs else "",
             "under-driven" if judging.under_driven(measured, entry.name) else ""])
     return _rows(lines) if len(lines) > 1 else []
@@ -86,12 +87,16 @@ def latency(measured):
         syncs = judging.spread(judging.paired(judging.figures(measured, entry.name, "syncs"),
                                               judging.figures(measured, entry.name, "jobs")))
         lines.append([entry.title, *(_number(f.median) for f in found),
-                      f"{syncs.median:.2g}" if syncs else ""])
+                      _number(syncs.median, 2) if syncs else ""])
     return _rows(lines) if len(lines) > 1 else []
 
 
 # Entry, figure, what it is.
 _OTHERS = (
+    ("payload-10000", "rate", "jobs/s, payloads and results of 10 kB"),
+    ("payload-100000", "rate", "jobs/s, payloads and results of 100 kB"),
+    ("payload-1000000", "rate", "jobs/s, payloads and results of 1 MB"),
+    ("payload-10000000", "rate", "jobs/s, payloads and results of 10 MB"),
     ("backlog-none", "rate", "jobs/s, none waiting"),
     ("backlog", "rate", "jobs/s, {waiting:,} waiting in the same queue"),
     ("backlog-fill", "rate", "jobs/s accepted while they fill"),

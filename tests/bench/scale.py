@@ -75,11 +75,29 @@ def _overhead(before, after, jobs):
     return {"overhead_bytes": (after - before) / jobs - PAYLOAD, "jobs": jobs}
 
 
+LARGE_PAYLOADS = (10_000, 100_000, 1_000_000, 10_000_000)
+BYTES_UNDER_WAY = 64_000_000
+
+
+def payloads(root, sizes):
+    """Large payloads, and results as large, in memory."""
+    found = {}
+    for size in LARGE_PAYLOADS:
+        window = BYTES_UNDER_WAY // size
+        with Processes(root, "payloads") as processes:
+            figures, _, _ = systems.SYSTEMS["memory"].round(
+                processes, "throughput", sizes.seconds, payload=size, window=window,
+                batch=max(1, min(100, window // 4)))
+        figures["rate"] = figures["jobs"] / figures["seconds"]
+        found[f"payload-{size}"] = [figures]
+    return found
+
+
 def backlog(root, sizes):
     """Memory per waiting job, and throughput while so many wait in the same queue."""
     found = {"backlog": [], "backlog-none": []}
     window = sizes.waiting + 100_000
-    with Kept(root, "backlog-none") as none, Kept(root, "backlog", ROOM, window) as full:
+    with Kept(root, "backlog-none", ROOM) as none, Kept(root, "backlog", ROOM, window) as full:
         before = systems.resident_bytes(full.broker.pid)
         found["backlog-fill"] = [full.ask(f"fill {sizes.waiting}", 60)]
         if _waiting(full.broker) != sizes.waiting:

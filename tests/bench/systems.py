@@ -114,7 +114,7 @@ def wait_for_port(process, port):
 
 class Whippletree:
     durable = False
-    window = 100_000
+    WINDOW = 100_000
 
     def server(self, processes, *flags):
         env, count = None, None
@@ -140,12 +140,13 @@ class Whippletree:
 
         harness.wait_for(joined, "the workers", 2 * harness.PATIENCE)
 
-    def round(self, processes, mode, seconds, payload=100, workers=2, submit="many"):
+    def round(self, processes, mode, seconds, payload=100, workers=2, submit="many", batch=500,
+              window=WINDOW):
         broker, syncs = self.server(processes)
         self.workers(processes, broker, [{}] * workers)
         producer = processes.driver(
             "bench-producer", "producer", broker=broker.door, mode=mode, seconds=seconds,
-            payload=payload, submit=submit, window=self.window)
+            payload=payload, submit=submit, batch=batch, window=window)
         found = processes.figures(producer, seconds + harness.PATIENCE)
         for queue in broker.status()["queues"]:
             open_jobs = queue["waiting"] + queue["leased"]

@@ -6,7 +6,10 @@ import xml.dom.minidom
 
 import judging
 import picture
+import plan
 import report
+import scale
+import systems
 
 
 def rates(*values):
@@ -105,6 +108,39 @@ class ScheduleTest(unittest.TestCase):
     def test_more_prefetch_than_jobs(self):
         self.assertEqual(judging.fixed_prefetch_makespan([1, 1], [1, 1], 1000, 1), 1)
         self.assertEqual(judging.fixed_prefetch_makespan([], [1], 10, 1), 0)
+
+
+class PlanTest(unittest.TestCase):
+
+    def test_what_is_judged_is_what_is_measured(self):
+        class Asked(dict):
+            names = set()
+
+            def get(self, name, otherwise=None):
+                self.names.add(name)
+                return super().get(name, otherwise)
+
+        judging.judge(Asked({"raw-64": rates(1)}))
+        source = (systems.HERE / "scale.py").read_text()
+        for name in Asked.names - {entry.name for entry in plan.ENTRIES} - {"failures"}:
+            self.assertIn(f'"{name}"', source)
+
+    def test_entries_are_whole(self):
+        names = [entry.name for entry in plan.ENTRIES]
+        self.assertEqual(len(names), len(set(names)))
+        self.assertLessEqual(set(judging.EXPECTED_PER_SECOND) | set(judging.RAW_ENTRIES), set(names))
+        for entry in plan.ENTRIES:
+            self.assertIn(entry.system, systems.SYSTEMS)
+            self.assertIn(entry.group, plan.GROUPS)
+
+    def test_without_peers_only_ours_are_measured(self):
+        ours = plan.entries(False, plan.GROUPS)
+        self.assertTrue(ours and all(entry.system in plan.OURS for entry in ours))
+        self.assertEqual({e.group for e in plan.entries(True, ["latency"])}, {"latency"})
+
+    def test_orders_follow_their_seed(self):
+        self.assertEqual(scale.mixed_order(3, 0.1), scale.mixed_order(3, 0.1))
+        self.assertNotEqual(scale.mixed_order(3, 0.1), scale.mixed_order(4, 0.1))
 
 
 class ReportTest(unittest.TestCase):

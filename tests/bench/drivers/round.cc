@@ -89,8 +89,8 @@ void RunLatency(const RoundOptions& options, System* system, Ledger* ledger) {
   const auto quantile = [&](double q) {
     return Microseconds(times[static_cast<size_t>(q * static_cast<double>(times.size() - 1))]);
   };
-  std::printf("{\"jobs\": %zu, \"p50\": %.1f, \"p99\": %.1f, \"p999\": %.1f}\n", times.size(),
-              quantile(0.5), quantile(0.99), quantile(0.999));
+  std::printf("{\"jobs\": %zu, \"p50\": %.1f, \"p99\": %.1f, \"p999\": %.1f}\n",
+              times.size() + kWarmUpJobs, quantile(0.5), quantile(0.99), quantile(0.999));
   std::fflush(stdout);
 }
 

@@ -43,7 +43,8 @@ struct RoundOptions {
 // Submits for `options.seconds`, waits for the last result, prints {"jobs", "seconds"}; seconds are
 // those from before the first submit to the last result.
 void RunThroughput(const RoundOptions& options, System* system, Ledger* ledger);
-// Prints {"jobs", "p50", "p99", "p999"}, in microseconds.
+// Prints {"jobs", "p50", "p99", "p999"}: all jobs, and microseconds of those after the first few
+// hundred.
 void RunLatency(const RoundOptions& options, System* system, Ledger* ledger);
 // One of them, as the options say.
 void RunRound(const RoundOptions& options, System* system, Ledger* ledger);

@@ -13,6 +13,7 @@
 
 #include "common/clock.h"
 #include "producer/producer.h"
+#include "tests/bench/drivers/descriptors.h"
 #include "tests/bench/drivers/round.h"
 
 namespace whippletree::bench {
@@ -244,6 +245,7 @@ void RunTimed(const std::string& broker, const std::string& file) {
 }
 
 int Main(int argc, char** argv) {
+  AllowManyDescriptors();
   Flags flags(argc, argv);
   const std::string broker = flags.Text("broker", "127.0.0.1:7711");
   const RoundOptions options = RoundOptions::From(&flags);

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "common/clock.h"
+#include "tests/bench/drivers/descriptors.h"
 #include "tests/bench/drivers/flags.h"
 #include "tests/bench/drivers/ledger.h"
 #include "tests/bench/drivers/payload.h"
@@ -34,6 +35,7 @@ void Spend(Duration time) {
 }
 
 int Main(int argc, char** argv) {
+  AllowManyDescriptors();
   Flags flags(argc, argv);
   const std::string broker = flags.Text("broker", "127.0.0.1:7711");
   const uint64_t count = flags.Number("workers", 1);
