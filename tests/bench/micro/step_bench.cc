@@ -71,7 +71,7 @@ class Cycle {
     message.mutable_outcome_ack()->set_session(producer_);
     wire::StreamAck* ack = message.mutable_outcome_ack()->add_streams();
     ack->set_queue("q");
-    ack->set_next(completed_ + 1);
+    ack->set_next(outcomes_next_);
     return message;
   }
   uint64_t unfinished() const { return next_ - 1 - completed_; }
@@ -83,6 +83,11 @@ class Cycle {
     now_.wall += microseconds(10);
     effects_.Clear();
     broker_.Step(now_, inputs_, &effects_);
+    for (const Send& send : effects_.sends) {
+      if (!send.message.has_outcomes()) continue;
+      const wire::Outcomes& sent = send.message.outcomes();
+      outcomes_next_ = sent.first_ordinal() + static_cast<uint64_t>(sent.ranges_size());
+    }
   }
 
  private:
@@ -112,6 +117,7 @@ class Cycle {
   uint64_t next_ = 1;
   uint64_t ordinal_ = 1;
   uint64_t deliveries_next_ = 1;
+  uint64_t outcomes_next_ = 1;
   uint64_t completed_ = 0;
 };
 
