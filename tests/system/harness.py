@@ -154,12 +154,13 @@ class Process:
 class Broker(Process):
     """A broker that is ready."""
 
-    def __init__(self, directory, name, args, env=None):
+    def __init__(self, directory, name, args, env=None, patience=PATIENCE):
         super().__init__(directory, name,
                          [BIN / "whippletree-broker", "serve", "--log-format", "json", *args],
                          env=env)
         try:
-            wait_for(lambda: "\n" in self.stdout() or not self.running(), f"a line of {name}")
+            wait_for(lambda: "\n" in self.stdout() or not self.running(), f"a line of {name}",
+                     patience)
             match = re.fullmatch(r"ready door=(\S+) submit=(\d+) complete=(\d+) http=(\S+)\n",
                                  self.stdout())
             if not match:
