@@ -45,6 +45,9 @@ config::Queue Overrides(const PolicyOptions& options) {
   if (given("--backoff-max")) {
     out.mutable_retry()->mutable_backoff()->set_max(options.backoff_max.count());
   }
+  if (given("--names-window")) out.mutable_job_names()->set_window(options.names_window.count());
+  if (given("--dead-jobs")) out.mutable_dead()->set_jobs(options.dead_jobs);
+  if (given("--dead-bytes")) out.mutable_dead()->set_bytes(options.dead_bytes);
   return out;
 }
 
@@ -53,6 +56,11 @@ absl::Status CheckPolicyOptions(const PolicyOptions& options) {
   if (options.lease < milliseconds(500) || options.lease > std::chrono::hours(24)) {
     return Wrong("--lease: expected 500ms to 24h");
   }
+  if (options.names_window != Duration(0) &&
+      (options.names_window < seconds(1) || options.names_window > std::chrono::hours(8760))) {
+    return Wrong("--names-window: expected 0, or 1s to 8760h");
+  }
+  if (options.dead_bytes == 0) return Wrong("--dead-bytes: expected at least 1");
   return absl::OkStatus();
 }
 
@@ -78,6 +86,11 @@ void AddPolicyOptions(CLI::App* command, PolicyOptions* options) {
   AddDuration(command, "--backoff-min", &options->backoff_min,
               "A failed job is tried again within this time; it doubles with each attempt");
   AddDuration(command, "--backoff-max", &options->backoff_max, "... up to this");
+  AddDuration(command, "--names-window", &options->names_window,
+              "How long a job's name stands for it; 0: names are not looked at");
+  AddNumber(command, "--dead-jobs", &options->dead_jobs,
+            "Dead jobs that a queue keeps, the oldest go first; 0: none", 0, 10'000'000);
+  AddByteSize(command, "--dead-bytes", &options->dead_bytes, "What these may take");
 }
 
 void AddServeOptions(CLI::App* command, ServeOptions* options) {

@@ -28,6 +28,9 @@ struct PolicyOptions {
   Duration lease = seconds(10);
   Duration backoff_min = seconds(1);
   Duration backoff_max = std::chrono::minutes(5);
+  Duration names_window = std::chrono::hours(24);
+  uint64_t dead_jobs = 10'000;
+  uint64_t dead_bytes = 64ull << 20;
   // Knows which flags were given. Constant after AddPolicyOptions.
   const CLI::App* command = nullptr;
 };
