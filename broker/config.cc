@@ -39,6 +39,9 @@ config::Queue SettingsOf(const core::QueuePolicy& policy) {
   breaker.set_open(policy.breaker.open.count());
   breaker.set_probes(policy.breaker.probes);
   out.set_durable(policy.durable);
+  out.mutable_job_names()->set_window(policy.names_window.count());
+  out.mutable_dead()->set_jobs(policy.dead_jobs_max);
+  out.mutable_dead()->set_bytes(policy.dead_bytes_max);
   return out;
 }
 
@@ -98,6 +101,9 @@ core::QueuePolicy WithSettings(core::QueuePolicy policy, const config::Queue& se
   breaker.open = Duration(all.breaker().open());
   breaker.probes = static_cast<uint32_t>(all.breaker().probes());
   policy.durable = all.durable();
+  policy.names_window = Duration(all.job_names().window());
+  policy.dead_jobs_max = all.dead().jobs();
+  policy.dead_bytes_max = all.dead().bytes();
   return policy;
 }
 

@@ -3,8 +3,9 @@
 #include <cstdio>
 #include <string>
 
-#include "broker/admin.h"
+#include "broker/client.h"
 #include "broker/config.h"
+#include "broker/job_commands.h"
 #include "broker/ledger.h"
 #include "broker/serve.h"
 #include "broker/status_text.h"
@@ -27,6 +28,8 @@ constexpr char kAbout[] =
   whippletree-broker ledger [OPTIONS]
   whippletree-broker pause  QUEUE [OPTIONS]
   whippletree-broker resume QUEUE [OPTIONS]
+  whippletree-broker dead   list|show|requeue|drop [OPTIONS]
+  whippletree-broker jobs   show|list|cancel [OPTIONS]
   whippletree-broker config check FILE
   whippletree-broker config show [OPTIONS]
   whippletree-broker config running [OPTIONS]
@@ -60,6 +63,8 @@ A policy for each queue:
         timeout: 5m
         retry: {max_attempts: 5, backoff: 1s..5m}
         breaker: {failures: 3, open: 10s, probes: 1}
+        job_names: {window: 24h}  # how long a job is known by its name
+        dead: {jobs: 10000, bytes: 64MiB}  # that are kept to look at and to requeue
     defaults: {concurrency: 100}  # the same settings, for all that say nothing else
     unknown_queues: refuse        # or accept
   SIGHUP loads the file again; one that is empty or wrong changes nothing, and the log says why.
@@ -120,32 +125,11 @@ missing, whether rows are readable and refer to each other rightly. No broker ma
 meanwhile. The exit code is 0 if nothing is wrong, 5 if the store is damaged or cannot be read, 2 if
 there is no store in DIR.)";
 
-struct ClientOptions {
-  std::string broker;
-  Duration timeout = seconds(5);
-};
-
-void AddClientOptions(CLI::App* command, ClientOptions* options) {
-  AddBroker(command, &options->broker);
-  AddDuration(command, "--connect-timeout", &options->timeout, "How long to wait for the broker");
-}
-
-int Fail(const absl::Status& status) {
-  PrintErrors(kProgram, status);
-  return ExitCodeFor(status);
-}
-
-absl::StatusOr<wire::AdminReply> Ask(const ClientOptions& options, wire::AdminRequest request) {
-  const absl::StatusOr<HostPort> broker = ParseHostPort(options.broker);
-  if (!broker.ok()) return broker.status();
-  return Ask(*broker, std::move(request), options.timeout);
-}
-
 int ShowStatus(const ClientOptions& options, bool json) {
   wire::AdminRequest request;
   request.mutable_status();
   const auto reply = Ask(options, std::move(request));
-  if (!reply.ok()) return Fail(reply.status());
+  if (!reply.ok()) return FailCommand(reply.status());
   std::fputs((json ? StatusJson(reply->status()) : StatusText(reply->status())).c_str(), stdout);
   return kExitOk;
 }
@@ -154,7 +138,7 @@ int ShowLedger(const ClientOptions& options) {
   wire::AdminRequest request;
   request.mutable_status();
   const auto reply = Ask(options, std::move(request));
-  if (!reply.ok()) return Fail(reply.status());
+  if (!reply.ok()) return FailCommand(reply.status());
   std::fputs(LedgerText(reply->status()).c_str(), stdout);
   return LedgerBalances(reply->status()) ? kExitOk : kExitIncomplete;
 }
@@ -168,11 +152,7 @@ int SetPaused(const ClientOptions& options, const std::string& queue, bool pause
   request.mutable_pause()->set_queue(queue);
   request.mutable_pause()->set_paused(paused);
   const auto reply = Ask(options, std::move(request));
-  if (!reply.ok()) {
-    PrintErrors(kProgram, reply.status());
-    // The broker is there and says no.
-    return absl::IsNotFound(reply.status()) ? kExitRefused : ExitCodeFor(reply.status());
-  }
+  if (!reply.ok()) return FailCommand(reply.status(), true);
   const bool changed = reply->pause().changed();
   const char* done = paused ? (changed ? "is paused" : "was paused already")
                             : (changed ? "is resumed" : "was not paused");
@@ -182,7 +162,7 @@ int SetPaused(const ClientOptions& options, const std::string& queue, bool pause
 
 int CheckConfig(const std::string& file) {
   const absl::StatusOr<config::Config> config = ReadConfig(file);
-  if (!config.ok()) return Fail(config.status());
+  if (!config.ok()) return FailCommand(config.status());
   const auto warnings = ConfigWarnings(PoliciesOf(*config, core::QueuePolicy(), config::Queue()));
   for (const ConfigWarning& one : warnings) {
     const std::string place = one.queue == "*" ? "defaults" : "queues." + one.queue;
@@ -201,14 +181,14 @@ int ShowRunningConfig(const ClientOptions& options) {
   wire::AdminRequest request;
   request.mutable_policies();
   const auto reply = Ask(options, std::move(request));
-  if (!reply.ok()) return Fail(reply.status());
+  if (!reply.ok()) return FailCommand(reply.status());
   std::fputs(reply->policies().yaml().c_str(), stdout);
   return kExitOk;
 }
 
 int ShowConfig(const PolicyOptions& options) {
   const absl::StatusOr<core::Policies> policies = LoadPolicies(options);
-  if (!policies.ok()) return Fail(policies.status());
+  if (!policies.ok()) return FailCommand(policies.status());
   std::fputs(ConfigText(ConfigOf(*policies)).c_str(), stdout);
   return kExitOk;
 }
@@ -219,8 +199,8 @@ int CheckDataDirectory(const std::string& dir) {
   const absl::Status status = CheckStore(
       options, [](const std::string& line) { std::printf("%s\n", Printable(line).c_str()); });
   if (!status.ok()) {
-    PrintErrors(kProgram, status);
-    return absl::IsNotFound(status) ? kExitUsage : ExitCodeFor(status);
+    const int code = FailCommand(status);
+    return absl::IsNotFound(status) ? kExitUsage : code;
   }
   std::printf("%s: ok\n", Printable(dir).c_str());
   return kExitOk;
@@ -252,6 +232,8 @@ int Main(int argc, char** argv) {
     AddClientOptions(command, &client);
   }
 
+  JobCommands jobs(&app);
+
   CLI::App* config_command = app.add_subcommand("config", kConfigAbout);
   config_command->require_subcommand(1);
   CLI::App* check_command = config_command->add_subcommand("check", kCheckAbout);
@@ -276,6 +258,7 @@ int Main(int argc, char** argv) {
   } else if (*warning) {
     PrintError(kProgram, **warning);
   }
+  if (const auto code = jobs.Run()) return *code;
   if (serve_command->parsed()) return Serve(serve);
   if (status_command->parsed()) return ShowStatus(client, json);
   if (ledger_command->parsed()) return ShowLedger(client);

@@ -63,6 +63,10 @@ constexpr SettingFlag kSettingFlags[] = {
     {"--breaker-min-jobs", "breaker.min_jobs", "N", "Fewer jobs in the window do not open it"},
     {"--breaker-open", "breaker.open", "DURATION", "How long it stays open, before probes"},
     {"--breaker-probes", "breaker.probes", "N", "Jobs that are let through then, to see"},
+    {"--names-window", "job_names.window", "DURATION",
+     "How long a job's name stands for it, or none: names are not looked at"},
+    {"--dead-jobs", "dead.jobs", "N", "Dead jobs that a queue keeps, the oldest go first, or none"},
+    {"--dead-bytes", "dead.bytes", "SIZE", "What these may take"},
 };
 
 void AddSettingFlag(CLI::App* command, const SettingFlag& flag, PolicyOptions* options) {

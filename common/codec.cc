@@ -83,6 +83,9 @@ absl::Status CheckBody(const wire::Envelope& e) {
         return Broken("job number out of range");
       }
       if (!IsValidRun(e.submit().run())) return Broken("sizes and block of a run disagree");
+      if (e.submit().names_size() > 0 && e.submit().names_size() != e.submit().run().sizes_size()) {
+        return Broken("names do not fit their run");
+      }
       return status;
     case wire::Envelope::kCancel:
       if (e.cancel().firsts_size() != e.cancel().counts_size()) return Broken("ranges of a cancel");
@@ -152,7 +155,7 @@ bool SameOptions(const wire::JobOptions& a, const wire::JobOptions& b) {
   return a.timeout_ms() == b.timeout_ms() && a.max_attempts() == b.max_attempts() &&
          a.key() == b.key() && a.discard_outcome() == b.discard_outcome() &&
          a.not_before_ms() == b.not_before_ms() && a.expires_at_ms() == b.expires_at_ms() &&
-         a.group() == b.group();
+         a.group() == b.group() && a.requeue_of() == b.requeue_of();
 }
 
 std::string QueueNameError(std::string_view name) {

@@ -1,6 +1,7 @@
 // Time as the state machines see it: given to them, never read by them.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 
@@ -34,6 +35,13 @@ inline constexpr MonoTime kNever = MonoTime::max();
 
 inline int64_t ToMilliseconds(Duration d) {
   return std::chrono::duration_cast<milliseconds>(d).count();
+}
+
+// Milliseconds since 1970; a time that is too far is one that is far enough, and nothing that is
+// added to it overflows.
+inline WallTime FromMilliseconds(uint64_t ms) {
+  constexpr uint64_t kMost = 9'000'000'000'000;
+  return WallTime(milliseconds(static_cast<int64_t>(std::min(ms, kMost))));
 }
 
 }  // namespace whippletree

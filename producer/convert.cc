@@ -11,8 +11,9 @@
 namespace whippletree {
 namespace {
 
-OutcomeKind KindOf(wire::OutcomeRange::Kind kind) {
-  switch (kind) {
+OutcomeKind KindOf(const wire::OutcomeRange& range) {
+  constexpr auto kRepeats = static_cast<int>(absl::StatusCode::kAlreadyExists);
+  switch (range.kind()) {
     case wire::OutcomeRange::COMPLETED:
       return OutcomeKind::kCompleted;
     case wire::OutcomeRange::DEAD:
@@ -22,7 +23,7 @@ OutcomeKind KindOf(wire::OutcomeRange::Kind kind) {
     case wire::OutcomeRange::EXPIRED:
       return OutcomeKind::kExpired;
     case wire::OutcomeRange::REJECTED:
-      return OutcomeKind::kRejected;
+      return range.status().code() == kRepeats ? OutcomeKind::kRepeated : OutcomeKind::kRejected;
     default:
       return OutcomeKind::kUnknown;
   }
@@ -36,9 +37,14 @@ uint64_t WallMilliseconds(WallTime time) {
 }  // namespace
 
 std::string_view ToString(OutcomeKind kind) {
-  constexpr std::string_view kNames[] = {"completed", "dead",     "cancelled",
-                                         "expired",   "rejected", "unknown"};
+  constexpr std::string_view kNames[] = {"completed", "dead",     "cancelled", "expired",
+                                         "rejected",  "repeated", "unknown"};
   return kNames[static_cast<int>(kind)];
+}
+
+absl::Status CheckName(std::string_view name) {
+  if (name.size() <= 256 && IsUtf8(name)) return absl::OkStatus();
+  return absl::InvalidArgumentError("a job's name is UTF-8 text of at most 256 bytes");
 }
 
 absl::Status CheckOptions(const JobOptions& options) {
@@ -69,13 +75,15 @@ wire::JobOptions ToWire(const JobOptions& options) {
   return out;
 }
 
-size_t FillRun(std::span<const std::string_view> payloads, size_t begin, RunData* run) {
+size_t FillRun(std::span<const std::string_view> payloads, std::span<const std::string_view> names,
+               size_t begin, RunData* run, RunData* run_names) {
   constexpr uint64_t kBytes = 64 << 10;
   uint64_t bytes = 0;
   size_t at = begin;
-  while (at < payloads.size() && run->count() < kJobsPerRunMax &&
-         (at == begin || bytes + payloads[at].size() <= kBytes)) {
-    bytes += payloads[at].size();
+  while (at < payloads.size() && run->count() < kJobsPerRunMax) {
+    bytes += payloads[at].size() + (names.empty() ? 0 : names[at].size());
+    if (at > begin && bytes > kBytes) break;
+    if (!names.empty()) run_names->Append(names[at]);
     run->Append(payloads[at++]);
   }
   return at;
@@ -106,7 +114,7 @@ Outcome& OutcomeMaker::Make(uint64_t number) {
   outcome_.number = number;
   outcome_.id.clear();
   absl::StrAppend(&outcome_.id, jobs_.stream, "-", number);
-  outcome_.kind = KindOf(range.kind());
+  outcome_.kind = KindOf(range);
   if (results_) {
     outcome_.result = results_->payload(static_cast<uint32_t>(number - range.first()));
     outcome_.status = absl::OkStatus();

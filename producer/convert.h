@@ -20,9 +20,13 @@ wire::JobOptions ToWire(const JobOptions& options);
 // INVALID_ARGUMENT if no job can have them.
 absl::Status CheckOptions(const JobOptions& options);
 
-// Adds payloads[begin] and those that follow to an empty run, as many as one should have. Returns
-// the index of the first that was not added.
-size_t FillRun(std::span<const std::string_view> payloads, size_t begin, RunData* run);
+// INVALID_ARGUMENT if no job can have this name.
+absl::Status CheckName(std::string_view name);
+
+// Adds payloads[begin] and those that follow to an empty run, as many as one should have, and their
+// names, if there are any. Returns the index of the first that was not added.
+size_t FillRun(std::span<const std::string_view> payloads, std::span<const std::string_view> names,
+               size_t begin, RunData* run, RunData* run_names);
 
 GroupEnd FromWire(const wire::GroupEnd& end);
 

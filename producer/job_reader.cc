@@ -9,6 +9,7 @@
 
 #include "common/cli.h"
 #include "common/printable.h"
+#include "common/utf8.h"
 
 namespace whippletree {
 namespace {
@@ -21,10 +22,12 @@ constexpr char kExpected[] = "expected an object such as {\"payload\": \"text\"}
 constexpr uint64_t kJsonBytesPerByte = 6;
 constexpr uint64_t kJsonBytesExtra = 16 << 10;
 
+constexpr size_t kNameBytesMax = 256;
+
 size_t LineBytesMax(const JobReader::Options& options) {
   return options.format == InputFormat::kJsonLines
              ? options.payload_bytes_max * kJsonBytesPerByte + kJsonBytesExtra
-             : options.payload_bytes_max;
+             : options.payload_bytes_max + (options.names ? kNameBytesMax + 1 : 0);
 }
 
 std::string TooLarge(uint64_t bytes, uint64_t bytes_max) {
@@ -40,6 +43,7 @@ class JobSax : public nlohmann::json_sax<Json> {
       : options(defaults.defaults), delay(defaults.delay), expires_in(defaults.expires_in) {}
 
   std::string payload;
+  std::string name;
   JobOptions options;
   Duration delay;
   Duration expires_in;
@@ -60,22 +64,25 @@ class JobSax : public nlohmann::json_sax<Json> {
     return true;
   }
 
-  bool key(string_t& name) override {
+  bool key(string_t& field) override {
     for (size_t i = 0; i < std::size(kFields); ++i) {
-      if (name != kFields[i].name) continue;
-      if (seen_[i]) return Stop(absl::StrCat("\"", name, "\" is there twice"));
+      if (field != kFields[i].name) continue;
+      if (seen_[i]) return Stop(absl::StrCat("\"", field, "\" is there twice"));
       seen_[i] = true;
       field_ = &kFields[i];
       return true;
     }
     return Stop(
-        absl::StrCat("unknown field ", Quoted(name, 40),
-                     ": expected payload, key, timeout, max_attempts, delay or expires_in"));
+        absl::StrCat("unknown field ", Quoted(field, 40),
+                     ": expected payload, name, key, timeout, max_attempts, delay or expires_in"));
   }
 
   bool string(string_t& value) override {
     if (field_ == &kFields[kPayload]) {
       payload = std::move(value);
+    } else if (field_ == &kFields[kName]) {
+      if (value.empty() || value.size() > kNameBytesMax) return Other(Quoted(value, 40));
+      name = std::move(value);
     } else if (field_ == &kFields[kKey]) {
       options.key = std::move(value);
     } else if (field_ == &kFields[kTimeout]) {
@@ -112,9 +119,10 @@ class JobSax : public nlohmann::json_sax<Json> {
     std::string_view name;
     std::string_view expected;
   };
-  enum { kPayload, kKey, kTimeout, kMaxAttempts, kDelay, kExpiresIn };
+  enum { kPayload, kName, kKey, kTimeout, kMaxAttempts, kDelay, kExpiresIn };
   static constexpr Field kFields[] = {
       {"payload", "a string (quote it if it is JSON itself)"},
+      {"name", "a string of 1 to 256 bytes"},
       {"key", "a string"},
       {"timeout", "a string such as \"5s\", from \"1ms\" to \"1000h\""},
       {"max_attempts", "a whole number, at least 1"},
@@ -213,10 +221,35 @@ void JobReader::FinishLine(std::string_view line) {
                : TooLarge(bytes, options_.payload_bytes_max));
   } else if (options_.format == InputFormat::kJsonLines) {
     FinishJson(line);
+  } else if (options_.names) {
+    FinishNamed(line);
   } else {
-    gathered_.push_back(line);
+    Gather(line, {});
   }
   ++line_;
+}
+
+void JobReader::FinishNamed(std::string_view line) {
+  const size_t tab = line.find('\t');
+  if (tab == std::string_view::npos) {
+    return Refuse("expected the job's name, a tab and its payload, found no tab");
+  }
+  const std::string_view name = line.substr(0, tab);
+  const std::string_view payload = line.substr(tab + 1);
+  if (name.empty() || name.size() > kNameBytesMax || !IsUtf8(name)) {
+    return Refuse(absl::StrCat("the job's name, before the tab, must be UTF-8 text of 1 to 256 ",
+                               "bytes, found ", Quoted(name, 40)));
+  }
+  if (payload.size() > options_.payload_bytes_max) {
+    return Refuse(TooLarge(payload.size(), options_.payload_bytes_max));
+  }
+  Gather(payload, name);
+}
+
+void JobReader::Gather(std::string_view payload, std::string_view name) {
+  gathered_.push_back(payload);
+  names_.push_back(name);
+  any_name_ = any_name_ || !name.empty();
 }
 
 void JobReader::FinishJson(std::string_view line) {
@@ -226,13 +259,14 @@ void JobReader::FinishJson(std::string_view line) {
   if (job.payload.size() > options_.payload_bytes_max) {
     return Refuse(TooLarge(job.payload.size(), options_.payload_bytes_max));
   }
+  if (options_.names && job.name.empty()) return Refuse("the field \"name\" is missing");
   SetTimes(now_, job.delay, job.expires_in, &job.options);
   if (job.options != gathered_options_) {
     Flush();
     gathered_options_ = std::move(job.options);
   }
-  decoded_.push_back(std::move(job.payload));
-  gathered_.push_back(decoded_.back());
+  const std::string_view payload = decoded_.emplace_back(std::move(job.payload));
+  Gather(payload, job.name.empty() ? std::string_view() : decoded_.emplace_back(job.name));
 }
 
 void JobReader::Refuse(std::string message) {
@@ -242,8 +276,11 @@ void JobReader::Refuse(std::string message) {
 
 void JobReader::Flush() {
   if (gathered_.empty()) return;
-  on_jobs_(gathered_, gathered_options_);
+  if (!any_name_) names_.clear();
+  on_jobs_(gathered_, names_, gathered_options_);
   gathered_.clear();
+  names_.clear();
+  any_name_ = false;
   decoded_.clear();
 }
 

@@ -1,8 +1,9 @@
 // Cuts input into jobs: lines, NUL-terminated items, or JSON lines like
 //
-//   {"payload": "text", "key": "customer 7", "timeout": "5s", "max_attempts": 3,
-//    "delay": "10s", "expires_in": "5m"}
+//   {"payload": "text", "name": "order 815", "key": "customer 7", "timeout": "5s",
+//    "max_attempts": 3, "delay": "10s", "expires_in": "5m"}
 //
+// With names, lines and items begin with the job's name and a tab.
 // Input comes in pieces of any size; what is held is one unfinished line. Bad input is told apart,
 // with its line and what was expected, and the rest goes on. Pure, not thread-safe.
 #pragma once
@@ -40,6 +41,8 @@ class JobReader {
   struct Options {
     InputFormat format = InputFormat::kLines;
     uint64_t payload_bytes_max = 0;  // larger ones are bad input
+    // Each job has a name; else only JSON lines that say one.
+    bool names = false;
     // For what a job does not say itself; not_before and expires_at come from `delay` and
     // `expires_in`.
     JobOptions defaults;
@@ -47,10 +50,11 @@ class JobReader {
     Duration expires_in{0};  // expires if it still waits then; 0: never
   };
 
-  // Jobs in the order of the input, bad input between them in its place. Payloads are valid during
-  // the call only.
+  // Jobs in the order of the input, bad input between them in its place. `names` has one for each
+  // of them, or nothing. Payloads and names are valid during the call only.
   using OnJobs =
-      std::function<void(std::span<const std::string_view> payloads, const JobOptions& options)>;
+      std::function<void(std::span<const std::string_view> payloads,
+                         std::span<const std::string_view> names, const JobOptions& options)>;
   using OnBadInput = std::function<void(BadInput bad)>;
 
   // REQUIRES: `on_jobs` and `on_bad_input` do not call this reader.
@@ -68,6 +72,8 @@ class JobReader {
   void Keep(std::string_view part);
   void FinishLine(std::string_view line);
   void FinishJson(std::string_view line);
+  void FinishNamed(std::string_view line);
+  void Gather(std::string_view payload, std::string_view name);
   void Refuse(std::string message);
   void Flush();
   void SetNow(WallTime now);
@@ -86,8 +92,10 @@ class JobReader {
 
   // Jobs not reported yet, all with gathered_options_.
   std::vector<std::string_view> gathered_;
+  std::vector<std::string_view> names_;  // of these
+  bool any_name_ = false;
   JobOptions gathered_options_;
-  std::deque<std::string> decoded_;  // owns gathered payloads that are not in the input as they are
+  std::deque<std::string> decoded_;  // owns what of these is not in the input as it is
 };
 
 }  // namespace whippletree

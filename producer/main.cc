@@ -31,8 +31,8 @@ constexpr char kSubmitManual[] = R"(Input (--format):
   nul    payloads of any bytes, each ended by a NUL as by `find -print0`; text
          output is ended by NUL too then, with each result exactly as it is
   jsonl  one object a line; blank lines are skipped. Only "payload" is required:
-         {"payload": "text", "key": "k", "timeout": "5s", "max_attempts": 3,
-          "delay": "10s", "expires_in": "5m"}
+         {"payload": "text", "name": "n", "key": "k", "timeout": "5s",
+          "max_attempts": 3, "delay": "10s", "expires_in": "5m"}
 
 Output (--output):
   text   the result and a newline, which is not doubled if the result ends in
@@ -41,11 +41,19 @@ Output (--output):
   jsonl  {"number":7,"id":"1-7","outcome":"completed","result":"49","attempts":1,
          "worker":"w"}; "result_base64" where the result is no UTF-8 text; what
          is not completed has "status" and "error" instead. Outcomes: completed,
-         dead, cancelled, expired, rejected, unknown. Input that is no job:
-         {"line":8,"outcome":"rejected","status":…,"error":…}
+         dead, cancelled, expired, rejected, repeated, unknown. Input that is no
+         job: {"line":8,"outcome":"rejected","status":…,"error":…}
 
 Bad input and payloads that are too large are named on stderr with their line;
 all other jobs go on, and the exit code is 1.
+
+With --job-names each job has a name, by which it is known when it is submitted
+again, by whomever: in lines and with nul the name comes first and ends with a
+tab, in jsonl it is "name" (which may be given without the flag too). A job
+whose name another job of the queue had within the queue's window (job_names in
+the broker's configuration, 24h unless it says something else) is not run again;
+its outcome is repeated, and its error names the first one. That is no failure:
+the exit code stays 0, and the last line on stderr says how many there were.
 
 With --delay a job is not started before that time has passed since it was read;
 with --expires-in it becomes expired if it still waits then. What runs goes on.
@@ -73,6 +81,8 @@ Examples:
   find . -name '*.log' -print0 | whippletree-producer submit -q gzip --format nul
   whippletree-producer submit -q mail --no-wait --name nightly jobs.jsonl \
       --format jsonl
+  printf 'order 815\t%s\n' "$order" |
+      whippletree-producer submit -q orders --job-names
   whippletree-producer submit -q remind --delay 10m --expires-in 1h notes.txt
   whippletree-producer submit -q resize --group --ordered images.txt)";
 
@@ -174,6 +184,8 @@ CLI::App* AddSubmit(CLI::App* app, SubmitOptions* options) {
   AddChoice<OutputFormat>(command, "--output", &options->output,
                           {{"text", OutputFormat::kText}, {"jsonl", OutputFormat::kJsonLines}},
                           "text", "What the output looks like");
+  command->add_flag("--job-names", options->job_names,
+                    "Each job of the input has a name; one that was there before is not run again");
   CLI::Option* ordered = command->add_flag("--ordered", options->ordered,
                                            "Print outcomes in the order of the input; those that "
                                            "come early are held in memory");

@@ -131,10 +131,11 @@ void OutcomeWriter::Print(const Item& item, std::string* out) {
     return;
   }
   const Outcome& outcome = std::get<Outcome>(item);
-  // A job is cancelled only because the user asked for it.
-  if (outcome.kind != OutcomeKind::kCompleted && outcome.kind != OutcomeKind::kCancelled) {
-    Fail(FailureLine(outcome));
-  }
+  // A job is cancelled only because the user asked for it; of a repeated one another runs.
+  const bool failed = outcome.kind != OutcomeKind::kCompleted &&
+                      outcome.kind != OutcomeKind::kCancelled &&
+                      outcome.kind != OutcomeKind::kRepeated;
+  if (failed) Fail(FailureLine(outcome));
   if (options_.print) printer_->Add(outcome, out);
 }
 

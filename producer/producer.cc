@@ -37,6 +37,7 @@ class Producer::Impl {
   absl::Status Start();
   absl::StatusOr<uint64_t> Submit(const std::string& queue,
                                   std::span<const std::string_view> payloads,
+                                  std::span<const std::string_view> names,
                                   const JobOptions& options, OutcomeCallback callback);
   absl::StatusOr<uint64_t> OpenStream(const std::string& queue, OutcomeCallback callback,
                                       uint64_t* unsettled);
@@ -277,6 +278,7 @@ void Producer::Impl::DeliverFollowOns(ProducerOutput::Settled& settled) {
 
 absl::StatusOr<uint64_t> Producer::Impl::Submit(const std::string& queue,
                                                 std::span<const std::string_view> payloads,
+                                                std::span<const std::string_view> names,
                                                 const JobOptions& options,
                                                 OutcomeCallback callback) {
   if (std::string error = QueueNameError(queue); !error.empty()) {
@@ -284,6 +286,14 @@ absl::StatusOr<uint64_t> Producer::Impl::Submit(const std::string& queue,
   }
   if (payloads.empty()) return absl::InvalidArgumentError("no job to submit");
   if (absl::Status status = CheckOptions(options); !status.ok()) return status;
+  const std::string_view own_name = options.name;
+  if (!own_name.empty() && payloads.size() == 1 && names.empty()) names = {&own_name, 1};
+  if (names.size() != (own_name.empty() && names.empty() ? 0 : payloads.size())) {
+    return absl::InvalidArgumentError("each job has a name of its own: as many names as payloads");
+  }
+  for (const std::string_view name : names) {
+    if (absl::Status status = CheckName(name); !status.ok()) return status;
+  }
   const wire::JobOptions wire_options = ToWire(options);
   std::unique_lock lock(mutex_);
   const auto room = [this] {
@@ -313,9 +323,10 @@ absl::StatusOr<uint64_t> Producer::Impl::Submit(const std::string& queue,
   uint64_t first = 0;
   for (size_t at = 0; at < payloads.size();) {
     RunData run;
+    RunData run_names;
     const size_t begin = at;
-    at = FillRun(payloads, begin, &run);
-    const uint64_t number = session_.Submit(queue, wire_options, run);
+    at = FillRun(payloads, names, begin, &run, &run_names);
+    const uint64_t number = session_.Submit(queue, wire_options, run, run_names);
     if (begin == 0) first = number;
   }
   callbacks_.Add(queue, first, payloads.size(), options.discard_outcome, std::move(callback));
@@ -437,7 +448,7 @@ absl::StatusOr<std::future<Outcome>> Producer::Submit(const std::string& queue,
   auto promise = std::make_shared<Promise>();
   std::future<Outcome> future = promise->promise.get_future();
   const std::string_view payloads[] = {payload};
-  auto first = impl_->Submit(queue, payloads, options, [promise](Outcome outcome) {
+  auto first = impl_->Submit(queue, payloads, {}, options, [promise](Outcome outcome) {
     promise->kept = true;
     promise->promise.set_value(std::move(outcome));
   });
@@ -447,8 +458,9 @@ absl::StatusOr<std::future<Outcome>> Producer::Submit(const std::string& queue,
 
 absl::StatusOr<uint64_t> Producer::SubmitMany(const std::string& queue,
                                               std::span<const std::string_view> payloads,
-                                              const JobOptions& options, OutcomeCallback callback) {
-  return impl_->Submit(queue, payloads, options, std::move(callback));
+                                              const JobOptions& options, OutcomeCallback callback,
+                                              std::span<const std::string_view> names) {
+  return impl_->Submit(queue, payloads, names, options, std::move(callback));
 }
 
 absl::StatusOr<uint64_t> Producer::OpenStream(const std::string& queue, OutcomeCallback callback,

@@ -36,11 +36,17 @@ struct JobOptions {
   WallTime expires_at{};
   // The group that the job belongs to, as OpenGroup() returned it; 0: none.
   uint64_t group = 0;
+  // UTF-8 text of at most 256 bytes; empty: none. A job whose name another job of the queue had
+  // within the queue's window (job_names in its policy) is that job: it is not run, and its outcome
+  // is kRepeated.
+  std::string name{};
 
   friend bool operator==(const JobOptions&, const JobOptions&) = default;
 };
 
-enum class OutcomeKind { kCompleted, kDead, kCancelled, kExpired, kRejected, kUnknown };
+// kRepeated: never accepted, since another job has its name; the status, ALREADY_EXISTS, says
+// which.
+enum class OutcomeKind { kCompleted, kDead, kCancelled, kExpired, kRejected, kRepeated, kUnknown };
 
 // "completed", "dead", …
 std::string_view ToString(OutcomeKind kind);
@@ -125,10 +131,12 @@ class Producer {
 
   // Submits many jobs with one callback for all their outcomes, in any order. Returns the number
   // of the first. When it fails nothing was submitted. With `discard_outcome`, callback may be
-  // null; it is still called for a rejected job.
+  // null; it is still called for a rejected or repeated job. `names`: of each job, or none (see
+  // JobOptions::name, which is for a single job).
   absl::StatusOr<uint64_t> SubmitMany(const std::string& queue,
                                       std::span<const std::string_view> payloads,
-                                      const JobOptions& options, OutcomeCallback callback);
+                                      const JobOptions& options, OutcomeCallback callback,
+                                      std::span<const std::string_view> names = {});
 
   // Outcomes of follow-on jobs go to `callback`; without one they are dropped. They come for
   // follow-on jobs of jobs whose own outcome is wanted. REQUIRES: nothing was submitted yet.

@@ -68,7 +68,7 @@ void AppendKinds(const OutcomeCounts& counts, std::string* out) {
       {counts.accepted, "accepted"}, {counts.completed, "completed"},
       {counts.dead, "dead"},         {counts.cancelled, "cancelled"},
       {counts.expired, "expired"},   {counts.rejected, "rejected"},
-      {counts.unknown, "unknown"}};
+      {counts.repeated, "repeated"}, {counts.unknown, "unknown"}};
   for (const auto& [count, kind] : kinds) {
     if (count > 0) parts.push_back(absl::StrCat(WithCommas(count), " ", kind));
   }
@@ -93,6 +93,9 @@ void OutcomeCounts::Add(OutcomeKind kind) {
       return;
     case OutcomeKind::kRejected:
       ++rejected;
+      return;
+    case OutcomeKind::kRepeated:
+      ++repeated;
       return;
     case OutcomeKind::kUnknown:
       ++unknown;

@@ -25,15 +25,16 @@ struct OutcomeCounts {
   uint64_t cancelled = 0;
   uint64_t expired = 0;
   uint64_t rejected = 0;
+  uint64_t repeated = 0;  // another job has the name, and runs for it
   uint64_t unknown = 0;
   uint64_t bad_inputs = 0;  // never became jobs
 
   void Add(OutcomeKind kind);
   uint64_t jobs() const {
-    return accepted + completed + dead + cancelled + expired + rejected + unknown;
+    return accepted + completed + dead + cancelled + expired + rejected + repeated + unknown;
   }
   // All that is not right, bad input included.
-  uint64_t failed() const { return jobs() - accepted - completed + bad_inputs; }
+  uint64_t failed() const { return jobs() - accepted - completed - repeated + bad_inputs; }
 };
 
 // "1,234,567".

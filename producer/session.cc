@@ -26,11 +26,12 @@ ProducerSession::Stream& ProducerSession::GetOrAdd(const std::string& queue) {
 }
 
 uint64_t ProducerSession::Submit(const std::string& queue, const wire::JobOptions& options,
-                                 const RunData& run) {
+                                 const RunData& run, const RunData& names) {
   Stream& stream = GetOrAdd(queue);
   WT_CHECK(stream.opened && run.count() > 0);
+  WT_CHECK(names.count() == 0 || names.count() == run.count());
   const uint64_t first = stream.next_number;
-  const uint64_t bytes = run.bytes(0, run.count());
+  const uint64_t bytes = run.bytes(0, run.count()) + names.bytes(0, names.count());
   stream.next_number += run.count();
   stream.open.Add(first, stream.next_number);
   if (options.group() != 0) groups_.OnSubmitted(options.group(), queue, first, stream.next_number);
@@ -41,16 +42,20 @@ uint64_t ProducerSession::Submit(const std::string& queue, const wire::JobOption
   if (!stream.pending.empty()) {
     Pending& last = stream.pending.back();
     const bool unsent = last.first + last.begin >= stream.sent_next;
-    if (unsent && SameOptions(*last.options, options) &&
-        last.run->bytes(0, last.run->count()) + bytes <= kRunBytes &&
+    const uint64_t last_bytes =
+        last.run->bytes(0, last.run->count()) + last.names.bytes(0, last.names.count());
+    if (unsent && SameOptions(*last.options, options) && last_bytes + bytes <= kRunBytes &&
+        (last.names.count() > 0) == (names.count() > 0) &&
         last.run->count() + run.count() <= kJobsPerRunMax) {
       last.run->Append(run, 0, run.count());
+      last.names.Append(names, 0, names.count());
       return first;
     }
   }
   Pending pending;
   pending.first = first;
   pending.run = std::make_shared<RunData>(run);
+  pending.names = names;
   pending.options = std::make_shared<wire::JobOptions>(options);
   stream.pending.push_back(std::move(pending));
   return first;
@@ -264,7 +269,7 @@ void ProducerSession::Accepted(Stream& stream, uint64_t next, Instant now) {
       open_jobs_ -= stream.open.Remove(stream.next, stream.next + n);
     }
     pending_jobs_ -= n;
-    pending_bytes_ -= bytes;
+    pending_bytes_ -= bytes + front.name_bytes(front.begin, front.begin + n);
     stream.next += n;
     front.begin += n;
     if (front.count() == 0) stream.pending.pop_front();
@@ -303,7 +308,7 @@ void ProducerSession::SendRuns(Stream& stream, Instant now, bool probe, Producer
             stream.accepted_bytes + stream.in_flight_bytes + bytes + size > stream.bytes_limit) {
           break;
         }
-        if (end > begin && bytes + size > kRunBytes) break;
+        if (end > begin && bytes + size + pending.name_bytes(begin, end + 1) > kRunBytes) break;
         bytes += size;
         ++end;
         if (probe) break;
@@ -315,6 +320,9 @@ void ProducerSession::SendRuns(Stream& stream, Instant now, bool probe, Producer
       submit->set_first(base + begin);
       *submit->mutable_options() = *pending.options;
       pending.run->CopyTo(begin, end, submit->mutable_run());
+      for (uint32_t job = begin; job < end && pending.names.count() > 0; ++job) {
+        submit->add_names(std::string(pending.names.payload(job)));
+      }
       stream.in_flight_bytes += bytes;
       stream.sent_next = base + end;
       stream.sent_max = std::max(stream.sent_max, stream.sent_next);

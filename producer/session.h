@@ -63,10 +63,12 @@ class ProducerSession {
   explicit ProducerSession(Config config)
       : config_(std::move(config)), link_(config_.seed), groups_(config_.first_group) {}
 
-  // Adds jobs and returns the number of the first. They are sent by the next Poll.
+  // Adds jobs and returns the number of the first. They are sent by the next Poll. `names` has one
+  // for each job, or no job has one.
   // REQUIRES: run.count() > 0; for a named producer the stream is open (see OpenStream); the group
   // in the options is open.
-  uint64_t Submit(const std::string& queue, const wire::JobOptions& options, const RunData& run);
+  uint64_t Submit(const std::string& queue, const wire::JobOptions& options, const RunData& run,
+                  const RunData& names = {});
 
   // Asks the broker for the stream's state. It is open once StreamState says so.
   void OpenStream(const std::string& queue);
@@ -119,9 +121,14 @@ class ProducerSession {
   struct Pending {
     uint64_t first;
     std::shared_ptr<RunData> run;
+    RunData names;       // empty: none has a name
     uint32_t begin = 0;  // jobs before are accepted
     std::shared_ptr<const wire::JobOptions> options;
     uint32_t count() const { return run->count() - begin; }
+    // Of jobs [from, to).
+    uint64_t name_bytes(uint32_t from, uint32_t to) const {
+      return names.count() > 0 ? names.bytes(from, to) : 0;
+    }
   };
 
   struct Stream {

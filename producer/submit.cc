@@ -171,11 +171,10 @@ class Submission {
 
   void ReadInput() {
     JobReader reader(
-        {options_.format, producer_->payload_bytes_max(), options_.defaults, options_.delay,
-         options_.expires_in},
-        [this](std::span<const std::string_view> payloads, const JobOptions& options) {
-          SubmitJobs(payloads, options);
-        },
+        {options_.format, producer_->payload_bytes_max(), options_.job_names, options_.defaults,
+         options_.delay, options_.expires_in},
+        [this](std::span<const std::string_view> payloads, std::span<const std::string_view> names,
+               const JobOptions& options) { SubmitJobs(payloads, names, options); },
         [this](BadInput bad) {
           // What lies before a job that was submitted before has been told before.
           writer_.AddBadInput(std::move(bad), skip_ > 0 ? std::nullopt : std::optional(next_));
@@ -204,17 +203,19 @@ class Submission {
   }
 
   // Submits them together as soon as the library takes them, unless Ended().
-  void SubmitJobs(std::span<const std::string_view> payloads, JobOptions options) {
+  void SubmitJobs(std::span<const std::string_view> payloads,
+                  std::span<const std::string_view> names, JobOptions options) {
     const uint64_t skipped = std::min<uint64_t>(skip_, payloads.size());
     skip_ -= skipped;
     payloads = payloads.subspan(skipped);
+    if (!names.empty()) names = names.subspan(skipped);
     if (payloads.empty()) return;
     options.discard_outcome = options_.no_wait;
     options.group = group_;
     while (!Ended()) {
-      const absl::StatusOr<uint64_t> first =
-          producer_->SubmitMany(options_.queue, payloads, options,
-                                [this](Outcome outcome) { writer_.Add(std::move(outcome)); });
+      const absl::StatusOr<uint64_t> first = producer_->SubmitMany(
+          options_.queue, payloads, options,
+          [this](Outcome outcome) { writer_.Add(std::move(outcome)); }, names);
       if (first.ok()) {
         next_ = *first + payloads.size();
         return;
@@ -314,7 +315,7 @@ class Submission {
     const int code = Code(counts);
     TellOutputError();
     if (!failure_.ok()) terminal_.Print(Line(std::string(failure_.message())));
-    if (isatty(STDERR_FILENO) || code != kExitOk) {
+    if (isatty(STDERR_FILENO) || code != kExitOk || counts.repeated > 0) {
       Note(Summary(counts, ReadClock().mono - start_));
     }
     if (group_end_) Note(Summary(*group_end_));
@@ -327,7 +328,8 @@ class Submission {
     // A queue that the broker refuses rejects what was read until that was known, be it all or not.
     if (!failure_.ok() && counts.rejected == 0) return ExitCodeFor(failure_);
     const bool group_incomplete =
-        group_end_ && (!group_end_->status.ok() || group_end_->completed != group_end_->jobs());
+        group_end_ &&
+        (!group_end_->status.ok() || group_end_->completed + counts.repeated != group_end_->jobs());
     return counts.failed() > 0 || group_incomplete ? kExitIncomplete : kExitOk;
   }
 

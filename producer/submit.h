@@ -17,6 +17,7 @@ struct SubmitOptions {
   std::string queue;
   std::string file = "-";  // "-": stdin
   InputFormat format = InputFormat::kLines;
+  bool job_names = false;  // each job of the input has a name
   OutputFormat output = OutputFormat::kText;
   bool ordered = false;
   bool no_wait = false;

@@ -117,18 +117,8 @@ void Broker::ApplyDoor(FrameIn& in) {
       return;
     case wire::Envelope::kAdminRequest: {
       wire::Envelope reply;
-      wire::AdminReply* admin = reply.mutable_admin_reply();
-      admin->set_id(message.admin_request().id());
       uint64_t commit = 0;
-      if (message.admin_request().has_status()) {
-        *admin->mutable_status() = Status();
-      } else if (message.admin_request().has_pause()) {
-        *admin = OnPause(message.admin_request().pause(), &commit);
-        admin->set_id(message.admin_request().id());
-      } else {
-        *admin->mutable_error() =
-            WireStatus(absl::StatusCode::kUnimplemented, "this broker does not know the request");
-      }
+      *reply.mutable_admin_reply() = OnAdmin(message.admin_request(), &commit);
       Answer(in.route, std::move(reply), commit);
       return;
     }

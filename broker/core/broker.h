@@ -6,15 +6,17 @@
 //
 // The members are grouped by file: broker.cc (steps, timers, sends), hello.cc (what is wrong with a
 // hello), sessions.cc (welcome to loss), producers.cc (streams), schedule.cc (times of the
-// calendar), cancel.cc, groups.cc, follow_on.cc, outcomes.cc, workers.cc (reports, leases),
-// gates.cc (what keeps jobs from dispatch), batches.cc, dispatch.cc (who gets what), journal.cc
-// (rows for the store), restore.cc (and back), report.cc (status, log), invariants.cc.
+// calendar), job_names.cc, cancel.cc, deaths.cc, admin.cc, groups.cc, follow_on.cc, outcomes.cc,
+// workers.cc (reports, leases), gates.cc (what keeps jobs from dispatch), batches.cc, dispatch.cc
+// (who gets what), journal.cc (rows for the store), restore.cc (and back), report.cc (status, log),
+// invariants.cc.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -23,8 +25,10 @@
 #include <string_view>
 #include <vector>
 
+#include "broker/core/attempt_log.h"
 #include "broker/core/commit_gate.h"
 #include "broker/core/config.h"
+#include "broker/core/dead_jobs.h"
 #include "broker/core/disk_gate.h"
 #include "broker/core/effects.h"
 #include "broker/core/lease.h"
@@ -73,6 +77,7 @@ class Broker {
   // For tests.
   const std::map<std::string, std::unique_ptr<Queue>>& queues() const { return queues_; }
   const LeaseTable& leases() const { return leases_; }
+  const DeadJobs& dead() const { return dead_; }
   // Some worker would take a start of this queue now.
   bool HasFreeSlot(const Queue& queue) const;
   uint64_t counter(std::string_view name) const;
@@ -156,7 +161,8 @@ class Broker {
                    wire::StreamUpdate* update);
   // What the disk still takes of the queue's jobs, in bytes.
   uint64_t DiskRoom(const Queue& queue) const;
-  void MarkFull(Stream& stream, uint64_t bytes);
+  void MarkFull(Stream& stream, uint64_t bytes, bool for_name = false);
+  bool HasNameRoom(const Queue& queue) const;
   // Whether the queue takes a job with this payload now.
   bool HasRoom(const Queue& queue, uint64_t bytes) const;
   // Of jobs [begin, end) of `run`, how many the queue takes now.
@@ -193,6 +199,14 @@ class Broker {
   void FireWallTimers();
   void ExpireWaiting(Queue& queue, const Expiry& expiry);
   static wire::OutcomeRange ExpiredOutcome(uint32_t attempts);
+
+  // job_names.cc
+  uint32_t FreshNames(const Queue& queue, const wire::Submit& submit, uint32_t begin, uint32_t end,
+                      absl::Status* error) const;
+  void KeepNames(Stream& stream, const wire::Submit& submit, uint64_t first, uint32_t begin,
+                 uint32_t end);
+  static WallTime NextNameExpiry(const Queue& queue);
+  void ExpireNames(Queue& queue);
 
   // cancel.cc
   void OnCancel(Peer& peer, const wire::Cancel& cancel);
@@ -311,6 +325,25 @@ class Broker {
   // The worker's entry for the lease's queue; nullptr if it does not serve it any more.
   WorkerQueue* WorkerQueueOf(const Lease& lease);
 
+  // deaths.cc
+  void NoteAttempt(const Slice& slice, const wire::Status& status, const std::string& worker);
+  void ForgetAttempts(const Stream& stream, uint64_t begin, uint64_t end);
+  void KeepDead(Queue& queue, const Slice& slice, uint32_t attempts, const wire::Status& status,
+                const std::string& worker);
+  void BoundDead(Queue& queue);
+  record::Dead TakeDead(const DeadJobs::Id& id);
+  DeadJobs::Id RequeueDead(const DeadJobs::Id& id);
+
+  // admin.cc. `commit`: the last commit that the reply depends on.
+  using EachState = std::function<bool(const wire::JobState& state)>;  // false: no more
+  wire::AdminReply OnAdmin(const wire::AdminRequest& request, uint64_t* commit);
+  wire::AdminReply OnDead(const wire::DeadRequest& request);
+  wire::AdminReply OnJobs(const wire::JobsRequest& request);
+  wire::JobState StateOf(const wire::JobId& id, const Stream* stream,
+                         const record::Dead* dead) const;
+  wire::JobState StateOf(const Slice& slice, std::string state) const;
+  void ForEachJobState(const Queue& queue, const EachState& each) const;
+
   // dispatch.cc
   void Dispatch();
   bool DispatchPass(bool to_hold);
@@ -346,6 +379,9 @@ class Broker {
   absl::Status RestoreRun(record::Run& row);
   absl::Status RestoreGroup(const record::Group& row);
   absl::Status RestoreOutcome(const record::Outcome& row);
+  absl::Status RestoreNames(const record::JobNames& row);
+  absl::Status RestoreAttempts(const record::Attempts& row);
+  absl::Status RestoreDead(record::Dead& row);
   absl::Status RestoreLeases();
   void RestoreLease(const record::Lease& row);
   void RestoreWaiting();
@@ -387,6 +423,9 @@ class Broker {
   DiskGate disk_;
   uint64_t used_bytes_ = 0;     // payloads, outcomes, records, peers
   uint64_t outcome_bytes_ = 0;  // of these
+  uint64_t name_bytes_ = 0;     // the same
+  AttemptLog attempts_;
+  DeadJobs dead_;
 
   std::set<std::pair<MonoTime, uint64_t>> peer_timers_;
   std::set<std::pair<MonoTime, uint64_t>> queue_timers_;

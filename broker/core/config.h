@@ -69,6 +69,11 @@ struct QueuePolicy {
   Duration backoff_max = std::chrono::minutes(5);
   BreakerPolicy breaker{};
   bool durable = false;
+  // How long a job's name stands for it, from its acceptance on; zero: names are not looked at.
+  Duration names_window = std::chrono::hours(24);
+  // Dead jobs that are kept, and their payload and history; 0 jobs: none.
+  uint64_t dead_jobs_max = 10'000;
+  uint64_t dead_bytes_max = 64ull << 20;
 
   bool batches() const { return batch.max_jobs > 1; }
 };

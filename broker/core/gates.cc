@@ -205,6 +205,8 @@ void Broker::Configure(Queue& queue, const QueuePolicy& policy) {
     queue.jobs.SetKeyPolicy(policy.keys, start_.mono, now_.mono);
   }
   if (!queue.may_hold()) TakeBackHeld(queue);
+  BoundDead(queue);
+  SetWallTimer(queue);  // of names
   Wake(queue);
 }
 

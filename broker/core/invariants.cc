@@ -79,7 +79,8 @@ void Broker::CheckInvariants() const {
       group_unacknowledged[{stream->producer, item.value.group()}] += item.value.count();
     }
   }
-  uint64_t used = 0;
+  uint64_t used = attempts_.bytes() + dead_.bytes();
+  uint64_t names = 0;
   for (const auto& [name, queue] : queues_) {
     const Ledger& ledger = queue->ledger;
     WT_CHECK(ledger.leased == leased[queue.get()]);
@@ -94,7 +95,10 @@ void Broker::CheckInvariants() const {
     for (const auto& [key, jobs] : queue->jobs.SealedByKey()) {
       leased_keys[{queue.get(), key}] += jobs;  // these keep their places
     }
-    used += queue->bytes + queue->outcome_bytes + queue->record_bytes;
+    used += queue->bytes + queue->outcome_bytes + queue->record_bytes + queue->names.bytes();
+    names += queue->names.bytes();
+    WT_CHECK(dead_.count(name) <= queue->policy.dead_jobs_max);
+    WT_CHECK(dead_.bytes(name) <= queue->policy.dead_bytes_max);
     for (uint64_t number : queue->ready) WT_CHECK(queue->workers.contains(number));
   }
   for (const auto& [at, jobs] : leased_keys) {
@@ -137,6 +141,7 @@ void Broker::CheckInvariants() const {
     }
   }
   WT_CHECK(used == used_bytes_);
+  WT_CHECK(names == name_bytes_);
   uint64_t outcomes = 0;
   for (const auto& [name, queue] : queues_) outcomes += queue->outcome_bytes;
   WT_CHECK(outcomes == outcome_bytes_);

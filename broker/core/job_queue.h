@@ -93,6 +93,33 @@ class JobQueue {
     if (cancelled_count_ > 0) Sweep();
   }
 
+  // Until when jobs are held back.
+  struct Until {
+    MonoTime mono = kNever;           // kNever: they do not back off
+    WallTime wall = WallTime::max();  // max: it is not before a time of the calendar
+  };
+  // Calls each(slice, until) for all waiting jobs until it returns false. Cancelled jobs may be
+  // among them.
+  template <typename Each>
+  void ForEach(Each&& each) const {
+    for (const auto& batch : sealed_) {
+      for (const Slice& slice : batch) {
+        if (!each(slice, Until{})) return;
+      }
+    }
+    for (const auto& [key, line] : lines_) {
+      for (const Slice& slice : line.slices) {
+        if (!each(slice, Until{})) return;
+      }
+    }
+    for (const auto& [until, slice] : backing_off_) {
+      if (!each(slice, Until{until.first, WallTime::max()})) return;
+    }
+    for (const auto& [until, slice] : by_wall_time_) {
+      if (!each(slice, Until{kNever, until.first})) return;
+    }
+  }
+
   // For tests.
   const KeyGate& keys() const { return keys_; }
   std::map<std::string, uint64_t> SealedByKey() const;

@@ -36,6 +36,16 @@ inline constexpr uint64_t kRunOverheadBytes = 256;
 inline constexpr uint64_t kPeerOverheadBytes = 16 << 10;
 inline constexpr uint64_t kGroupOverheadBytes = 512;
 inline constexpr uint64_t kExpiryOverheadBytes = 96;
+inline constexpr uint64_t kJobNameOverheadBytes = 80;
+inline constexpr uint64_t kAttemptOverheadBytes = 160;
+inline constexpr uint64_t kDeadOverheadBytes = 512;
+
+// Of the last attempts of a job so many are kept …
+inline constexpr int kAttemptsKept = 10;
+// … each with so much of its message.
+inline constexpr size_t kAttemptMessageBytesMax = 512;
+// Dead jobs that one admin request lists, requeues or drops.
+inline constexpr uint32_t kDeadPerReply = 1000;
 
 inline constexpr int kHeartbeatsPerLease = 5;
 

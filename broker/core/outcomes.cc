@@ -25,7 +25,7 @@ wire::OutcomeRange Broker::CancelledOutcome(uint32_t attempts) {
   wire::OutcomeRange outcome;
   outcome.set_kind(wire::OutcomeRange::CANCELLED);
   outcome.set_attempts(attempts);
-  *outcome.mutable_status() = WireStatus(absl::StatusCode::kCancelled, "cancelled by its producer");
+  *outcome.mutable_status() = WireStatus(absl::StatusCode::kCancelled, "cancelled on request");
   return outcome;
 }
 
@@ -35,6 +35,7 @@ void Broker::EndJobs(Stream& stream, wire::OutcomeRange outcome, bool keep) {
   const uint64_t removed = stream.open.Remove(outcome.first(), outcome.first() + count);
   WT_CHECK(removed == count);  // one outcome a job
   stream.discarded.Remove(outcome.first(), outcome.first() + count);
+  ForgetAttempts(stream, outcome.first(), outcome.first() + count);
   if (!stream.groups.empty()) outcome.set_group(GroupAt(stream, outcome.first()));
   switch (outcome.kind()) {
     case wire::OutcomeRange::COMPLETED:

@@ -180,6 +180,9 @@ absl::Status Broker::OptionsError(const wire::JobOptions& options) {
   if (options.max_attempts() > kAttemptsMax) {
     return absl::InvalidArgumentError("a job has at most 1000 attempts");
   }
+  if (!options.requeue_of().empty()) {
+    return absl::InvalidArgumentError("requeue_of is only said by the broker");
+  }
   return absl::OkStatus();
 }
 
@@ -243,8 +246,26 @@ void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
       ++begin;
       continue;
     }
+    if (submit.names_size() > 0) {
+      if (!HasNameRoom(*stream->queue)) {
+        MarkFull(*stream, run->payload(begin).size(), true);
+        return;
+      }
+      absl::Status name_error;
+      end = FreshNames(*stream->queue, submit, begin, end, &name_error);
+      if (end == begin) {
+        stream->session_bytes += run->payload(begin).size();
+        Reject(*stream, stream->next, 1, name_error);
+        ++begin;
+        continue;
+      }
+    }
     const uint32_t room = RoomFor(*stream->queue, *run, begin, end);
-    if (room > 0) Accept(*stream, run, begin, begin + room);
+    if (room > 0) {
+      const uint64_t first = stream->next;
+      Accept(*stream, run, begin, begin + room);
+      KeepNames(*stream, submit, first, begin, begin + room);
+    }
     begin += room;
     if (begin < end) {  // that queue's producers wait, others go on
       MarkFull(*stream, run->payload(begin).size());
@@ -253,9 +274,14 @@ void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
   }
 }
 
-void Broker::MarkFull(Stream& stream, uint64_t bytes) {
+bool Broker::HasNameRoom(const Queue& queue) const {
+  return name_bytes_ < config_.budget_bytes() / 4 && !HeldByOutcomes(queue);
+}
+
+void Broker::MarkFull(Stream& stream, uint64_t bytes, bool for_name) {
   Count("full_runs");
   stream.full_bytes = bytes;
+  stream.full_for_name = for_name;
   if (stream.full) return;
   stream.full = true;
   stream.queue->full_streams.push_back(stream.number);
@@ -319,8 +345,10 @@ void Broker::ReleasePayload(Queue& queue, uint64_t bytes) {
 }
 
 void Broker::Reject(Stream& stream, uint64_t first, uint64_t count, const absl::Status& status) {
-  Count("rejected_jobs", count);
-  Log(LogLevel::kWarning, "jobs_rejected",
+  const bool is_repeated = absl::IsAlreadyExists(status);
+  Count(is_repeated ? "repeated_names" : "rejected_jobs", count);
+  Log(is_repeated ? LogLevel::kInfo : LogLevel::kWarning,
+      is_repeated ? "name_repeated" : "jobs_rejected",
       {{"queue", stream.queue->name}, {"jobs", count}, {"error", std::string(status.message())}});
   WT_CHECK(first == stream.next);
   stream.next += count;
@@ -367,6 +395,13 @@ void Broker::FillUpdate(const Stream& stream, wire::StreamUpdate* update) const 
     update->set_state(wire::StreamUpdate::FULL);
     if (stream.full_bytes >= DiskRoom(*stream.queue)) {
       *update->mutable_status() = WireStatus(absl::StatusCode::kResourceExhausted, disk_.Reason());
+    } else if (stream.full_for_name && !HasNameRoom(*stream.queue)) {
+      *update->mutable_status() =
+          WireStatus(absl::StatusCode::kResourceExhausted,
+                     HeldByOutcomes(*stream.queue)
+                         ? "outcomes are not fetched"
+                         : "the broker's memory for job names is full: shorten job_names.window of "
+                           "its queues, or raise its --memory-limit");
     }
   } else if (stream.gap_due) {
     update->set_state(wire::StreamUpdate::GAP);
@@ -405,11 +440,15 @@ void Broker::WakeFullStreams() {
         queue.bytes == 0 || queue.bytes + policy.capacity_bytes / 8 < policy.capacity_bytes;
     if (open && fits && used_bytes_ + budget / 16 < budget) {
       uint64_t room = policy.capacity_jobs - std::min(policy.capacity_jobs, queue.open_jobs());
-      while (room > 0 && !queue.full_streams.empty()) {
-        Stream& stream = *streams_.at(queue.full_streams.front());
+      for (auto next = queue.full_streams.begin(); room > 0 && next != queue.full_streams.end();) {
+        Stream& stream = *streams_.at(*next);
         // Else it would send and be refused, again and again.
         if (!HasRoom(queue, stream.full_bytes)) break;
-        queue.full_streams.pop_front();
+        if (stream.full_for_name && !HasNameRoom(queue)) {
+          ++next;
+          continue;
+        }
+        next = queue.full_streams.erase(next);
         stream.full = false;
         Touch(stream);
         room -= std::min(room, std::min(kStreamWindowJobs, policy.capacity_jobs));

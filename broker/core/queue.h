@@ -10,6 +10,7 @@
 
 #include "broker/core/circuit_breaker.h"
 #include "broker/core/config.h"
+#include "broker/core/job_names.h"
 #include "broker/core/job_queue.h"
 #include "broker/core/token_bucket.h"
 
@@ -47,6 +48,8 @@ struct Queue {
   uint64_t retries = 0;
   uint64_t follow_ons = 0;  // of accepted
   uint64_t last_batch = 0;  // number of a batch that is to be tried again, in the store
+  JobNames names;
+  bool dead_dropped = false;  // some were, and that was logged
 
   // Gates.
   TokenBucket bucket;

@@ -128,6 +128,8 @@ wire::StatusReply Broker::Status() const {
     q->set_batches(batches);
     q->set_rate_pauses(queue->rate_pauses);
     q->set_follow_ons(queue->follow_ons);
+    q->set_dead_kept(dead_.count(name));
+    q->set_job_names(queue->names.count());
   }
   uint32_t producers = 0;
   for (const auto& [number, peer] : peers_) {

@@ -71,6 +71,12 @@ absl::Status Broker::Restore(record::Record row) {
       return RestoreOutcome(row.outcome());
     case record::Record::kGroup:
       return RestoreGroup(row.group());
+    case record::Record::kJobNames:
+      return RestoreNames(row.job_names());
+    case record::Record::kAttempts:
+      return RestoreAttempts(row.attempts());
+    case record::Record::kDead:
+      return RestoreDead(*row.mutable_dead());
     default:
       return Damaged("a row of a kind that this version does not know");
   }

@@ -12,15 +12,6 @@
 #include "common/status.h"
 
 namespace whippletree::core {
-namespace {
-
-WallTime FromMilliseconds(uint64_t ms) {
-  // Far enough, and nothing that is added to it overflows.
-  constexpr uint64_t kMost = 9'000'000'000'000;
-  return WallTime(milliseconds(static_cast<int64_t>(std::min(ms, kMost))));
-}
-
-}  // namespace
 
 void Broker::Enqueue(Stream& stream, Slice slice) {
   Queue& queue = *stream.queue;
@@ -59,7 +50,7 @@ bool Broker::IsExpired(const Slice& slice) const {
 }
 
 void Broker::SetWallTimer(Queue& queue) {
-  WallTime at = queue.jobs.next_scheduled();
+  WallTime at = std::min(queue.jobs.next_scheduled(), NextNameExpiry(queue));
   if (!queue.expiries.empty()) at = std::min(at, queue.expiries.begin()->first);
   if (at == queue.wall_timer) return;
   if (queue.wall_timer != WallTime::max()) wall_timers_.erase({queue.wall_timer, queue.number});
@@ -77,6 +68,7 @@ void Broker::FireWallTimers() {
       for (const Expiry& expiry : expiries) ExpireWaiting(queue, expiry);
     }
     PruneExpiries(queue);
+    ExpireNames(queue);
     SetWallTimer(queue);
     Wake(queue);
   }

@@ -221,6 +221,7 @@ void Broker::FailJobs(Lease& lease, const Interval& part, const wire::Status& st
         if (!delay) delay = BackoffDelay(queue.policy, attempts, &prng_);
         fields.push_back({"delay_ms", ToMilliseconds(*delay)});
         Log(LogLevel::kInfo, "jobs_retried", std::move(fields));
+        NoteAttempt(slice, status, worker);
         Slice again = slice;
         again.attempts = attempts;
         ReturnJobs(lease, std::move(again), index, *delay, verdict);
@@ -232,6 +233,7 @@ void Broker::FailJobs(Lease& lease, const Interval& part, const wire::Status& st
                                         ? WireStatus(absl::StatusCode::kUnknown, status.message())
                                         : ToWire(FromWire(status));
         Log(LogLevel::kWarning, "jobs_dead", std::move(fields));
+        KeepDead(queue, slice, attempts, outcome.status(), worker);
       }
       outcome.set_worker(worker);
       EndSlice(lease, slice, index, std::move(outcome), cancelled ? Verdict::kNone : verdict);

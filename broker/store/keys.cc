@@ -108,6 +108,12 @@ absl::StatusOr<std::string> KeyOf(const Record& record) {
       return NumbersKey(kind, record.outcome().stream(), record.outcome().outcome().first());
     case Record::kGroup:
       return NameKey(kind, record.group().producer(), record.group().group());
+    case Record::kJobNames:
+      return NumbersKey(kind, record.job_names().stream(), record.job_names().first());
+    case Record::kAttempts:
+      return NumbersKey(kind, record.attempts().stream(), record.attempts().first());
+    case Record::kDead:
+      return NumbersKey(kind, record.dead().stream(), record.dead().number());
     case Record::ROW_NOT_SET:
       break;
   }

@@ -48,11 +48,26 @@ void RowChecker::Add(std::string_view key, std::string_view value) {
       Find(record.outcome().stream(), record.outcome().outcome().first(),
            record.outcome().outcome().count());
       break;
+    case Record::kAttempts:
+      CheckInRuns(record.attempts().stream(), record.attempts().first(), record.attempts().count(),
+                  false);
+      break;
+    // The streams of these may be gone.
+    case Record::kJobNames:
+      CheckQueue(record.job_names().queue());
+      break;
+    case Record::kDead:
+      CheckQueue(record.dead().queue());
+      break;
     case Record::kProducer:
     case Record::kGroup:
     case Record::ROW_NOT_SET:
       break;
   }
+}
+
+void RowChecker::CheckQueue(const std::string& queue) {
+  if (!queues_.contains(queue)) Problem(absl::StrCat("its queue ", queue, " is missing"));
 }
 
 void RowChecker::AddStream(const record::Stream& stream) {

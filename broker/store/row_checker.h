@@ -33,6 +33,7 @@ class RowChecker {
     std::map<uint64_t, uint64_t> runs;  // first → end
   };
 
+  void CheckQueue(const std::string& queue);
   void AddStream(const record::Stream& stream);
   void AddRun(const record::Run& run);
   // The stream, if there is one and its jobs [first, first + count) were accepted.

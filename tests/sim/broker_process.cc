@@ -28,6 +28,7 @@ BrokerProcess::BrokerProcess(World* world)
       prng_(world->prng.Next()),
       queues_(world->options.broker.queues),
       policies_(world->options, &world->situations),
+      dead_(&world->options, &world->history, &world->situations),
       free_disk_{1ull << 40, world->options.durable ? kDiskReserve : 0},
       store_delay_mean_(world->options.store_delay_mean) {
   Start();
@@ -63,6 +64,7 @@ void BrokerProcess::Start() {
   revoked_.clear();
   unclaimed_leases_.clear();
   policies_.OnBrokerUp(queues_, world_->loop.now());
+  dead_.OnBrokerUp();
   Restore(config);
   inputs_.emplace_back(free_disk_);
   world_->history.OnBrokerUp(epoch_);
@@ -131,6 +133,8 @@ void BrokerProcess::NoteRow(const record::Record& row) {
   if (row.has_group()) situations.Count("restored_group");
   if (row.has_outcome()) situations.Count("restored_outcome");
   if (row.queue().paused()) situations.Count("restored_pause");
+  if (row.has_job_names()) situations.Count("restored_names");
+  if (row.has_dead()) situations.Count("dead_restored");
 }
 
 void BrokerProcess::OnStoreFailed(const absl::Status& status) {
@@ -164,21 +168,48 @@ void BrokerProcess::StallStore(Duration duration) {
   store_free_ = std::max(store_free_, world_->loop.now()) + duration;
 }
 
-void BrokerProcess::PauseQueue(const std::string& queue, bool paused) {
-  if (!core_) return;
+uint64_t BrokerProcess::AskAsAdmin(wire::AdminRequest request) {
+  request.set_id(++last_admin_request_);
   wire::Envelope message;
-  wire::AdminRequest* request = message.mutable_admin_request();
-  pauses_asked_[queue] = {++last_admin_request_, paused};
-  request->set_id(last_admin_request_);
-  request->mutable_pause()->set_queue(queue);
-  request->mutable_pause()->set_paused(paused);
-  if (!paused) policies_.OnResume(queue);
+  *message.mutable_admin_request() = std::move(request);
   std::string frame;
   Encode(&message, &frame);
   OnFrame(Channel::kDoor, kAdmin, std::move(frame));
+  return last_admin_request_;
+}
+
+void BrokerProcess::PauseQueue(const std::string& queue, bool paused) {
+  if (!core_) return;
+  wire::AdminRequest request;
+  request.mutable_pause()->set_queue(queue);
+  request.mutable_pause()->set_paused(paused);
+  if (!paused) policies_.OnResume(queue);
+  pauses_asked_[queue] = {AskAsAdmin(std::move(request)), paused};
+}
+
+void BrokerProcess::TendDeadJobs() {
+  if (!core_) return;
+  wire::AdminRequest request;
+  if (dead_.NextRequest(&prng_, request.mutable_dead())) {
+    dead_.OnAsked(AskAsAdmin(request), request.dead());
+  }
+}
+
+void BrokerProcess::CancelJob() {
+  if (!core_) return;
+  Job* job = world_->history.PickOpen(&prng_);
+  if (job == nullptr) return;
+  job->cancel_asked = true;
+  wire::AdminRequest request;
+  request.mutable_jobs()->set_action(wire::JobsRequest::CANCEL);
+  request.mutable_jobs()->mutable_id()->set_stream(job->stream);
+  request.mutable_jobs()->mutable_id()->set_number(job->number_delivered);
+  AskAsAdmin(std::move(request));
 }
 
 void BrokerProcess::NoteAdminReply(const wire::AdminReply& reply) {
+  dead_.OnReply(reply);
+  if (reply.has_jobs()) world_->situations.Count("job_cancelled_by_admin");
   for (const auto& [queue, asked] : pauses_asked_) {
     if (asked.request != reply.id() || !reply.has_pause()) continue;
     if (asked.paused) policies_.OnPaused(queue);

@@ -13,6 +13,7 @@
 #include "broker/core/broker.h"
 #include "broker/store/map_store.h"
 #include "tests/sim/commit_checker.h"
+#include "tests/sim/dead_checker.h"
 #include "tests/sim/policy_checker.h"
 #include "tests/sim/world.h"
 
@@ -31,6 +32,10 @@ class BrokerProcess {
   // An admin asks, and the file of policies changes. Nothing happens while the broker is down.
   void PauseQueue(const std::string& queue, bool paused);
   void Reload(std::map<std::string, core::QueuePolicy> policies);
+  // Of the jobs: requeues or drops some dead ones; cancels one.
+  void TendDeadJobs();
+  void CancelJob();
+  const DeadChecker& dead() const { return dead_; }
   // Nothing becomes durable for a while.
   void StallStore(Duration duration);
   // What others leave of the disk; a broker that is started later finds it so.
@@ -62,6 +67,8 @@ class BrokerProcess {
   void Note(const core::Input& input);
   void NoteSend(const core::Send& send);
   void NoteAdminReply(const wire::AdminReply& reply);
+  // Returns the number of the request.
+  uint64_t AskAsAdmin(wire::AdminRequest request);
   void Check();
 
   struct Frame {
@@ -75,6 +82,7 @@ class BrokerProcess {
   std::unique_ptr<CommitChecker> checker_;
   std::map<std::string, core::QueuePolicy> queues_;  // in the file
   PolicyChecker policies_;
+  DeadChecker dead_;
   std::function<void()> stopped_;
   uint32_t epoch_ = 0;
   bool healed_ = false;

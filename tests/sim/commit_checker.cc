@@ -162,6 +162,12 @@ void CommitChecker::OnWrite(uint64_t commit, const record::Record& record, bool 
       }
       return;
     }
+    case record::Record::kJobNames:
+      if (record.erased() || IsDurable(record.job_names().queue())) return;
+      Violation("I3", "a write for a memory queue");
+    case record::Record::kDead:
+      if (record.erased() || IsDurable(record.dead().queue())) return;
+      Violation("I3", "a write for a memory queue");
     default:
       return;
   }

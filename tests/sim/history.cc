@@ -23,11 +23,14 @@ std::string Name(const Job& job) {
 Place PlaceOf(const wire::Delivery& delivery, uint32_t position) {
   uint64_t at = position;
   for (const wire::DeliveryPart& part : delivery.parts()) {
-    if (at < part.count()) return {part.stream(), part.first() + at, part.attempt()};
+    if (at < part.count()) {
+      return {part.stream(), part.first() + at, part.attempt(), part.options().requeue_of()};
+    }
     at -= part.count();
   }
   if (delivery.indexes_size() > 0) at = delivery.indexes(static_cast<int>(position));
-  return {delivery.stream(), delivery.first() + at, delivery.attempt()};
+  return {delivery.stream(), delivery.first() + at, delivery.attempt(),
+          delivery.options().requeue_of()};
 }
 
 const Job& History::AddFollowOn(uint64_t parent) {
@@ -130,7 +133,13 @@ void History::OnDeliverySent(const wire::Delivery& delivery, const std::string& 
     auto it = jobs_.find(UidOf(run.payload(i)));
     if (it == jobs_.end()) Violation("I5", "a delivery of a job that nobody submitted");
     Job& job = it->second;
-    const auto [stream, number, attempt] = PlaceOf(delivery, i);
+    const auto [stream, number, attempt, requeue_of] = PlaceOf(delivery, i);
+    if (!requeue_of.empty()) {  // a job of its own, of which nobody awaits the outcome
+      requeues_.insert(requeue_of);
+      requeue_leases_.emplace(delivery.token(), job.spec.uid);
+      situations_->Count("requeued_delivered");
+      continue;
+    }
     situations_->Checked(4);
     situations_->Checked(2);
     if (job.stream != 0 && (job.stream != stream || job.number_delivered != number)) {
@@ -139,6 +148,12 @@ void History::OnDeliverySent(const wire::Delivery& delivery, const std::string& 
     }
     job.stream = stream;
     job.number_delivered = number;
+    by_id_[{stream, number}] = job.spec.uid;
+    if (job.seen == MonoTime{}) {
+      job.seen = at;
+      job.seen_epoch = epoch_;
+      CheckName(job);
+    }
     if (job.parent == 0 && number != job.number) {
       Violation("I4", Name(job) + " is number " + std::to_string(number));
     }
@@ -160,6 +175,40 @@ void History::OnDeliverySent(const wire::Delivery& delivery, const std::string& 
   }
 }
 
+Job* History::Find(uint64_t stream, uint64_t number) {
+  const auto it = by_id_.find({stream, number});
+  if (it == by_id_.end()) return nullptr;
+  Job& job = jobs_.at(it->second);
+  return job.seen_epoch == epoch_ || IsDurable(job) ? &job : nullptr;
+}
+
+Job* History::PickOpen(Prng* prng) {
+  std::vector<Job*> open;
+  for (auto& [uid, job] : jobs_) {
+    const bool known = job.stream != 0 && (job.seen_epoch == epoch_ || IsDurable(job));
+    if (known && !job.ended && !job.excused) open.push_back(&job);
+  }
+  return open.empty() ? nullptr : open[prng->Below(open.size())];
+}
+
+// It was accepted. No other one with its name was, so near that it was surely within the window.
+void History::CheckName(const Job& job) const {
+  if (job.name.empty()) return;
+  // The broker counts it in milliseconds.
+  const Duration window = options_->broker.queues.at(job.queue).names_window - milliseconds(1);
+  for (const auto& [uid, other] : jobs_) {
+    if (other.name != job.name || other.queue != job.queue || uid == job.spec.uid) continue;
+    if (other.seen == MonoTime{}) continue;
+    // Names in memory end with the broker.
+    if (!IsDurable(job) && other.seen_epoch != job.seen_epoch) continue;
+    situations_->Checked(4);
+    if (job.seen - other.submitted < window && other.seen - job.submitted < window) {
+      Violation("I4", Name(job) + " and " + Name(other) + " were both accepted under the name " +
+                          job.name);
+    }
+  }
+}
+
 void History::OnLeasesExpired(const std::string& worker, MonoTime at) {
   expired_[worker] = at;
   for (const auto& [uid, token] : std::exchange(delivered_[worker], {})) {
@@ -176,6 +225,7 @@ void History::OnStart(const std::string& worker, const wire::Delivery& delivery,
   Job& job = it->second;
   situations_->Checked(5);
   if (payload != PayloadOf(job.spec)) Violation("I5", Name(job) + " came with another payload");
+  if (requeue_leases_.contains({delivery.token(), job.spec.uid})) return;
   const bool this_life = delivery.token() >> 32 == epoch_ || IsDurable(job);
   situations_->Checked(2);
   situations_->Checked(7);
@@ -309,6 +359,11 @@ void History::SettleJob(uint64_t process, Job& job, const OutcomeRange& range, u
   }
   job.ended = true;
   job.outcome = range.kind();
+  if (range.kind() == OutcomeRange::REJECTED &&
+      range.status().code() == static_cast<int>(absl::StatusCode::kAlreadyExists)) {
+    job.repeated = true;
+    situations_->Count("name_repeated");
+  }
   if (range.kind() == OutcomeRange::UNSPECIFIED && !job.excused) {
     Violation("I1", Name(job) + " is lost: " + range.status().message());
   }
@@ -362,7 +417,15 @@ void History::CheckOutcome(const Job& job, const OutcomeRange& range) const {
       if (job.options.expires_at_ms() == 0) Violation("I11", Name(job) + " expired by itself");
       break;
     case OutcomeRange::REJECTED:
-      if (!job.rejectable && !job.excused) {
+      if (job.repeated) {
+        const bool is_known = std::any_of(jobs_.begin(), jobs_.end(), [&](const auto& entry) {
+          const Job& other = entry.second;
+          return &other != &job && other.name == job.name && other.queue == job.queue;
+        });
+        if (job.name.empty() || !is_known) {
+          Violation("I4", Name(job) + " was rejected for a name that no other has");
+        }
+      } else if (!job.rejectable && !job.excused) {
         Violation("I1", Name(job) + " was rejected: " + range.status().message());
       }
       if (!job.starts.empty()) Violation("I5", Name(job) + " was rejected though it was started");

@@ -39,6 +39,11 @@ struct Job {
   uint64_t parent = 0;      // of a follow-on job: the job that asked for it
   uint64_t batch_max = 1;   // of its queue
   bool cancel_asked = false;
+  std::string name;      // of the job, by which it is known when it is submitted again
+  MonoTime submitted{};  // not accepted before
+  MonoTime seen{};       // accepted by then: it was delivered; zero: it was not
+  uint32_t seen_epoch = 0;
+  bool repeated = false;  // another job has its name, so it was not accepted
   // Its broker crashed, or its stream was given up: its outcome may be unknown, it may be accepted
   // again.
   bool excused = false;
@@ -66,6 +71,7 @@ struct Place {
   uint64_t stream;
   uint64_t number;
   uint32_t attempt;
+  std::string requeue_of;  // not empty: a dead job that an admin has requeued
 };
 Place PlaceOf(const wire::Delivery& delivery, uint32_t position);
 
@@ -117,9 +123,17 @@ class History {
 
   // It outlives the broker.
   bool IsDurable(const Job& job) const;
+  // The job with this id, as it was delivered by this start of the broker, or by one before if it
+  // is durable; nullptr: none is known.
+  Job* Find(uint64_t stream, uint64_t number);
+  // Some job that was delivered and has no outcome yet; nullptr: there is none.
+  Job* PickOpen(Prng* prng);
+  // The dead job with this id was requeued as this one of the broker, which was delivered.
+  bool WasRequeued(const std::string& requeue_of) const { return requeues_.contains(requeue_of); }
 
  private:
   void SettleJob(uint64_t process, Job& job, const wire::OutcomeRange& range, uint64_t i);
+  void CheckName(const Job& job) const;
   bool ExpiredSince(const std::string& worker, MonoTime since) const;
   void CheckOutcome(const Job& job, const wire::OutcomeRange& range) const;
   void CheckCharges(const Job& job, const wire::OutcomeRange& range) const;
@@ -138,6 +152,9 @@ class History {
   std::map<std::string, std::vector<std::pair<uint64_t, uint64_t>>> delivered_;
   std::map<std::string, std::map<uint64_t, std::set<uint64_t>>> running_;  // worker → token → uids
   std::map<uint64_t, std::pair<uint64_t, uint64_t>> tokens_;  // → (stream, first number)
+  std::set<std::string> requeues_;  // ids of dead jobs whose successors were delivered
+  std::set<std::pair<uint64_t, uint64_t>> requeue_leases_;   // token and uid
+  std::map<std::pair<uint64_t, uint64_t>, uint64_t> by_id_;  // stream and number → uid
   uint32_t epoch_ = 0;
   uint64_t settled_ = 0;
   std::map<uint64_t, uint64_t> undelivered_by_group_;

@@ -145,6 +145,24 @@ void DrawKeyedLoad(Prng* prng, Options* options) {
   if (limits && prng->Chance(850)) options->load.keyed = keyed;
 }
 
+// Names that meet each other, and what an admin does with single jobs.
+void DrawJobAdmin(Prng* prng, Options* options) {
+  // Names need memory of their own.
+  const bool small = options->broker.memory_limit_bytes < (64u << 20);
+  if (prng->Chance(300) && !small) {
+    options->load.named = Pick(prng, {100, 500, 1000});
+    options->load.names = Pick(prng, {5, 50, 500});
+    for (auto& [name, policy] : options->broker.queues) {
+      policy.names_window = Pick(prng, {seconds(2), seconds(20), std::chrono::hours(24)});
+    }
+  }
+  options->dead_jobs = Sometimes(prng, 300, milliseconds(300), seconds(3));
+  options->cancel_job = Sometimes(prng, 200, milliseconds(300), seconds(3));
+  if (options->dead_jobs > Duration(0) && options->load.fatal == 0 && prng->Chance(700)) {
+    options->load.fatal = Pick(prng, {20, 200});
+  }
+}
+
 }  // namespace
 
 Duration DrawDuration(Prng* prng, Duration mean) {
@@ -244,6 +262,7 @@ Options DrawOptions(uint64_t seed) {
   o.reload = Sometimes(&prng, 250, milliseconds(500), seconds(5));
   o.await_forgotten = prng.Chance(200);
   if (o.durable) o.faults.disk_low = Sometimes(&prng, 350, seconds(1), seconds(6));
+  DrawJobAdmin(&prng, &o);
   return o;
 }
 

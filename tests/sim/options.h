@@ -66,6 +66,8 @@ struct LoadOptions {
   uint64_t follow_on = 0;
   uint64_t group = 0;  // of the producers
   uint64_t keys = 4;   // different ones
+  uint64_t named = 0;  // with a job name …
+  uint64_t names = 1;  // … of so many different ones
 };
 
 struct Options {
@@ -89,6 +91,8 @@ struct Options {
   // What an admin does, as the mean time between two; 0: nothing.
   Duration pause_queue{};
   Duration reload{};
+  Duration dead_jobs{};   // requeues or drops some
+  Duration cancel_job{};  // cancels one
 };
 
 Options DrawOptions(uint64_t seed);

@@ -99,9 +99,15 @@ void ProducerProcess::SubmitRun(const std::string& queue) {
   const uint64_t count = std::min<uint64_t>(jobs_left_, prng_.Between(1, load.run_jobs_max));
   jobs_left_ -= static_cast<uint32_t>(count);
   RunData run;
+  RunData names;
   std::vector<uint64_t>& stream = world_->history.StreamJobs(name_, queue);
   for (uint64_t i = 0; i < count; ++i) {
     Job& job = world_->history.AddJob(DrawJob(options));
+    job.submitted = world_->loop.now();
+    if (load.named > 0) {
+      if (prng_.Chance(load.named)) job.name = "name" + std::to_string(prng_.Below(load.names));
+      names.Append(job.name);
+    }
     job.producer = name_;
     job.queue = queue;
     job.options = options;
@@ -113,7 +119,7 @@ void ProducerProcess::SubmitRun(const std::string& queue) {
     job.number = stream.size();
     run.Append(PayloadOf(job.spec));
   }
-  const uint64_t first = session_->Submit(queue, options, run);
+  const uint64_t first = session_->Submit(queue, options, run, names);
   if (first + count - 1 != stream.size()) Violation("I4", name_ + " numbers its jobs wrongly");
 }
 
@@ -126,9 +132,11 @@ bool ProducerProcess::SubmitAgain() {
     for (uint64_t number = state.next_number; number <= stream.size(); ++number) {
       Job& job = world_->history.job(stream[number - 1]);
       RunData run;
+      RunData names;
       run.Append(PayloadOf(job.spec));
+      if (!job.name.empty()) names.Append(job.name);
       job.options.clear_group();  // it was the earlier process's
-      session_->Submit(queue, job.options, run);
+      session_->Submit(queue, job.options, run, names);
       any = true;
     }
   }

@@ -51,6 +51,7 @@ class Simulation {
 
   void StartFaults();
   void StartAdmin();
+  void TendJobs();
   void BrokerIsDown();
   // Does `fault` again and again, until all is healed. True: it was done, and counts as `name`.
   void Recur(Duration mean, std::string_view name, std::function<bool()> fault,

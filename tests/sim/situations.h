@@ -60,6 +60,9 @@ inline constexpr std::string_view kSituations[] = {
     "group_lost", "job_expired", "key_blocked", "key_concurrency_reached", "key_ordered_start",
     "key_rate_limited_start", "key_retried", "policies_reloaded", "queue_paused", "queue_resumed",
     "rate_limited_start", "scheduled_start",
+    // Of names, and of admins that look after single jobs.
+    "dead_dropped_by_admin", "dead_listed", "dead_restored", "job_cancelled_by_admin",
+    "name_repeated", "repeated_names", "requeued_delivered", "restored_names",
     // Of the store.
     "crash_with_pending_commits", "crash_with_unclaimed_lease", "disk_low", "full_by_disk",
     "producer_forgotten", "report_on_full_disk", "report_on_restored_lease", "restored",

@@ -172,7 +172,7 @@ TEST(ConfigErrorsTest, UnknownSettingsAreNamedWithTheKnownOnes) {
   EXPECT_EQ(Errors("queues:\n  api: {capcity: {}}"),
             "b.yaml:2:9: queues.api: there is no setting \"capcity\", did you mean capacity? There "
             "are capacity, batch, rate, burst, concurrency, keys, lease, timeout, retry, breaker, "
-            "durable");
+            "durable, job_names, dead");
   EXPECT_EQ(Errors("x: 1"),
             "b.yaml:1:1: there is no setting \"x\": there are queues, defaults, unknown_queues");
   EXPECT_EQ(

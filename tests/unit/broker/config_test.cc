@@ -35,6 +35,9 @@ core::QueuePolicy Unusual() {
   policy.backoff_max = hours(2);
   policy.breaker = {4, 1.0 / 3, seconds(7), 8, milliseconds(200), 2};
   policy.durable = true;
+  policy.names_window = hours(3);
+  policy.dead_jobs_max = 12;
+  policy.dead_bytes_max = 1 << 21;
   return policy;
 }
 
@@ -52,6 +55,8 @@ TEST(ConfigTest, ReadsEverySetting) {
     retry: {max_attempts: 6, backoff: 2s..6m}
     breaker: {failures: 3, ratio: 0.5, window: 20s, min_jobs: 9, open: 200ms, probes: 2}
     durable: true
+    job_names: {window: 2h}
+    dead: {jobs: 50, bytes: 1MiB}
 defaults: {concurrency: 100}
 unknown_queues: refuse
 )");
@@ -84,6 +89,19 @@ unknown_queues: refuse
   EXPECT_EQ(api.breaker.open, milliseconds(200));
   EXPECT_EQ(api.breaker.probes, 2u);
   EXPECT_TRUE(api.durable);
+  EXPECT_EQ(api.names_window, hours(2));
+  EXPECT_EQ(api.dead_jobs_max, 50u);
+  EXPECT_EQ(api.dead_bytes_max, 1u << 20);
+}
+
+TEST(ConfigTest, NamesAndDeadJobsMayBeNone) {
+  const core::Policies policies =
+      Read("queues: {a: {job_names: none, dead: none}, b: {dead: {jobs: none}}}");
+  EXPECT_EQ(policies.queues.at("a").names_window, Duration(0));
+  EXPECT_EQ(policies.queues.at("a").dead_jobs_max, 0u);
+  EXPECT_EQ(policies.queues.at("b").dead_jobs_max, 0u);
+  EXPECT_EQ(policies.defaults.names_window, hours(24));
+  EXPECT_EQ(policies.defaults.dead_jobs_max, 10'000u);
 }
 
 TEST(ConfigTest, AFileThatSaysNothingChangesNothing) {
@@ -227,6 +245,8 @@ TEST(ConfigTest, PrintsOneLineForEachSetting) {
     retry: {max_attempts: 11, backoff: 10ms..2h}
     breaker: {failures: 4, ratio: 0.3333333333333333, window: 7s, min_jobs: 8, open: 200ms, probes: 2}
     durable: true
+    job_names: {window: 3h}
+    dead: {jobs: 12, bytes: 2MiB}
 defaults:
   capacity: {jobs: 1000000, bytes: 128MiB}
   batch: {max_jobs: 1, max_bytes: 1MiB, linger: 0}
@@ -239,6 +259,8 @@ defaults:
   retry: {max_attempts: 5, backoff: 1s..5m}
   breaker: {failures: none, ratio: none, window: 10s, min_jobs: 20, open: 10s, probes: 1}
   durable: false
+  job_names: {window: 24h}
+  dead: {jobs: 10000, bytes: 64MiB}
 unknown_queues: accept
 )");
 }
@@ -251,7 +273,8 @@ TEST(ConfigTest, EveryFieldOfTheSchemaIsUsed) {
   size_t fields = 0;
   for (const auto* type :
        {config::Queue::descriptor(), config::Capacity::descriptor(), config::Batch::descriptor(),
-        config::Keys::descriptor(), config::Retry::descriptor(), config::Breaker::descriptor()}) {
+        config::Keys::descriptor(), config::Retry::descriptor(), config::Breaker::descriptor(),
+        config::JobNames::descriptor(), config::Dead::descriptor()}) {
     for (int i = 0; i < type->field_count(); ++i) {
       fields += type->field(i)->options().GetExtension(config::setting).kind() != config::GROUP;
     }

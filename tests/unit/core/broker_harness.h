@@ -128,6 +128,10 @@ class BrokerHarness {
       EXPECT_EQ(restored.starts, queue->starts);
       EXPECT_EQ(restored.held, queue->held);
       EXPECT_EQ(restored.paused, queue->paused);
+      EXPECT_EQ(restored.names.count(), queue->names.count());
+      EXPECT_EQ(restored.names.bytes(), queue->names.bytes());
+      EXPECT_EQ(other.dead().count(name), broker.dead().count(name));
+      EXPECT_EQ(other.dead().bytes(name), broker.dead().bytes(name));
     }
   }
 
@@ -149,6 +153,17 @@ class BrokerHarness {
   void Submit(wire::Envelope message) { Step({Frame(Channel::kSubmit, "", std::move(message))}); }
   void Complete(wire::Envelope message) {
     Step({Frame(Channel::kComplete, "", std::move(message))});
+  }
+
+  // What an admin is told, once it is durable.
+  wire::AdminReply Ask(wire::AdminRequest request) {
+    wire::Envelope message;
+    request.set_id(7);
+    *message.mutable_admin_request() = std::move(request);
+    Door("admin", std::move(message));
+    const wire::AdminReply reply = Take("admin", wire::Envelope::kAdminReply).admin_reply();
+    EXPECT_EQ(reply.id(), 7u);
+    return reply;
   }
 
   // One step after `d`, as if nothing had been due before.

@@ -13,6 +13,7 @@ constexpr WallTime kNow{seconds(1'000'000)};
 // What a reader reported, in order: "payload" for a job, "!line: message" for bad input.
 struct Read {
   std::vector<std::string> items;
+  std::vector<std::string> names;   // as told
   std::vector<JobOptions> options;  // of the jobs
   std::vector<size_t> groups;       // sizes of the calls with jobs
 };
@@ -28,7 +29,9 @@ Read ReadPieces(const std::vector<std::string>& pieces, const JobReader::Options
   Read read;
   JobReader reader(
       options,
-      [&](std::span<const std::string_view> payloads, const JobOptions& job_options) {
+      [&](std::span<const std::string_view> payloads, std::span<const std::string_view> names,
+          const JobOptions& job_options) {
+        for (const std::string_view name : names) read.names.emplace_back(name);
         for (const std::string_view payload : payloads) {
           read.items.emplace_back(payload);
           read.options.push_back(job_options);
@@ -174,7 +177,8 @@ TEST(JobReaderJsonTest, EachBadLineHasItsReason) {
        "\"payload\" must be a string (quote it if it is JSON itself), found null"},
       {"{\"payload\": \"a\", \"payload\": \"b\"}", "\"payload\" is there twice"},
       {"{\"payload\": \"a\", \"prio\": 1}",
-       "unknown field \"prio\": expected payload, key, timeout, max_attempts, delay or expires_in"},
+       "unknown field \"prio\": expected payload, name, key, timeout, max_attempts, delay or "
+       "expires_in"},
       {"{\"payload\": \"a\", \"timeout\": 5}",
        "\"timeout\" must be a string such as \"5s\", from \"1ms\" to \"1000h\", found a number"},
       {"{\"payload\": \"a\", \"timeout\": \"soon\"}",
@@ -266,6 +270,38 @@ TEST(JobReaderJsonTest, AJobThatExpiresBeforeItMayStartIsBadInput) {
                    "!2: \"expires_in\" must be a string such as \"5m\", at least \"1ms\", found "
                    "\"0\"",
                    "!3: \"delay\" must be a string such as \"5s\", found a number"}));
+}
+
+TEST(JobReaderTest, NamesComeFirst) {
+  JobReader::Options options = Options(InputFormat::kLines);
+  options.names = true;
+  const Read read = ReadPieces({"one\tpay\tload\ntw", "o\t\nno name\n\tpayload\n"}, options);
+  EXPECT_EQ(
+      read.items,
+      (Items{"pay\tload", "", "!3: expected the job's name, a tab and its payload, found no tab",
+             "!4: the job's name, before the tab, must be UTF-8 text of 1 to 256 bytes, "
+             "found \"\""}));
+  EXPECT_EQ(read.names, (Items{"one", "two"}));
+}
+
+TEST(JobReaderTest, ANameDoesNotMakeAPayloadTooLarge) {
+  JobReader::Options options = Options(InputFormat::kLines, 3);
+  options.names = true;
+  const Read read = ReadAll(std::string(256, 'n') + "\tabc\nn\tabcd\n", options);
+  ASSERT_EQ(read.items.size(), 2u);
+  EXPECT_EQ(read.items[0], "abc");
+  EXPECT_EQ(read.items[1].rfind("!2: the payload has 4 bytes", 0), 0u) << read.items[1];
+}
+
+TEST(JobReaderTest, JsonMayNameJobs) {
+  JobReader::Options options = Options(InputFormat::kJsonLines);
+  const std::string input = "{\"payload\": \"a\", \"name\": \"n\"}\n{\"payload\": \"b\"}\n";
+  Read read = ReadAll(input, options);
+  EXPECT_EQ(read.items, (Items{"a", "b"}));
+  EXPECT_EQ(read.names, (Items{"n", ""}));  // together
+  options.names = true;
+  read = ReadAll(input, options);
+  EXPECT_EQ(read.items, (Items{"a", "!2: the field \"name\" is missing"}));
 }
 
 }  // namespace

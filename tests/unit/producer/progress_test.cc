@@ -17,16 +17,17 @@ TEST(WithCommasTest, GroupsDigits) {
   EXPECT_EQ(WithCommas(18'446'744'073'709'551'615u), "18,446,744,073,709,551,615");
 }
 
-TEST(OutcomeCountsTest, AllButCompletedHasFailed) {
+TEST(OutcomeCountsTest, WhatHasNotCompletedHasFailed) {
   OutcomeCounts counts;
-  for (const OutcomeKind kind : {OutcomeKind::kCompleted, OutcomeKind::kCompleted,
-                                 OutcomeKind::kDead, OutcomeKind::kCancelled, OutcomeKind::kExpired,
-                                 OutcomeKind::kRejected, OutcomeKind::kUnknown}) {
+  for (const OutcomeKind kind :
+       {OutcomeKind::kCompleted, OutcomeKind::kCompleted, OutcomeKind::kDead,
+        OutcomeKind::kCancelled, OutcomeKind::kExpired, OutcomeKind::kRejected,
+        OutcomeKind::kRepeated, OutcomeKind::kUnknown}) {
     counts.Add(kind);
   }
   counts.bad_inputs = 3;
-  EXPECT_EQ(counts.jobs(), 7u);
-  EXPECT_EQ(counts.failed(), 8u);
+  EXPECT_EQ(counts.jobs(), 8u);
+  EXPECT_EQ(counts.failed(), 8u);  // a repeated one has not
 }
 
 TEST(SummaryTest, CountsByOutcome) {

@@ -310,5 +310,36 @@ TEST_F(ProducerStreamTest, ClosesWithoutABroker) {
   EXPECT_TRUE(session.closed());
 }
 
+// … and a run is not so large by them that it is no message any more.
+TEST_F(ProducerStreamTest, NamesTravelWithTheirJobs) {
+  Join();
+  const auto submit = [&](const std::vector<std::string>& all) {
+    RunData run;
+    RunData names;
+    for (const std::string& name : all) {
+      run.Append("payload");
+      names.Append(name);
+    }
+    session.Submit("q", {}, run, names);
+  };
+  submit({"a", "b"});
+  submit({"c"});
+  Submit(1);  // which have none
+  submit(std::vector<std::string>(400, std::string(256, 'n')));
+  Poll();
+  std::vector<int> sizes;
+  for (const wire::Envelope& message : out.submit) {
+    sizes.push_back(message.submit().names_size());
+    if (sizes.size() == 2) continue;
+    EXPECT_EQ(message.submit().names_size(), message.submit().run().sizes_size());
+  }
+  ASSERT_GE(sizes.size(), 4u);
+  EXPECT_EQ(sizes[0], 3);
+  EXPECT_EQ(out.submit[0].submit().names(2), "c");
+  EXPECT_EQ(sizes[1], 0);
+  EXPECT_LT(sizes[2], 260);
+  EXPECT_EQ(session.pending_bytes(), 3u * 8 + 4 + 400 * 263);
+}
+
 }  // namespace
 }  // namespace whippletree

@@ -54,6 +54,27 @@ record::Record LeaseRow(uint64_t token) {
   return record;
 }
 
+record::Record NamesRow(uint64_t stream, uint64_t first) {
+  record::Record record;
+  record.mutable_job_names()->set_stream(stream);
+  record.mutable_job_names()->set_first(first);
+  return record;
+}
+
+record::Record AttemptsRow(uint64_t stream, uint64_t first) {
+  record::Record record;
+  record.mutable_attempts()->set_stream(stream);
+  record.mutable_attempts()->set_first(first);
+  return record;
+}
+
+record::Record DeadRow(uint64_t stream, uint64_t number) {
+  record::Record record;
+  record.mutable_dead()->set_stream(stream);
+  record.mutable_dead()->set_number(number);
+  return record;
+}
+
 // In the order in which they are to be read back.
 std::vector<record::Record> Ordered() {
   std::vector<record::Record> rows = {QueueRow(""),   QueueRow("a"),    QueueRow("a b"),
@@ -78,6 +99,10 @@ std::vector<record::Record> Ordered() {
   rows.push_back(GroupRow("a", 2));
   rows.push_back(GroupRow("a", 10));
   rows.push_back(GroupRow("aa", 1));
+  for (const auto make : {NamesRow, AttemptsRow, DeadRow}) {
+    rows.push_back(make(1, 2));
+    rows.push_back(make(2, 1));
+  }
   return rows;
 }
 
@@ -119,6 +144,8 @@ TEST(KeysTest, KeysHaveATextForPeople) {
   EXPECT_EQ(KeyText(KeyOf(LeaseRow(9)).value()), "lease 9");
   EXPECT_EQ(KeyText(KeyOf(RunKey{1, 39})), "run 1-39");
   EXPECT_EQ(KeyText(KeyOf(OutcomeRow(1, 2)).value()), "outcome 1-2");
+  EXPECT_EQ(KeyText(KeyOf(NamesRow(1, 2)).value()), "job_names 1-2");
+  EXPECT_EQ(KeyText(KeyOf(DeadRow(3, 4)).value()), "dead 3-4");
   EXPECT_EQ(KeyText(""), "empty key");
   EXPECT_EQ(KeyText("\x04short"), "key \"\\x04short\"");
   EXPECT_EQ(KeyText("\x63"), "key \"c\"");

@@ -89,6 +89,29 @@ TEST(RowCheckerTest, AQueueThatIsMissingIsFound) {
               ElementsAre("run 2-1: the queue of stream 2 is missing"));
 }
 
+// Their streams may be gone, their queue is not.
+TEST(RowCheckerTest, NamesAndDeadJobsAreOfAQueue) {
+  record::Record names;
+  names.mutable_job_names()->set_stream(9);
+  names.mutable_job_names()->set_queue("q");
+  record::Record dead;
+  dead.mutable_dead()->set_stream(9);
+  dead.mutable_dead()->set_queue("q");
+  EXPECT_THAT(ProblemsWith({names, dead}), IsEmpty());
+  names.mutable_job_names()->set_queue("other");
+  dead.mutable_dead()->set_queue("other");
+  EXPECT_THAT(ProblemsWith({names, dead}), ElementsAre("job_names 9-0: its queue other is missing",
+                                                       "dead 9-0: its queue other is missing"));
+}
+
+TEST(RowCheckerTest, AttemptsAreOfJobsInRuns) {
+  record::Record attempts;
+  attempts.mutable_attempts()->set_stream(1);
+  attempts.mutable_attempts()->set_first(14);
+  attempts.mutable_attempts()->set_count(2);
+  EXPECT_THAT(ProblemsWith({attempts}), ElementsAre("attempts 1-14: job 1-15 of it is in no run"));
+}
+
 TEST(RowCheckerTest, JobsThatWereNotAcceptedAreFound) {
   EXPECT_THAT(ProblemsWith({RunRow(1, 18, 3), LeaseRow(1, 1, 20, 1)}),
               ElementsAre("run 1-18: has 3 jobs from 18 on; stream 1 has those below 20",

@@ -1,0 +1,291 @@
+// What admins ask for: the state of jobs, their end, and what becomes of dead ones.
+#include <algorithm>
+#include <utility>
+
+#include "broker/core/broker.h"
+#include "broker/core/limits.h"
+#include "common/status.h"
+
+namespace whippletree::core {
+namespace {
+
+constexpr uint32_t kLinesMax = 10'000;
+// One reply is not larger than a message may be, payloads aside.
+constexpr uint32_t kListedMax = 1000;
+
+std::string Text(uint64_t stream, uint64_t number) {
+  return std::to_string(stream) + "-" + std::to_string(number);
+}
+
+void SetId(const DeadJobs::Id& id, wire::JobId* out) {
+  out->set_stream(id.first);
+  out->set_number(id.second);
+}
+
+void FillDead(const record::Dead& job, bool whole, wire::DeadJob* out) {
+  SetId({job.stream(), job.number()}, out->mutable_id());
+  out->set_queue(job.queue());
+  out->set_order(job.order());
+  out->set_died_at_ms(job.died_at_ms());
+  out->set_attempts(job.attempts());
+  *out->mutable_status() = job.status();
+  out->set_worker(job.worker());
+  out->set_producer(job.producer());
+  out->set_key(job.options().key());
+  out->set_requeue_of(job.options().requeue_of());
+  out->set_payload_bytes(job.payload().size());
+  if (!whole) return;
+  out->set_payload(job.payload());
+  *out->mutable_history() = job.history();
+}
+
+std::string KindText(wire::OutcomeRange::Kind kind) {
+  switch (kind) {
+    case wire::OutcomeRange::COMPLETED:
+      return "completed";
+    case wire::OutcomeRange::DEAD:
+      return "dead";
+    case wire::OutcomeRange::CANCELLED:
+      return "cancelled";
+    case wire::OutcomeRange::EXPIRED:
+      return "expired";
+    default:
+      return "rejected";
+  }
+}
+
+wire::AdminReply Refused(const absl::Status& status) {
+  wire::AdminReply reply;
+  *reply.mutable_error() = ToWire(status);
+  return reply;
+}
+
+}  // namespace
+
+wire::AdminReply Broker::OnAdmin(const wire::AdminRequest& request, uint64_t* commit) {
+  wire::AdminReply reply;
+  switch (request.request_case()) {
+    case wire::AdminRequest::kStatus:
+      *reply.mutable_status() = Status();
+      break;
+    case wire::AdminRequest::kPause:
+      reply = OnPause(request.pause(), commit);
+      break;
+    case wire::AdminRequest::kDead:
+    case wire::AdminRequest::kJobs:
+      reply = request.has_dead() ? OnDead(request.dead()) : OnJobs(request.jobs());
+      // What is told may be of a commit that is under way.
+      *commit = effects_->writes.empty() ? commit_ : ThisCommit();
+      break;
+    default:
+      reply = Refused(absl::UnimplementedError("this broker does not know the request"));
+  }
+  reply.set_id(request.id());
+  return reply;
+}
+
+wire::AdminReply Broker::OnDead(const wire::DeadRequest& request) {
+  if (!request.queue().empty() && !queues_.contains(request.queue())) {
+    return Refused(absl::NotFoundError("the broker knows no queue " + request.queue()));
+  }
+  std::vector<DeadJobs::Id> ids;
+  for (const wire::JobId& id : request.ids()) {
+    ids.emplace_back(id.stream(), id.number());
+    if (dead_.Find(ids.back()) != nullptr) continue;
+    return Refused(absl::NotFoundError("no dead job " + Text(id.stream(), id.number()) +
+                                       " is kept; nothing was done"));
+  }
+  const bool is_list = request.action() == wire::DeadRequest::LIST;
+  if (ids.empty() && request.queue().empty() && !is_list) {
+    return Refused(absl::InvalidArgumentError("say which dead jobs: by id, or all of a queue"));
+  }
+  if (ids.size() > kDeadPerReply) {
+    return Refused(absl::InvalidArgumentError("at most 1000 dead jobs at a time"));
+  }
+  wire::AdminReply out;
+  wire::DeadReply* reply = out.mutable_dead();
+  if (ids.empty()) {
+    const uint32_t most =
+        std::min(kDeadPerReply, request.limit() > 0 ? request.limit() : kListedMax);
+    const record::Dead* job = dead_.After(request.queue(), request.after());
+    for (; job != nullptr && ids.size() < most; job = dead_.After(request.queue(), job->order())) {
+      ids.emplace_back(job->stream(), job->number());
+    }
+    reply->set_more(job != nullptr);
+  }
+  for (const DeadJobs::Id& id : ids) {
+    const record::Dead& job = *dead_.Find(id);
+    if (request.action() == wire::DeadRequest::REQUEUE) {
+      if (!HasRoom(*queues_.at(job.queue()), job.payload().size())) {
+        *reply->mutable_error() =
+            WireStatus(absl::StatusCode::kResourceExhausted,
+                       "queue " + job.queue() + " takes no more jobs now; try again later");
+        reply->set_more(false);
+        break;
+      }
+    }
+    wire::DeadJob* told = reply->add_jobs();
+    FillDead(job, request.action() == wire::DeadRequest::SHOW, told);
+    if (request.action() == wire::DeadRequest::REQUEUE) {
+      SetId(RequeueDead(id), told->mutable_requeued_as());
+    } else if (request.action() == wire::DeadRequest::DROP) {
+      TakeDead(id);
+    }
+  }
+  reply->set_kept(request.queue().empty() ? dead_.count() : dead_.count(request.queue()));
+  return out;
+}
+
+wire::AdminReply Broker::OnJobs(const wire::JobsRequest& request) {
+  wire::AdminReply out;
+  wire::JobsReply* reply = out.mutable_jobs();
+  if (request.action() == wire::JobsRequest::LIST) {
+    const auto queue = queues_.find(request.queue());
+    if (queue == queues_.end()) {
+      return Refused(absl::NotFoundError("the broker knows no queue " + request.queue()));
+    }
+    const uint32_t limit = request.limit() > 0 ? std::min(request.limit(), kLinesMax) : kListedMax;
+    ForEachJobState(*queue->second, [&](const wire::JobState& state) {
+      if (static_cast<uint32_t>(reply->jobs_size()) == limit) {
+        reply->set_more(true);
+        return false;
+      }
+      *reply->add_jobs() = state;
+      return true;
+    });
+    return out;
+  }
+  const uint64_t number = request.id().number();
+  const auto found = streams_.find(request.id().stream());
+  Stream* stream = found == streams_.end() ? nullptr : found->second.get();
+  const record::Dead* dead = dead_.Find({request.id().stream(), number});
+  if (dead == nullptr && (stream == nullptr || number == 0 || number >= stream->next)) {
+    return Refused(absl::NotFoundError("the broker knows no job " +
+                                       Text(request.id().stream(), number) +
+                                       "; a job that has ended is forgotten with its outcome"));
+  }
+  const bool is_open = stream != nullptr && stream->open.Contains(number);
+  if (request.action() == wire::JobsRequest::CANCEL) {
+    if (!is_open) {
+      return Refused(absl::FailedPreconditionError("job " + Text(request.id().stream(), number) +
+                                                   " has ended" +
+                                                   (dead != nullptr ? ": it is dead" : "") +
+                                                   "; only a job without an outcome is cancelled"));
+    }
+    CancelJobs(*stream, IntervalSet(number, number + 1));
+  }
+  *reply->add_jobs() = StateOf(request.id(), stream, dead);
+  return out;
+}
+
+// One that is dead, or of a stream, or both.
+wire::JobState Broker::StateOf(const wire::JobId& id, const Stream* stream,
+                               const record::Dead* dead) const {
+  wire::JobState state;
+  if (stream != nullptr && stream->open.Contains(id.number())) {
+    ForEachJobState(*stream->queue, [&](const wire::JobState& part) {
+      if (part.id().stream() != id.stream() || part.id().number() > id.number() ||
+          id.number() - part.id().number() >= part.count()) {
+        return true;
+      }
+      state = part;
+      return false;
+    });
+    if (const auto* attempts = attempts_.Find(id.stream(), id.number())) {
+      *state.mutable_history() = *attempts;
+    }
+  } else if (dead != nullptr) {
+    state.set_queue(dead->queue());
+    state.set_state("dead");
+    state.set_attempts(dead->attempts());
+    state.set_worker(dead->worker());
+    state.set_producer(dead->producer());
+    state.set_key(dead->options().key());
+    state.set_requeue_of(dead->options().requeue_of());
+    state.set_payload_bytes(dead->payload().size());
+    *state.mutable_history() = dead->history();
+    *state.mutable_status() = dead->status();
+  } else {
+    state.set_queue(stream->queue->name);
+    state.set_state("ended");
+    if (stream->producer != 0) state.set_producer(peers_.at(stream->producer)->name);
+    for (const auto& item : stream->outcomes.items()) {
+      const wire::OutcomeRange& outcome = item.value;
+      if (id.number() < outcome.first() || id.number() - outcome.first() >= outcome.count())
+        continue;
+      state.set_state(KindText(outcome.kind()));
+      state.set_attempts(outcome.attempts());
+      state.set_worker(outcome.worker());
+      *state.mutable_status() = outcome.status();
+    }
+  }
+  *state.mutable_id() = id;
+  state.set_count(1);
+  return state;
+}
+
+wire::JobState Broker::StateOf(const Slice& slice, std::string state) const {
+  wire::JobState out;
+  const Stream& stream = *streams_.at(slice.stream);
+  SetId({slice.stream, slice.first}, out.mutable_id());
+  out.set_count(slice.count());
+  out.set_queue(stream.queue->name);
+  out.set_state(std::move(state));
+  out.set_attempts(slice.attempts);
+  if (stream.producer != 0) out.set_producer(peers_.at(stream.producer)->name);
+  out.set_key(slice.options->key());
+  out.set_requeue_of(slice.options->requeue_of());
+  out.set_suspect(slice.suspect);
+  out.set_payload_bytes(slice.bytes());
+  return out;
+}
+
+// Leased jobs come first. Looks at all of the queue: for people, not for each job.
+void Broker::ForEachJobState(const Queue& queue, const EachState& each) const {
+  bool go_on = true;
+  for (const auto& [token, lease] : leases_.all()) {
+    if (lease.queue != &queue) continue;
+    const auto tell = [&](IntervalSet::Interval part, bool charged, bool cancelled) {
+      lease.ForEach(part, [&](const Slice& slice, uint64_t) {
+        if (!go_on) return;
+        wire::JobState state = StateOf(slice, "leased");
+        state.set_attempts(slice.attempts + (charged ? 1 : 0));
+        state.set_started(charged);
+        state.set_cancelling(cancelled);
+        state.set_worker(peers_.at(lease.worker)->name);
+        go_on = each(state);
+      });
+    };
+    for (const auto& part : lease.open.intervals()) {
+      SplitBy(lease.charged, part, [&](IntervalSet::Interval piece, bool charged) {
+        SplitBy(lease.cancelled, piece,
+                [&](IntervalSet::Interval bit, bool cancelled) { tell(bit, charged, cancelled); });
+      });
+    }
+    if (!go_on) return;
+  }
+  queue.jobs.ForEach([&](const Slice& slice, const JobQueue::Until& until) {
+    const auto stream = streams_.find(slice.stream);
+    if (stream == streams_.end()) return true;  // all were cancelled
+    // Cancelled ones may still lie there.
+    for (const auto& part :
+         stream->second->open.Intersect(slice.first, slice.first + slice.count())) {
+      const auto from = static_cast<uint32_t>(part.begin - slice.first);
+      wire::JobState state =
+          StateOf(slice.Part(from, static_cast<uint32_t>(part.end - part.begin)), "waiting");
+      WallTime at{};
+      if (until.mono != kNever) {
+        state.set_state("delayed");
+        at = now_.wall + (until.mono - now_.mono);
+      } else if (until.wall != WallTime::max()) {
+        state.set_state("scheduled");
+        at = until.wall;
+      }
+      state.set_until_ms(static_cast<uint64_t>(ToMilliseconds(at.time_since_epoch())));
+      if (!each(state)) return false;
+    }
+    return true;
+  });
+}
+
+}  // namespace whippletree::core

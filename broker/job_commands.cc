@@ -1,0 +1,223 @@
+#include "broker/job_commands.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "broker/job_text.h"
+#include "common/cli.h"
+#include "common/codec.h"
+#include "common/printable.h"
+#include "common/status.h"
+
+namespace whippletree {
+namespace {
+
+constexpr char kDeadAbout[] =
+    R"(whippletree-broker dead - looks at dead jobs and what to do with them
+
+A job is dead when it has failed for good: it used up its attempts, or its status says that trying
+again is in vain. The last ones of each queue are kept, with payload and history (`dead` in the
+queue's policy says how many).)";
+constexpr char kListAbout[] =
+    R"(whippletree-broker dead list - lists dead jobs, the longest dead first)";
+constexpr char kShowAbout[] =
+    R"(whippletree-broker dead show - shows dead jobs with payload and the last attempts)";
+constexpr char kRequeueAbout[] = R"(whippletree-broker dead requeue - runs dead jobs again
+
+Each becomes a new job with the same payload, key and limits, fresh attempts and an id of its own.
+Nobody waits for its outcome. The dead one stays counted as dead.)";
+constexpr char kDropAbout[] = R"(whippletree-broker dead drop - forgets dead jobs
+
+They stay counted as dead.)";
+constexpr char kJobsAbout[] = R"(whippletree-broker jobs - looks at single jobs, and ends them
+
+A job's id is <stream>-<number>, as in logs and outcomes.)";
+constexpr char kJobShowAbout[] = R"(whippletree-broker jobs show - shows where jobs are)";
+constexpr char kJobListAbout[] =
+    R"(whippletree-broker jobs list - lists the jobs of a queue that have no outcome
+
+What is leased comes first. Jobs that are alike share a line.)";
+constexpr char kCancelAbout[] = R"(whippletree-broker jobs cancel - ends jobs
+
+A job that waits is cancelled at once; of one that is leased its worker is told, and it is cancelled
+when the worker has answered or its lease has ended. An outcome that was there before stands.)";
+
+constexpr size_t kIdsPerRequest = 1000;
+
+int Usage(const std::string& message) {
+  PrintError("whippletree-broker", message);
+  return kExitUsage;
+}
+
+}  // namespace
+
+JobCommands::JobCommands(CLI::App* app) {
+  CLI::App* dead = app->add_subcommand("dead", kDeadAbout);
+  dead->require_subcommand(1);
+  using DeadAction = wire::DeadRequest;
+  AddNumber(AddDead(dead, "list", kListAbout, DeadAction::LIST), "--limit", &limit_,
+            "The most jobs to list; 0: all");
+  AddDead(dead, "show", kShowAbout, DeadAction::SHOW);
+  AddDead(dead, "requeue", kRequeueAbout, DeadAction::REQUEUE);
+  AddDead(dead, "drop", kDropAbout, DeadAction::DROP);
+  CLI::App* jobs = app->add_subcommand("jobs", kJobsAbout);
+  jobs->require_subcommand(1);
+  AddJobs(jobs, "show", kJobShowAbout, wire::JobsRequest::SHOW);
+  AddJobs(jobs, "list", kJobListAbout, wire::JobsRequest::LIST);
+  AddJobs(jobs, "cancel", kCancelAbout, wire::JobsRequest::CANCEL);
+}
+
+CLI::App* JobCommands::AddDead(CLI::App* parent, const char* name, const char* about,
+                               wire::DeadRequest::Action action) {
+  CLI::App* command = parent->add_subcommand(name, about);
+  const bool is_list = action == wire::DeadRequest::LIST;
+  if (!is_list) command->add_option("ID", ids_, "The jobs, such as 3-17");
+  if (action != wire::DeadRequest::SHOW) {
+    command->add_option("-q,--queue", queue_, is_list ? "Only those of it" : "All of it")
+        ->type_name("QUEUE");
+  }
+  command->add_flag("--json", json_, "A JSON object a line instead");
+  AddClientOptions(command, &client_);
+  commands_.emplace_back(command, [this, action] { return Dead(action); });
+  return command;
+}
+
+CLI::App* JobCommands::AddJobs(CLI::App* parent, const char* name, const char* about,
+                               wire::JobsRequest::Action action) {
+  CLI::App* command = parent->add_subcommand(name, about);
+  if (action == wire::JobsRequest::LIST) {
+    command->add_option("-q,--queue", queue_, "The queue")->type_name("QUEUE")->required();
+    AddNumber(command, "--limit", &limit_, "The most lines", 1, 10'000);
+  } else {
+    command->add_option("ID", ids_, "The jobs, such as 3-17")->required();
+  }
+  command->add_flag("--json", json_, "A JSON object a line instead");
+  AddClientOptions(command, &client_);
+  commands_.emplace_back(command, [this, action] { return Jobs(action); });
+  return command;
+}
+
+std::optional<int> JobCommands::Run() {
+  const auto given = std::find_if(commands_.begin(), commands_.end(),
+                                  [](const auto& command) { return command.first->parsed(); });
+  if (given == commands_.end()) return std::nullopt;
+  if (!queue_.empty()) {
+    if (const std::string error = QueueNameError(queue_); !error.empty()) {
+      return Usage("--queue: " + Quoted(queue_) + ": " + error);
+    }
+  }
+  return given->second();
+}
+
+absl::StatusOr<wire::DeadReply> JobCommands::AskDead(const wire::DeadRequest& request) const {
+  wire::AdminRequest admin;
+  *admin.mutable_dead() = request;
+  absl::StatusOr<wire::AdminReply> reply = Ask(client_, std::move(admin));
+  if (!reply.ok()) return reply.status();
+  return std::move(*reply->mutable_dead());
+}
+
+int JobCommands::Dead(wire::DeadRequest::Action action) const {
+  const bool is_list = action == wire::DeadRequest::LIST;
+  if (!is_list && ids_.empty() == queue_.empty()) {
+    return Usage(action == wire::DeadRequest::SHOW
+                     ? "say which dead jobs: their ids, as `dead list` tells them"
+                     : "say which dead jobs: their ids, or --queue for all of a queue");
+  }
+  std::vector<wire::DeadRequest> requests;
+  for (size_t i = 0; i < ids_.size(); ++i) {
+    const absl::StatusOr<wire::JobId> id = ParseJobId(ids_[i]);
+    if (!id.ok()) return Usage("ID: " + std::string(id.status().message()));
+    if (i % kIdsPerRequest == 0) requests.emplace_back().set_action(action);
+    *requests.back().add_ids() = *id;
+  }
+  if (ids_.empty()) {
+    requests.emplace_back().set_action(action);
+    requests.back().set_queue(queue_);
+  }
+  // A reply has a part of a long list.
+  uint64_t jobs = 0;
+  uint64_t left = is_list && limit_ > 0 ? limit_ : UINT64_MAX;
+  wire::DeadReply last;
+  wire::DeadReply all;
+  for (wire::DeadRequest& request : requests) {
+    do {
+      if (is_list) request.set_limit(static_cast<uint32_t>(std::min<uint64_t>(left, 1000)));
+      absl::StatusOr<wire::DeadReply> reply = AskDead(request);
+      if (!reply.ok()) return FailCommand(reply.status(), true);
+      last = *std::move(reply);
+      jobs += static_cast<uint64_t>(last.jobs_size());
+      left -= static_cast<uint64_t>(last.jobs_size());
+      if (last.jobs_size() > 0) request.set_after(is_list ? last.jobs().rbegin()->order() : 0);
+      if (json_) {
+        std::fputs(DeadJson(last).c_str(), stdout);
+      } else if (action == wire::DeadRequest::SHOW) {
+        for (const wire::DeadJob& job : last.jobs()) std::fputs(DeadJobText(job).c_str(), stdout);
+      } else if (is_list) {
+        all.MergeFrom(last);
+      } else {
+        for (const wire::DeadJob& job : last.jobs()) {
+          const std::string id =
+              std::to_string(job.id().stream()) + "-" + std::to_string(job.id().number());
+          if (action == wire::DeadRequest::DROP) {
+            std::printf("%s is dropped\n", id.c_str());
+          } else {
+            std::printf("%s is requeued as %s-%s\n", id.c_str(),
+                        std::to_string(job.requeued_as().stream()).c_str(),
+                        std::to_string(job.requeued_as().number()).c_str());
+          }
+        }
+      }
+    } while (last.more() && left > 0 && last.error().code() == 0);
+    if (last.error().code() != 0) break;
+  }
+  if (is_list && !json_) {
+    std::fputs(DeadText(all).c_str(), stdout);
+    if (last.more())
+      std::printf("and more: %zu are kept in all; see --limit\n", size_t{last.kept()});
+  }
+  if (last.error().code() == 0) return kExitOk;
+  PrintError("whippletree-broker", std::to_string(jobs) + " were requeued; " +
+                                       std::string(FromWire(last.error()).message()));
+  return kExitIncomplete;
+}
+
+int JobCommands::Jobs(wire::JobsRequest::Action action) const {
+  std::vector<wire::JobsRequest> requests;
+  for (const std::string& text : ids_) {
+    const absl::StatusOr<wire::JobId> id = ParseJobId(text);
+    if (!id.ok()) return Usage("ID: " + std::string(id.status().message()));
+    *requests.emplace_back().mutable_id() = *id;
+  }
+  if (action == wire::JobsRequest::LIST) {
+    requests.emplace_back().set_queue(queue_);
+    requests.back().set_limit(limit_);
+  }
+  int code = kExitOk;
+  for (wire::JobsRequest& request : requests) {
+    request.set_action(action);
+    wire::AdminRequest admin;
+    *admin.mutable_jobs() = request;
+    const absl::StatusOr<wire::AdminReply> reply = Ask(client_, std::move(admin));
+    if (!reply.ok()) {
+      code = FailCommand(reply.status(), true);
+      // The next job may be another matter.
+      if (absl::IsNotFound(reply.status()) || absl::IsFailedPrecondition(reply.status())) continue;
+      return code;
+    }
+    const wire::JobsReply& jobs = reply->jobs();
+    if (json_) {
+      std::fputs(JobsJson(jobs).c_str(), stdout);
+    } else if (action != wire::JobsRequest::LIST) {
+      for (const wire::JobState& job : jobs.jobs()) std::fputs(JobText(job).c_str(), stdout);
+    } else {
+      std::fputs(JobsText(jobs).c_str(), stdout);
+      if (jobs.more()) std::printf("and more; see --limit\n");
+    }
+  }
+  return code;
+}
+
+}  // namespace whippletree

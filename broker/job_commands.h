@@ -1,0 +1,37 @@
+// `whippletree-broker dead` and `whippletree-broker jobs`.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "broker/client.h"
+
+namespace whippletree {
+
+class JobCommands {
+ public:
+  // Adds them to `app`. The object must outlive it.
+  explicit JobCommands(CLI::App* app);
+  // The exit code; nullopt: none of them was given.
+  std::optional<int> Run();
+
+ private:
+  CLI::App* AddDead(CLI::App* parent, const char* name, const char* about,
+                    wire::DeadRequest::Action action);
+  CLI::App* AddJobs(CLI::App* parent, const char* name, const char* about,
+                    wire::JobsRequest::Action action);
+  int Dead(wire::DeadRequest::Action action) const;
+  absl::StatusOr<wire::DeadReply> AskDead(const wire::DeadRequest& request) const;
+  int Jobs(wire::JobsRequest::Action action) const;
+
+  ClientOptions client_;
+  std::vector<std::string> ids_;
+  std::string queue_;
+  uint32_t limit_ = 100;
+  bool json_ = false;
+  std::vector<std::pair<CLI::App*, std::function<int()>>> commands_;
+};
+
+}  // namespace whippletree
