@@ -69,9 +69,11 @@ void AddPolicyOptions(CLI::App* command, PolicyOptions* options) {
       ->type_name("DIR");
   AddByteSize(command, "--memory-limit", &options->memory_limit, "What the process may take");
   AddNumber(command, "--queue-capacity", &options->queue_capacity,
-            "Jobs that a queue takes; then its producers wait", 1, 1ull << 40);
+            "Jobs that a queue takes; then its producers wait. Durable queues: none, if not given",
+            1, 1ull << 40);
   AddByteSize(command, "--queue-bytes", &options->queue_bytes,
-              "Payload bytes that a queue takes; 0: an eighth of --memory-limit");
+              "Payload bytes that a queue takes; 0: an eighth of --memory-limit. Durable queues: "
+              "none, if not given");
   AddDuration(command, "--lease", &options->lease,
               "How long a silent worker keeps its jobs; it sends a heartbeat five times as often");
   AddNumber(command, "--max-attempts", &options->max_attempts, "The most starts of a job", 1, 1000);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/time.h"
+#include "record.pb.h"
 #include "tests/sim/job_spec.h"
 #include "tests/sim/options.h"
 #include "tests/sim/situations.h"
@@ -39,6 +40,7 @@ struct Job {
   uint64_t parent = 0;      // of a follow-on job: the job that asked for it
   uint64_t batch_max = 1;   // of its queue
   bool cancel_asked = false;
+  bool row_damaged = false;
   // Its broker crashed, or its stream was given up: its outcome may be unknown, it may be accepted
   // again.
   bool excused = false;
@@ -92,6 +94,8 @@ class History {
                           const wire::OutcomeRange& range);
   // A group of `process` ended: all members have their outcome.
   void OnGroupEnd(const std::string& producer, const wire::GroupEnd& end);
+  // A row cannot be read: its jobs may die of that.
+  void OnRowDamaged(const record::Run& run);
   // The broker has forgotten the producer.
   void OnProducerForgotten(const std::string& producer);
 
@@ -112,7 +116,7 @@ class History {
 
   uint64_t settled() const { return settled_; }
   // Outcomes of follow-on jobs of which nobody saw a delivery: their broker crashed before, and
-  // their leases were charged as if they had left it.
+  // their leases were charged as if they had left it; or their row was damaged.
   uint64_t undelivered() const { return undelivered_; }
 
   // It outlives the broker.

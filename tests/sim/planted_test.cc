@@ -64,7 +64,9 @@ INSTANTIATE_TEST_SUITE_P(
                     PlantedFault{"keep_returned", "I7"}, PlantedFault{"lose_lease_row", "I8"},
                     PlantedFault{"lose_group_row", "I17"}, PlantedFault{"lose_ended_row", "I21"},
                     PlantedFault{"erase_run_early", "I21"}, PlantedFault{"forget_pause", "pause"},
-                    PlantedFault{"restore_backup", "I21"}, PlantedFault{"ignore_disk", "disk"}),
+                    PlantedFault{"restore_backup", "I21"}, PlantedFault{"ignore_disk", "disk"},
+                    PlantedFault{"load_wrong_part", "I4"}, PlantedFault{"load_early", "I5"},
+                    PlantedFault{"forget_load", "load"}),
     [](const auto& fault) { return std::string(fault.param.name); });
 
 TEST(PlantedFaultTest, NothingIsFoundWhenNoneIsOn) {
