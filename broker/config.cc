@@ -7,11 +7,22 @@
 namespace whippletree {
 namespace {
 
+// No limit is `none` there, as 0.
+uint64_t FromLimit(uint64_t limit) { return limit == kNoLimit ? 0 : limit; }
+uint64_t ToLimit(uint64_t setting) { return setting == 0 ? kNoLimit : setting; }
+
+// What was not said: the bounds are for queues in memory, those of the others is the disk's.
+void LiftUnsaidLimits(const config::Queue& said, core::QueuePolicy* policy) {
+  if (!policy->durable) return;
+  if (!said.capacity().has_jobs()) policy->capacity_jobs = kNoLimit;
+  if (!said.capacity().has_bytes()) policy->capacity_bytes = kNoLimit;
+}
+
 // The settings of a policy, each said.
 config::Queue SettingsOf(const core::QueuePolicy& policy) {
   config::Queue out;
-  out.mutable_capacity()->set_jobs(policy.capacity_jobs);
-  out.mutable_capacity()->set_bytes(policy.capacity_bytes);
+  out.mutable_capacity()->set_jobs(FromLimit(policy.capacity_jobs));
+  out.mutable_capacity()->set_bytes(FromLimit(policy.capacity_bytes));
   out.mutable_batch()->set_max_jobs(policy.batch.max_jobs);
   out.mutable_batch()->set_max_bytes(policy.batch.max_bytes);
   out.mutable_batch()->set_linger(policy.batch.linger.count());
@@ -72,8 +83,8 @@ core::QueuePolicy WithSettings(core::QueuePolicy policy, const config::Queue& se
   // What is said there replaces; the rest stays.
   config::Queue all = SettingsOf(policy);
   all.MergeFrom(settings);
-  policy.capacity_jobs = all.capacity().jobs();
-  policy.capacity_bytes = all.capacity().bytes();
+  policy.capacity_jobs = ToLimit(all.capacity().jobs());
+  policy.capacity_bytes = ToLimit(all.capacity().bytes());
   policy.batch.max_jobs = static_cast<uint32_t>(all.batch().max_jobs());
   policy.batch.max_bytes = all.batch().max_bytes();
   policy.batch.linger = Duration(all.batch().linger());
@@ -111,9 +122,15 @@ core::Policies PoliciesOf(const config::Config& config, const core::QueuePolicy&
                           const config::Queue& overrides) {
   core::Policies policies;
   policies.defaults = WithSettings(WithSettings(built_in, config.defaults()), overrides);
+  config::Queue said = config.defaults();
+  said.MergeFrom(overrides);
   for (const auto& [name, settings] : config.queues()) {
+    config::Queue said_of_it = said;
+    said_of_it.MergeFrom(settings);
     policies.queues[name] = WithSettings(policies.defaults, settings);
+    LiftUnsaidLimits(said_of_it, &policies.queues[name]);
   }
+  LiftUnsaidLimits(said, &policies.defaults);
   policies.unknown_queues = config.unknown_queues() == config::ACCEPT;
   return policies;
 }

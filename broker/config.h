@@ -10,6 +10,8 @@
 
 #include <absl/status/statusor.h>
 
+#include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,6 +20,9 @@
 #include "config.pb.h"
 
 namespace whippletree {
+
+// A queue's capacity where there is none: durable queues, unless somebody says one.
+inline constexpr uint64_t kNoLimit = std::numeric_limits<uint64_t>::max();
 
 // Reads the text of a file; `name` is what errors call the file.
 // INVALID_ARGUMENT: one line for each error, at most 20, like

@@ -322,7 +322,7 @@ std::string ValueText(const Message& message, const SettingField& field) {
     case config::NUMBER:
       return rules.none() && number() == 0 ? kNone : absl::StrCat(number());
     case config::BYTES:
-      return FormatByteSize(number());
+      return rules.none() && number() == 0 ? kNone : FormatByteSize(number());
     case config::DURATION:
       return rules.none() && number() == 0 ? kNone : DurationText(static_cast<int64_t>(number()));
     case config::RATIO: {

@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "broker/config.h"
 #include "broker/http.h"
 #include "broker/reloader.h"
 #include "broker/shell.h"
@@ -64,6 +65,13 @@ DiskWatch::Options WatchOf(const std::string& dir, uint64_t reserve) {
   options.calls.make_ballast = [dir](uint64_t bytes) { return MakeBallast(dir, bytes); };
   options.calls.drop_ballast = [dir] { DropBallast(dir); };
   return options;
+}
+
+// A capacity, for the log.
+LogValue Limit(uint64_t limit, bool bytes) {
+  if (limit == kNoLimit) return std::string("none");
+  if (bytes) return FormatByteSize(limit);
+  return limit;
 }
 
 // The ports of a broker that cannot start, in words that say what to do.
@@ -176,8 +184,8 @@ int Serve(const ServeOptions& options) {
        {"memory_limit", FormatByteSize(options.policy.memory_limit)},
        {"config", options.policy.config},
        {"queues_named", uint64_t{policies->queues.size()}},
-       {"queue_capacity", policies->defaults.capacity_jobs},
-       {"queue_bytes", FormatByteSize(policies->defaults.capacity_bytes)},
+       {"queue_capacity", Limit(policies->defaults.capacity_jobs, false)},
+       {"queue_bytes", Limit(policies->defaults.capacity_bytes, true)},
        {"payload_max", FormatByteSize(options.payload_max)},
        {"lease", FormatDuration(policies->defaults.lease_duration)},
        {"max_attempts", uint64_t{policies->defaults.max_attempts}},

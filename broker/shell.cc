@@ -90,7 +90,11 @@ absl::Status BrokerShell::OpenStore(const Options& options) {
     failure_ = std::move(status);
     Stop();
   };
-  callbacks.loaded = [](const RunKey&, const absl::StatusOr<record::Record>&) {};
+  callbacks.loaded = [this](const RunKey& key, absl::StatusOr<record::Record> row) {
+    const std::lock_guard lock(mutex_);
+    loaded_.push_back({{key.stream, key.first}, std::move(row)});
+    wake_.Notify();
+  };
   core::Config config = options.core;
   if (options.open_store) {
     auto opened = options.open_store(std::move(callbacks));
@@ -173,6 +177,9 @@ void BrokerShell::Run() {
         durable_told_ = durable_;
         inputs_.emplace_back(core::Durable{durable_});
         if (disk_watch_) disk_watch_->OnDurable(durable_);
+      }
+      for (core::Loaded& loaded : std::exchange(loaded_, {})) {
+        inputs_.emplace_back(std::move(loaded));
       }
       if (policies_wanted_) {
         inputs_.emplace_back(std::move(*policies_wanted_));

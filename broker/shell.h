@@ -97,8 +97,9 @@ class BrokerShell {
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;
   std::condition_variable answered_;
-  uint64_t durable_ = 0;  // of the store; guarded by mutex_
-  absl::Status failure_;  // the same
+  uint64_t durable_ = 0;              // of the store; guarded by mutex_
+  absl::Status failure_;              // the same
+  std::vector<core::Loaded> loaded_;  // the same
   uint64_t durable_told_ = 0;
   uint64_t snapshots_wanted_ = 0;                  // guarded by mutex_
   uint64_t snapshots_made_ = 0;                    // guarded by mutex_

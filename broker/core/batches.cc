@@ -58,6 +58,8 @@ std::vector<Slice> Broker::NextBatch(Queue& queue, BatchReason* reason) {
   // A delivery is one message: no larger than one with the largest payload.
   const uint64_t bytes_max =
       std::min<uint64_t>(queue.policy.batch.max_bytes, config_.payload_bytes_max);
+  // Those that come next are read from the store: they are awaited, however long it takes.
+  if (!queue.jobs.IsLoaded(most, bytes_max, now_.mono)) return {};
   const MonoTime flush_at = queue.jobs.oldest() + queue.policy.batch.linger;
   if (ready >= most) {
     *reason = BatchReason::kSize;

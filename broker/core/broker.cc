@@ -50,6 +50,7 @@ void Broker::Step(Instant now, std::span<Input> inputs, Effects* effects) {
   FireTimers();
   WakeFullStreams();
   Dispatch();
+  AskForStored();
   FinishStep();
   effects_ = nullptr;
 }
@@ -170,11 +171,7 @@ void Broker::Apply(Durable& in) {
   WT_CHECK(in.commit <= commit_);
   gate_.OnDurable(in.commit + (Planted("release_early") ? 1 : 0),
                   [this](Send send) { Release(std::move(send)); });
-}
-
-void Broker::Apply(Loaded&) {
-  // Nothing is ever asked back while every queue is kept in memory.
-  WT_CHECK(false && "a load that nobody asked for");
+  ReleaseWritten(in.commit);
 }
 
 // They hold from the next dispatch on.

@@ -8,14 +8,15 @@
 // hello), sessions.cc (welcome to loss), producers.cc (streams), schedule.cc (times of the
 // calendar), job_names.cc, cancel.cc, deaths.cc, admin.cc, groups.cc, follow_on.cc, outcomes.cc,
 // workers.cc (reports, leases), gates.cc (what keeps jobs from dispatch), batches.cc, dispatch.cc
-// (who gets what), journal.cc (rows for the store), restore.cc (and back), report.cc (status, log),
-// invariants.cc.
+// (who gets what), stored.cc (payloads that only the store has), journal.cc (rows for the store),
+// restore.cc (and back), report.cc (status, log), invariants.cc.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -360,6 +361,18 @@ class Broker {
   void Wake(Queue& queue) { woken_queues_.insert(queue.number); }
   void RevokeForIdle(Queue& queue);
 
+  // stored.cc
+  // Payloads of the queue, and these with them, are more than its share of the memory.
+  bool BeyondMemory(const Queue& queue, uint64_t bytes) const;
+  // New jobs of a durable queue: their payload stays in memory, or only the store has it.
+  void PlacePayload(Queue& queue, Slice* slice);
+  void ReleaseWritten(uint64_t durable);
+  // At the end of the step.
+  void AskForStored();
+  void AskForStored(Queue& queue);
+  // The store does not have what it said it has: jobs end without a start.
+  void LoseJobs(Stream& stream, const IntervalSet& jobs, const absl::Status& error);
+
   // journal.cc. These note that a row of a durable queue has changed.
   void NoteQueue(const Queue& queue);
   void NoteStream(Stream& stream);
@@ -421,11 +434,14 @@ class Broker {
   uint64_t commit_ = 0;
   CommitGate<Send> gate_;
   DiskGate disk_;
-  uint64_t used_bytes_ = 0;     // payloads, outcomes, records, peers
+  uint64_t used_bytes_ = 0;     // payloads, outcomes, records, peers, what is not written
   uint64_t outcome_bytes_ = 0;  // of these
   uint64_t name_bytes_ = 0;     // the same
   AttemptLog attempts_;
   DeadJobs dead_;
+  // Stored payloads that the store has not written yet: it has them in memory. By commit.
+  std::deque<std::pair<uint64_t, uint64_t>> unwritten_;
+  uint64_t unwritten_bytes_ = 0;  // of used_bytes_
 
   std::set<std::pair<MonoTime, uint64_t>> peer_timers_;
   std::set<std::pair<MonoTime, uint64_t>> queue_timers_;
@@ -449,8 +465,11 @@ class Broker {
   std::set<uint64_t> woken_queues_;
   std::set<uint64_t> woken_workers_;
   std::set<uint64_t> delivery_peers_;
-  std::set<uint64_t> full_queues_;       // with streams that wait for room
-  std::vector<uint64_t> dying_streams_;  // perhaps without jobs and producer
+  std::set<uint64_t> load_queues_;    // stored jobs of these may come next
+  std::set<uint64_t> commit_queues_;  // they do, but their commit is not durable
+  std::map<std::pair<uint64_t, uint64_t>, Queue*> loads_;  // not answered, by stream and row
+  std::set<uint64_t> full_queues_;                         // with streams that wait for room
+  std::vector<uint64_t> dying_streams_;                    // perhaps without jobs and producer
 
   std::map<std::string, uint64_t, std::less<>> counters_;
   MonoTime next_summary_{};

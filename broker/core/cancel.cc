@@ -103,6 +103,7 @@ void Broker::EndWaiting(Stream& stream, const IntervalSet& waiting,
     });
   }
   CountMemory(queue);
+  load_queues_.insert(queue.number);            // others are next
   if (queue.policy.keys.limits()) Wake(queue);  // they may have kept others back
 }
 

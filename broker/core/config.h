@@ -102,6 +102,8 @@ struct Config {
   // Bound of the process. Payloads and outcomes together take at most half of it; the rest is for
   // sockets, messages under way and the allocator.
   uint64_t memory_limit_bytes = 1ull << 30;
+  // Payload bytes of one durable queue that are kept in memory as well; 0: an eighth of the budget.
+  uint64_t queue_memory_bytes = 0;
   uint32_t payload_bytes_max = 16u << 20;
   uint32_t result_bytes_max = 16u << 20;
   uint32_t peers_max = 4096;
@@ -115,6 +117,9 @@ struct Config {
 
   uint64_t first_number() const { return (uint64_t{epoch} << 32) + epoch_offset; }
   uint64_t budget_bytes() const { return memory_limit_bytes / 2; }
+  uint64_t queue_share_bytes() const {
+    return queue_memory_bytes > 0 ? queue_memory_bytes : budget_bytes() / 8;
+  }
   // What may be under way, unacknowledged, on one channel: the runs of a stream, the outcomes of a
   // producer, the deliveries to a worker, its reports. One item more than this is always allowed
   // when nothing else is under way.

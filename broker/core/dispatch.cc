@@ -57,6 +57,7 @@ void Broker::Dispatch() {
   for (uint64_t number : woken_queues_) {
     const Queue& queue = *queue_by_number_[number];
     if (queue.jobs.has_ready()) woken_workers_.insert(queue.ready.begin(), queue.ready.end());
+    if (queue.jobs.stored_ready() > 0) load_queues_.insert(number);
   }
   while (DispatchPass(false)) {
   }
@@ -143,6 +144,7 @@ uint32_t Broker::Grant(Peer& peer, WorkerQueue& wq, uint32_t jobs, bool to_hold)
 
 void Broker::AfterGrants(Peer& peer, Queue& queue, uint32_t granted) {
   CountMemory(queue);
+  load_queues_.insert(queue.number);
   SetTimer(queue, queue.jobs.next_due());  // for keys that wait for their rate
   if (granted == 0) return;
   delivery_peers_.insert(peer.number);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <absl/status/status.h>
+#include <absl/status/statusor.h>
 
 #include <cstdint>
 #include <string>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "broker/core/config.h"
+#include "broker/core/stored_row.h"
 #include "common/log_event.h"
 #include "record.pb.h"
 #include "wire.pb.h"
@@ -50,9 +52,10 @@ struct SendFailed {
   Send send;
 };
 
-// Jobs that the core asked back with Effects::loads.
+// What the core asked back with Effects::loads; or why it cannot be had: NOT_FOUND, DATA_LOSS.
 struct Loaded {
-  record::Record record;
+  Load load;
+  absl::StatusOr<record::Record> row;
 };
 
 // What the disk of the store has for durable queues, and how much of it they are to leave (see
@@ -64,17 +67,12 @@ struct Disk {
 
 using Input = std::variant<FrameIn, BadFrame, Durable, SendFailed, Loaded, Policies, Disk>;
 
-// A part of a queue that lies only in the store.
-struct Load {
-  uint64_t stream;
-  uint64_t first;
-  uint64_t count;
-};
-
 struct Effects {
   // One commit: all of `writes` or none. 0: nothing to write.
   uint64_t commit = 0;
   std::vector<record::Record> writes;
+  // Rows of runs to be read from the store. Each is answered once, in any order; none is written by
+  // a commit that is not durable.
   std::vector<Load> loads;
   // Ready to go out now.
   std::vector<Send> sends;

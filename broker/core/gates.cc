@@ -69,6 +69,7 @@ std::string_view Broker::ClosedGate(const Queue& queue) const {
   if (queue.rate_waiting) return "rate";
   if (!queue.jobs.has_ready()) return queue.jobs.delayed() > 0 ? "backing off" : "not before";
   if (!queue.jobs.may_start()) return "key";
+  if (queue.jobs.WaitsForStored()) return "loading";
   if (queue.policy.batches() && queue.jobs.sealed() == 0 &&
       queue.jobs.ready() < BatchJobsMax(queue)) {
     return "batch incomplete";

@@ -48,8 +48,10 @@ void Broker::CheckInvariants() const {
   std::map<std::pair<uint64_t, uint64_t>, uint64_t> group_unacknowledged;
   std::map<const Queue*, uint64_t> outcome_bytes;
   std::map<const Queue*, uint64_t> outcome_jobs;
+  std::map<const Queue*, uint64_t> rows;
   for (const auto& [number, stream] : streams_) {
     open[stream->queue] += stream->open.size();
+    if (stream->rows) rows[stream->queue] += stream->rows->rows();
     for (const auto& part : stream->discarded.intervals()) {
       WT_CHECK(stream->open.ContainsAll(part.begin, part.end));
     }
@@ -87,6 +89,9 @@ void Broker::CheckInvariants() const {
     WT_CHECK(queue->held == held[queue.get()]);
     WT_CHECK(queue->starts == starts[queue.get()]);
     WT_CHECK(queue->jobs.waiting() == ledger.waiting());
+    WT_CHECK(queue->rows == rows[queue.get()]);
+    WT_CHECK(queue->jobs.stored_jobs() == 0 || queue->policy.durable);
+    queue->jobs.CheckStored();
     WT_CHECK(queue->open_jobs() == open[queue.get()]);
     WT_CHECK(queue->outcome_bytes == outcome_bytes[queue.get()]);
     WT_CHECK(queue->outcome_jobs == outcome_jobs[queue.get()]);
@@ -140,8 +145,11 @@ void Broker::CheckInvariants() const {
       WT_CHECK(!peer->connected() || in_flight == peer->producer->outcome_bytes_in_flight);
     }
   }
-  WT_CHECK(used == used_bytes_);
   WT_CHECK(names == name_bytes_);
+  uint64_t unwritten = 0;
+  for (const auto& [commit, bytes] : unwritten_) unwritten += bytes;
+  WT_CHECK(unwritten == unwritten_bytes_);
+  WT_CHECK(used + unwritten == used_bytes_);
   uint64_t outcomes = 0;
   for (const auto& [name, queue] : queues_) outcomes += queue->outcome_bytes;
   WT_CHECK(outcomes == outcome_bytes_);

@@ -67,28 +67,46 @@ uint64_t JobQueue::Startable(uint64_t most, MonoTime now) {
   return startable;
 }
 
-void JobQueue::Push(Slice slice) {
-  std::deque<Slice>& line = LineOf(slice).slices;
+bool JobQueue::Join(const Slice& slice, Slice* last) {
+  const bool belongs = last->stream == slice.stream && last->first + last->count() == slice.first &&
+                       last->options == slice.options && last->attempts == slice.attempts &&
+                       last->suspect == slice.suspect && last->stored() == slice.stored();
+  if (!belongs) return false;
+  if (slice.stored()) {  // these are as old as the oldest
+    if (last->loading || slice.loading || last->count() + slice.count() > kStoredJobsMax) {
+      return false;
+    }
+    last->stored_bytes += slice.stored_bytes;
+  } else {
+    // Nobody else may see the run grow.
+    const bool may_grow = last->arrived == slice.arrived && last->data.use_count() == 1 &&
+                          last->end == last->data->count() &&
+                          last->data->bytes(0, last->end) + slice.bytes() <= kMergedRunBytesMax &&
+                          last->end + slice.count() <= kJobsPerRunMax;
+    if (!may_grow) return false;
+    last->data->Append(*slice.data, slice.begin, slice.end);
+  }
+  last->end += slice.count();
+  return true;
+}
+
+void JobQueue::CountReady(const Slice& slice) {
   ready_ += slice.count();
   ready_bytes_ += slice.bytes();
-  if (!line.empty()) {
-    Slice& last = line.back();
-    const bool belongs = last.stream == slice.stream && last.first + last.count() == slice.first &&
-                         last.options == slice.options && last.attempts == slice.attempts &&
-                         last.suspect == slice.suspect && last.arrived == slice.arrived;
-    // Nobody else may see the run grow.
-    const bool may_grow = last.data.use_count() == 1 && last.end == last.data->count() &&
-                          last.data->bytes(0, last.end) + slice.bytes() <= kMergedRunBytesMax &&
-                          last.end + slice.count() <= kJobsPerRunMax;
-    if (belongs && may_grow) {
-      last.data->Append(*slice.data, slice.begin, slice.end);
-      last.end += slice.count();
-      return;
-    }
-  }
+  CountStored(slice, true);
+}
+
+void JobQueue::CountRecord(const Slice& slice) {
   arrivals_.insert(slice.arrived);
-  line.push_back(std::move(slice));
   ++records_;
+}
+
+void JobQueue::Push(Slice slice) {
+  CountReady(slice);
+  std::deque<Slice>& line = LineOf(slice).slices;
+  if (!line.empty() && Join(slice, &line.back())) return;
+  CountRecord(slice);
+  line.push_back(std::move(slice));
 }
 
 void JobQueue::Return(Slice slice) {
@@ -96,10 +114,8 @@ void JobQueue::Return(Slice slice) {
     Seal({std::move(slice)});
     return;
   }
-  ready_ += slice.count();
-  ready_bytes_ += slice.bytes();
-  ++records_;
-  arrivals_.insert(slice.arrived);
+  CountReady(slice);
+  CountRecord(slice);
   LineOf(slice).slices.push_front(std::move(slice));
 }
 
@@ -107,6 +123,7 @@ void JobQueue::Seal(std::vector<Slice> batch) {
   for (const Slice& slice : batch) {
     sealed_jobs_ += slice.count();
     keys_.Enter(slice.options->key(), slice.count());
+    CountStored(slice, true);
   }
   records_ += batch.size();
   sealed_.push_back(std::move(batch));
@@ -115,6 +132,7 @@ void JobQueue::Seal(std::vector<Slice> batch) {
 void JobQueue::Delay(Slice slice, MonoTime until) {
   delayed_ += slice.count();
   ++records_;
+  CountStored(slice, false);
   keys_.HoldBack(slice.options->key(), slice.count());
   if (slice.halvings > 0) keys_.Enter(slice.options->key(), slice.count());
   backing_off_.emplace(std::pair(until, ++delay_count_), std::move(slice));
@@ -123,6 +141,7 @@ void JobQueue::Delay(Slice slice, MonoTime until) {
 void JobQueue::Schedule(Slice slice, WallTime until) {
   scheduled_ += slice.count();
   ++records_;
+  CountStored(slice, false);
   by_wall_time_.emplace(std::pair(until, ++delay_count_), std::move(slice));
 }
 
@@ -132,6 +151,7 @@ void JobQueue::ReleaseDue(Instant now) {
     backing_off_.erase(backing_off_.begin());
     delayed_ -= slice.count();
     --records_;
+    UncountStored(slice, false);
     keys_.LetGo(slice.options->key(), slice.count());
     if (slice.halvings > 0) keys_.Leave(slice.options->key(), slice.count());
     Return(std::move(slice));
@@ -146,6 +166,7 @@ void JobQueue::ReleaseDue(Instant now) {
     by_wall_time_.erase(by_wall_time_.begin());
     scheduled_ -= slice.count();
     --records_;
+    UncountStored(slice, false);
     if (slice.arrived != MonoTime{}) slice.arrived = now.mono;
     Push(std::move(slice));
   }
@@ -173,7 +194,7 @@ uint32_t JobQueue::SkipCancelled(const Slice& slice, uint32_t* clean) {
     it->second.Remove(parts[0].begin, parts[0].end);
     if (it->second.empty()) cancelled_.erase(it);
     cancelled_count_ -= skipped;
-    dropped_bytes_ += slice.data->bytes(slice.begin, slice.begin + skipped);
+    dropped_bytes_ += slice.bytes(0, skipped);
     next = 1;
   }
   *clean = next < parts.size() ? static_cast<uint32_t>(parts[next].begin - slice.first) - skipped
@@ -200,9 +221,13 @@ std::optional<Slice> JobQueue::Take(Portion most, bool to_hold, uint32_t default
     }
     Slice& front = line.slices.front();
     uint32_t clean = 0;
-    const uint32_t skipped = SkipCancelled(front, &clean);
+    if (front.stored()) {
+      DropCancelledHead(&front);
+      if (front.count() > 0) return std::nullopt;
+    }
+    const uint32_t skipped = front.stored() ? 0 : SkipCancelled(front, &clean);
     ready_ -= skipped;
-    ready_bytes_ -= front.data->bytes(front.begin, front.begin + skipped);
+    ready_bytes_ -= front.bytes(0, skipped);
     front.begin += skipped;
     front.first += skipped;
     std::optional<Slice> taken;
@@ -254,7 +279,9 @@ bool JobQueue::MayGo(const std::vector<Slice>& batch, MonoTime now) {
 
 std::vector<Slice> JobQueue::TakeSealed(MonoTime now) {
   for (auto it = sealed_.begin(); it != sealed_.end();) {
-    if (!MayGo(*it, now)) {
+    const bool stored =
+        std::any_of(it->begin(), it->end(), [](const Slice& slice) { return slice.stored(); });
+    if (stored || !MayGo(*it, now)) {
       ++it;
       continue;
     }
@@ -314,17 +341,16 @@ std::deque<Slice> JobQueue::Cleaned(Slice slice) {
 
 void JobQueue::Sweep() {
   ready_ = ready_bytes_ = sealed_jobs_ = delayed_ = scheduled_ = records_ = 0;
+  stored_jobs_ = stored_bytes_ = stored_ready_ = 0;
   arrivals_.clear();
   for (auto& [key, line] : lines_) {
     for (Slice& slice : std::exchange(line.slices, {})) {
       for (Slice& part : Cleaned(std::move(slice))) {
-        ready_ += part.count();
-        ready_bytes_ += part.bytes();
-        arrivals_.insert(part.arrived);
+        CountReady(part);
+        CountRecord(part);
         line.slices.push_back(std::move(part));
       }
     }
-    records_ += line.slices.size();
   }
   std::erase_if(turns_, [](Lines::iterator line) { return line->second.slices.empty(); });
   std::erase_if(lines_, [](const auto& entry) { return entry.second.slices.empty(); });

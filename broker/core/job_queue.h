@@ -4,10 +4,14 @@
 // A record is a run, not a job, so a million like jobs are a handful of records. Lines take turns,
 // except those that their key keeps back; a key without jobs costs nothing. Cancelled jobs are
 // dropped when they are met.
+//
+// Slices may be stored (slice.h), wherever they wait. They are joined to large ones, so that a
+// million jobs are one record, and asked back row by row when they are near the head of a line.
 #pragma once
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <limits>
 #include <map>
 #include <optional>
@@ -18,6 +22,7 @@
 
 #include "broker/core/key_gate.h"
 #include "broker/core/slice.h"
+#include "broker/core/stored_row.h"
 #include "common/interval_set.h"
 #include "common/time.h"
 
@@ -48,13 +53,27 @@ class JobQueue {
   };
   // Takes up to `most` of one run from the line whose turn it is.
   // `to_hold`: they would wait in a worker; jobs that must not (suspects, keyed ones, last
-  // attempts) are left and nothing is returned. `default_max_attempts` is the queue's policy.
+  // attempts) are left and nothing is returned; the same if the next job is stored.
+  // `default_max_attempts` is the queue's policy.
   // REQUIRES: most.jobs > 0.
   std::optional<Slice> Take(Portion most, bool to_hold, uint32_t default_max_attempts,
                             MonoTime now);
 
-  // The next sealed batch that may go, without what was cancelled; empty if there is none.
+  // The next sealed batch that may go and has nothing stored, without what was cancelled; empty if
+  // there is none.
   std::vector<Slice> TakeSealed(MonoTime now);
+
+  // Asks back what is stored and comes next. (job_queue_stored.cc, as all about stored jobs.)
+  LoadsAsked AskForStored(const LoadPlan& plan, MonoTime now);
+  // What was asked back is here: the whole row that begins with job `first`. Returns how many bytes
+  // of payload are in memory by it; fewer than the row has, or none, if jobs ended meanwhile.
+  uint64_t Fill(uint64_t stream, uint64_t first, const std::shared_ptr<RunData>& row);
+  // It cannot be had. Returns the jobs that wait for it; they are to be cancelled.
+  IntervalSet FailLoad(uint64_t stream, uint64_t first);
+  // Whether all is in memory that Take would give next, up to so many jobs or bytes.
+  bool IsLoaded(uint64_t jobs, uint64_t bytes, MonoTime now);
+  // The job whose turn it is, or a sealed batch, is not in memory.
+  bool WaitsForStored() const;
 
   // Jobs that were taken before this broker started.
   void Enter(const Slice& slice) { keys_.Enter(slice.options->key(), slice.count()); }
@@ -88,6 +107,12 @@ class JobQueue {
   // Slice::arrived of the oldest job in a line. REQUIRES: ready() > 0.
   MonoTime oldest() const { return *arrivals_.begin(); }
   size_t records() const { return records_; }
+  uint64_t stored_jobs() const { return stored_jobs_; }
+  uint64_t stored_bytes() const { return stored_bytes_; }  // of their payload, about
+  // Of jobs in lines and sealed batches: they are to be asked back.
+  uint64_t stored_ready() const { return stored_ready_; }
+  uint64_t loading_bytes() const { return loading_bytes_; }  // asked back
+  size_t loads() const { return loading_.size(); }           // the same, in rows
   // Drops all cancelled jobs now, so that all numbers are exact.
   void ForgetCancelled() {
     if (cancelled_count_ > 0) Sweep();
@@ -123,6 +148,8 @@ class JobQueue {
   // For tests.
   const KeyGate& keys() const { return keys_; }
   std::map<std::string, uint64_t> SealedByKey() const;
+  // The sums about stored jobs are right; CHECKs.
+  void CheckStored() const;
 
  private:
   struct Line {
@@ -130,6 +157,19 @@ class JobQueue {
     bool in_turns = false;  // else its key keeps it back
   };
   using Lines = std::map<std::string, Line>;
+  // A row that was asked back.
+  struct Awaited {
+    std::string key;  // of the line whose jobs wait for it
+    uint64_t end = 0;
+    uint64_t jobs = 0;  // that wait for it, at most
+    uint64_t bytes = 0;
+  };
+  // Where one is in a line, on the way in the order of Take.
+  struct Cursor {
+    Lines::iterator line;
+    size_t at = 0;
+    uint64_t allowed = 0;  // jobs that its key lets pass
+  };
 
   Line& LineOf(const Slice& slice);
   void TakeTurn(Lines::iterator line);
@@ -137,9 +177,30 @@ class JobQueue {
   void Park(Lines::iterator line, MonoTime now);
   bool MayGo(const std::vector<Slice>& batch, MonoTime now);
   void PopFront(Line* line);
+  // Jobs join a line; they are a record of their own there.
+  void CountReady(const Slice& slice);
+  void CountRecord(const Slice& slice);
+  // `ready`: in a line or a sealed batch.
+  void CountStored(const Slice& slice, bool ready);
+  void UncountStored(const Slice& slice, bool ready);
+  // Makes `slice` a part of `last` if it goes on where that one ends.
+  static bool Join(const Slice& slice, Slice* last);
+  std::deque<Cursor> Cursors(uint64_t lines_max, MonoTime now);
+  // Asks for the row that has the first job of `slice`. Returns how many jobs of it are in that
+  // row; 0: it may not be asked for now.
+  uint32_t AskForRow(const Slice& slice, bool must, const LoadPlan& plan, LoadsAsked* asked);
+  // The same for a slice in a line, which is cut in two; what is cancelled is dropped. False: not
+  // now.
+  bool AskForSlice(const Cursor& cursor, bool must, const LoadPlan& plan, LoadsAsked* asked);
+  void AskForSealed(const LoadPlan& plan, LoadsAsked* asked);
+  // Calls each(slice, in_line) for the slices that wait for the row, which they do no more.
+  template <typename Each>
+  void EndLoad(uint64_t stream, uint64_t first, Each&& each);
   // How many jobs at the front of `slice` are cancelled; these are forgotten. `*clean` is how many
   // after them are not.
   uint32_t SkipCancelled(const Slice& slice, uint32_t* clean);
+  // Those of a stored slice in a line are dropped, up to the first that is not cancelled.
+  void DropCancelledHead(Slice* slice);
   // Drops all cancelled jobs at once.
   void Sweep();
   // The parts of `slice` that are not cancelled; the others are forgotten.
@@ -163,6 +224,11 @@ class JobQueue {
   uint64_t delayed_ = 0;
   uint64_t scheduled_ = 0;
   size_t records_ = 0;
+  uint64_t stored_jobs_ = 0;
+  uint64_t stored_bytes_ = 0;
+  uint64_t stored_ready_ = 0;
+  uint64_t loading_bytes_ = 0;
+  std::map<std::pair<uint64_t, uint64_t>, Awaited> loading_;  // by stream and first job of the row
 };
 
 // The most starts of a job of `slice`.

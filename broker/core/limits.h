@@ -9,6 +9,8 @@ namespace whippletree::core {
 
 // Runs grow to this many payload bytes by merging what belongs together.
 inline constexpr uint64_t kMergedRunBytesMax = 1 << 20;
+// Stored jobs of a stream that follow each other are one record, up to this many.
+inline constexpr uint32_t kStoredJobsMax = 1u << 30;
 // One outcome range grows to this many bytes while it waits to be sent.
 inline constexpr uint64_t kMergedOutcomeBytesMax = 64 << 10;
 // A message at the door is closed when it has this many bytes.
@@ -33,6 +35,8 @@ inline constexpr uint32_t kRetryAfterMsMax = 3'600'000;
 
 // Counted per record beside its payload: queue entry, run, map nodes.
 inline constexpr uint64_t kRunOverheadBytes = 256;
+// Counted per row of a run in the store: a map node of StreamRows.
+inline constexpr uint64_t kRowOverheadBytes = 80;
 inline constexpr uint64_t kPeerOverheadBytes = 16 << 10;
 inline constexpr uint64_t kGroupOverheadBytes = 512;
 inline constexpr uint64_t kExpiryOverheadBytes = 96;

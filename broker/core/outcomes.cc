@@ -55,7 +55,9 @@ void Broker::EndJobs(Stream& stream, wire::OutcomeRange outcome, bool keep) {
   }
   if (!Planted("forget_end")) NoteQueue(queue);
   if (stream.rows != nullptr && !Planted("forget_end")) {
+    queue.rows -= stream.rows->rows();
     stream.rows->End(outcome.first(), outcome.first() + count, &effects_->writes);
+    queue.rows += stream.rows->rows();
     stream.commit = ThisCommit();
   }
   const wire::OutcomeRange::Kind kind = outcome.kind();

@@ -152,7 +152,7 @@ bool Broker::HasRoom(const Queue& queue, uint64_t bytes) const {
   if (queue.open_jobs() >= queue.policy.capacity_jobs) return false;
   // A job larger than the whole capacity must not wait for ever.
   if (queue.open_jobs() == 0) return used_bytes_ < config_.budget_bytes();
-  return queue.bytes + bytes <= queue.policy.capacity_bytes &&
+  return queue.payload_bytes() + bytes <= queue.policy.capacity_bytes &&
          used_bytes_ + bytes <= config_.budget_bytes();
 }
 
@@ -164,7 +164,7 @@ uint32_t Broker::RoomFor(const Queue& queue, const RunData& run, uint32_t begin,
   end = static_cast<uint32_t>(std::min<uint64_t>(end, begin + (queue.policy.capacity_jobs - open)));
   uint64_t bytes = config_.budget_bytes() > used_bytes_ ? config_.budget_bytes() - used_bytes_ : 0;
   const uint64_t queue_bytes =
-      queue.policy.capacity_bytes > queue.bytes ? queue.policy.capacity_bytes - queue.bytes : 0;
+      queue.policy.capacity_bytes - std::min(queue.policy.capacity_bytes, queue.payload_bytes());
   const uint64_t disk_bytes = DiskRoom(queue);
   if (disk_bytes == 0) return 0;
   bytes = std::min({bytes, queue_bytes, disk_bytes});
@@ -313,14 +313,16 @@ void Broker::AddJobs(Stream& stream, Slice slice) {
   stream.next += count;
   NoteQueue(queue);
   NoteStream(stream);
-  if (stream.rows) stream.rows->Accept(slice, queue.ledger.accepted, &effects_->writes);
+  if (stream.rows) {
+    stream.rows->Accept(slice, queue.ledger.accepted, ThisCommit(), &effects_->writes);
+    ++queue.rows;
+  }
   stream.open.Add(slice.first, stream.next);
   if (slice.options->discard_outcome()) stream.discarded.Add(slice.first, stream.next);
   if (slice.options->group() != 0)
     JoinGroup(stream, slice.options->group(), slice.first, stream.next);
   queue.ledger.accepted += count;
-  queue.bytes += bytes;
-  used_bytes_ += bytes;
+  PlacePayload(queue, &slice);
   if (queue.policy.durable) {
     const DiskState before = disk_.state();
     disk_.Take(bytes);
@@ -331,8 +333,9 @@ void Broker::AddJobs(Stream& stream, Slice slice) {
 }
 
 void Broker::CountMemory(Queue& queue) {
-  const uint64_t records =
-      queue.jobs.records() * kRunOverheadBytes + queue.expiry_records * kExpiryOverheadBytes;
+  const uint64_t records = queue.jobs.records() * kRunOverheadBytes +
+                           queue.expiry_records * kExpiryOverheadBytes +
+                           queue.rows * kRowOverheadBytes + queue.jobs.loading_bytes();
   used_bytes_ += records - queue.record_bytes;
   queue.record_bytes = records;
   ReleasePayload(queue, queue.jobs.TakeDroppedBytes());
@@ -436,8 +439,8 @@ void Broker::WakeFullStreams() {
     const uint64_t budget = config_.budget_bytes();
     const bool open = queue.open_jobs() == 0 ||
                       queue.open_jobs() + policy.capacity_jobs / 8 < policy.capacity_jobs;
-    const bool fits =
-        queue.bytes == 0 || queue.bytes + policy.capacity_bytes / 8 < policy.capacity_bytes;
+    const uint64_t bytes = queue.payload_bytes();
+    const bool fits = bytes == 0 || bytes + policy.capacity_bytes / 8 < policy.capacity_bytes;
     if (open && fits && used_bytes_ + budget / 16 < budget) {
       uint64_t room = policy.capacity_jobs - std::min(policy.capacity_jobs, queue.open_jobs());
       for (auto next = queue.full_streams.begin(); room > 0 && next != queue.full_streams.end();) {

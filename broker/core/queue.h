@@ -64,7 +64,8 @@ struct Queue {
   uint64_t expiry_records = 0;                       // entries of `expiries`, about
   WallTime wall_timer = WallTime::max();             // in Broker::wall_timers_
   uint64_t bytes = 0;                                // payloads in memory
-  uint64_t record_bytes = 0;                         // of JobQueue's records, as counted last
+  uint64_t rows = 0;                                 // of runs, in the store
+  uint64_t record_bytes = 0;                         // of records, rows, loads, as counted last
   uint64_t outcome_bytes = 0;                        // not acknowledged
   uint64_t outcome_jobs = 0;
   uint64_t held = 0;                  // leased, waiting in workers
@@ -81,6 +82,8 @@ struct Queue {
   double accepted_per_second = 0;
   double ended_per_second = 0;
 
+  // Of jobs without an outcome, in memory or stored.
+  uint64_t payload_bytes() const { return bytes + jobs.stored_bytes(); }
   uint64_t open_jobs() const { return ledger.accepted - ledger.ended(); }
   // Jobs may wait in workers: nothing but their number bounds their starts.
   bool may_hold() const {

@@ -104,7 +104,9 @@ wire::StatusReply Broker::Status() const {
     q->set_expired(ledger.expired);
     q->set_retries(queue->retries);
     q->set_delayed(queue->jobs.delayed());
-    q->set_waiting_bytes(queue->bytes);
+    q->set_waiting_bytes(queue->payload_bytes());
+    q->set_stored_jobs(std::min(queue->jobs.stored_jobs(), q->waiting()));
+    q->set_stored_bytes(queue->jobs.stored_bytes());
     q->set_unacknowledged_outcomes(queue->outcome_jobs);
     q->set_accepted_per_second(queue->accepted_per_second);
     q->set_ended_per_second(queue->ended_per_second);

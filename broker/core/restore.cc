@@ -19,6 +19,13 @@ absl::Status Damaged(const std::string& what) {
   return absl::DataLossError("the store is damaged: " + what);
 }
 
+// What jobs [begin, end) have of a run's payload, about.
+template <typename Run>
+uint64_t BytesOf(const Run& run, uint64_t begin, uint64_t end) {
+  const uint64_t jobs = std::min(end, run.second.end) - std::max(begin, run.first);
+  return run.second.bytes * jobs / (run.second.end - run.first);
+}
+
 std::string JobName(uint64_t stream, uint64_t number) {
   return std::to_string(stream) + "-" + std::to_string(number);
 }
@@ -132,6 +139,7 @@ absl::Status Broker::RestoreRun(record::Run& row) {
     return Damaged("job " + JobName(row.stream(), end - 1) + " was never accepted");
   }
   streams_.at(row.stream())->rows->Restore(row);
+  ++streams_.at(row.stream())->queue->rows;
   Restoring::Run& run = stream->second.runs[row.first()];
   run.order = row.order();
   std::shared_ptr<const wire::JobOptions>& last = streams_.at(row.stream())->options;
@@ -139,7 +147,8 @@ absl::Status Broker::RestoreRun(record::Run& row) {
     last = std::make_shared<wire::JobOptions>(std::move(*row.mutable_options()));
   }
   run.options = last;
-  run.jobs = std::make_shared<RunData>(row.mutable_jobs());
+  run.end = end;
+  run.bytes = row.jobs().block().size();
   return absl::OkStatus();
 }
 
@@ -187,7 +196,7 @@ absl::Status Broker::FinishRestore(Instant now, Effects* effects) {
   for (auto& [number, data] : restoring_->streams) {
     Stream& stream = *streams_.at(number);
     for (const auto& [first, run] : data.runs) {
-      const uint64_t end = first + run.jobs->count();
+      const uint64_t end = run.end;
       stream.open.Add(first, end);
       for (const auto& part : data.ended.Intersect(first, end)) {
         stream.open.Remove(part.begin, part.end);
@@ -203,10 +212,6 @@ absl::Status Broker::FinishRestore(Instant now, Effects* effects) {
           group->open += part.end - part.begin;
           AddMembers(stream, run.options->group(), part.begin, part.end);
         }
-        const auto from = static_cast<uint32_t>(part.begin - first);
-        const auto to = static_cast<uint32_t>(part.end - first);
-        stream.queue->bytes += run.jobs->bytes(from, to);
-        used_bytes_ += run.jobs->bytes(from, to);
       }
     }
   }
@@ -343,30 +348,17 @@ Slice Broker::RestoredSlice(uint64_t stream, uint64_t first, uint64_t count) con
   slice.stream = stream;
   slice.first = first;
   slice.end = static_cast<uint32_t>(count);
-  slice.data = std::make_shared<RunData>();
   slice.options = std::make_shared<wire::JobOptions>();
   const auto data = restoring_->streams.find(stream);
-  uint64_t at = first;
-  const uint64_t end = first + count;
-  const auto fill = [&](uint64_t until) {
-    for (; at < until; ++at) slice.data->Append("");
-  };
-  if (data != restoring_->streams.end()) {
-    const auto& runs = data->second.runs;
-    auto run = runs.upper_bound(first);
-    if (run != runs.begin()) --run;
-    for (; run != runs.end() && run->first < end; ++run) {
-      const uint64_t run_end = run->first + run->second.jobs->count();
-      if (run_end <= first) continue;
-      fill(std::max(at, run->first));
-      const uint64_t until = std::min(end, run_end);
-      slice.data->Append(*run->second.jobs, static_cast<uint32_t>(at - run->first),
-                         static_cast<uint32_t>(until - run->first));
-      slice.options = run->second.options;
-      at = until;
-    }
+  if (data == restoring_->streams.end()) return slice;
+  const auto& runs = data->second.runs;
+  auto run = runs.upper_bound(first);
+  if (run != runs.begin()) --run;
+  for (; run != runs.end() && run->first < first + count; ++run) {
+    if (run->second.end <= first) continue;
+    slice.options = run->second.options;
+    slice.stored_bytes += BytesOf(*run, first, first + count);
   }
-  fill(end);
   return slice;
 }
 
@@ -379,21 +371,15 @@ void Broker::RestoreWaiting() {
     Queue& queue = *stream.queue;
     for (const auto& [begin, run] : data.runs) {
       IntervalSet waiting;
-      for (const auto& part : stream.open.Intersect(begin, begin + run.jobs->count())) {
+      for (const auto& part : stream.open.Intersect(begin, run.end)) {
         waiting.Add(part.begin, part.end);
       }
-      for (const auto& part : data.taken.Intersect(begin, begin + run.jobs->count())) {
+      for (const auto& part : data.taken.Intersect(begin, run.end)) {
         waiting.Remove(part.begin, part.end);
       }
       for (const auto& part : waiting.intervals()) {
-        Slice slice;
-        slice.data = run.jobs;
-        slice.begin = static_cast<uint32_t>(part.begin - begin);
-        slice.end = static_cast<uint32_t>(part.end - begin);
-        slice.stream = number;
-        slice.first = part.begin;
-        slice.options = run.options;
-        lines[queue.number].emplace_back(run.order, std::move(slice));
+        lines[queue.number].emplace_back(run.order,
+                                         RestoredSlice(number, part.begin, part.end - part.begin));
       }
     }
     for (const record::Returned& row : data.returned) {

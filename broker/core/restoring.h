@@ -1,4 +1,4 @@
-// What was read of the store so far, until all of it is there.
+// What was read of the store so far, until all of it is there. Payloads stay there.
 #pragma once
 
 #include <map>
@@ -13,7 +13,8 @@ struct Broker::Restoring {
   struct Run {
     uint64_t order = 0;
     std::shared_ptr<const wire::JobOptions> options;
-    std::shared_ptr<RunData> jobs;
+    uint64_t end = 0;
+    uint64_t bytes = 0;  // of payload
   };
   struct StreamData {
     std::map<uint64_t, Run> runs;  // by first number

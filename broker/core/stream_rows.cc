@@ -7,19 +7,33 @@
 
 namespace whippletree::core {
 
-void StreamRows::Accept(const Slice& slice, uint64_t order, Writes* writes) {
+void StreamRows::Accept(const Slice& slice, uint64_t order, uint64_t commit, Writes* writes) {
   record::Run* row = writes->emplace_back().mutable_run();
   row->set_stream(stream_);
   row->set_first(slice.first);
   row->set_order(order);
   *row->mutable_options() = *slice.options;
   slice.data->CopyTo(slice.begin, slice.end, row->mutable_jobs());
-  runs_[slice.first] = {slice.first + slice.count(), slice.count()};
+  runs_[slice.first] = {slice.first + slice.count(), slice.count(), slice.bytes(), commit};
+}
+
+StoredRow StreamRows::RowOf(uint64_t number) const {
+  auto run = runs_.upper_bound(number);
+  WT_CHECK(run != runs_.begin());
+  --run;
+  WT_CHECK(number < run->second.end);
+  return {run->first, run->second.end, run->second.bytes, run->second.commit};
+}
+
+std::optional<StoredRow> StreamRows::RowAt(uint64_t first) const {
+  const auto run = runs_.find(first);
+  if (run == runs_.end()) return std::nullopt;
+  return StoredRow{first, run->second.end, run->second.bytes, run->second.commit};
 }
 
 void StreamRows::Restore(const record::Run& row) {
   const auto jobs = static_cast<uint64_t>(row.jobs().sizes_size());
-  runs_[row.first()] = {row.first() + jobs, jobs};
+  runs_[row.first()] = {row.first() + jobs, jobs, row.jobs().block().size(), 0};
 }
 
 void StreamRows::End(uint64_t begin, uint64_t end, Writes* writes) {

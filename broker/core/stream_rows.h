@@ -6,10 +6,12 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <vector>
 
 #include "broker/core/slice.h"
+#include "broker/core/stored_row.h"
 #include "record.pb.h"
 
 namespace whippletree::core {
@@ -20,8 +22,8 @@ class StreamRows {
 
   explicit StreamRows(uint64_t stream) : stream_(stream) {}
 
-  // Jobs were accepted; `order` is Run::order.
-  void Accept(const Slice& slice, uint64_t order, Writes* writes);
+  // Jobs were accepted; `order` is Run::order. `commit` is the one that writes them.
+  void Accept(const Slice& slice, uint64_t order, uint64_t commit, Writes* writes);
   // Jobs [begin, end) have their outcome.
   void End(uint64_t begin, uint64_t end, Writes* writes);
   // The jobs of the slice wait again, in `batch` (0: none), not before a time of the calendar.
@@ -32,6 +34,12 @@ class StreamRows {
   void Keep(const wire::OutcomeRange& outcome, Writes* writes);
   // It has all outcomes that were kept of jobs [begin, end).
   void Drop(uint64_t begin, uint64_t end, Writes* writes);
+
+  // The row that has the job. REQUIRES: the job has no outcome.
+  StoredRow RowOf(uint64_t number) const;
+  // The one that begins with the job; nullopt if there is none (any more).
+  std::optional<StoredRow> RowAt(uint64_t first) const;
+  size_t rows() const { return runs_.size(); }  // of runs
 
   // The store has this row.
   void Restore(const record::Run& row);
@@ -44,7 +52,9 @@ class StreamRows {
  private:
   struct Run {
     uint64_t end;
-    uint64_t open;  // jobs without outcome
+    uint64_t open;   // jobs without outcome
+    uint64_t bytes;  // of payload, with those that ended
+    uint64_t commit;
   };
 
   void ForgetReturned(uint64_t begin, uint64_t end, Writes* writes);

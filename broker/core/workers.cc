@@ -258,13 +258,10 @@ void Broker::ReturnJobs(Lease& lease, Slice slice, uint64_t index, Duration dela
                         Verdict verdict) {
   Queue& queue = *lease.queue;
   const uint32_t count = slice.count();
-  // A few jobs must not keep the bytes of a whole run in memory.
-  if (slice.bytes() * 4 < slice.data->bytes(0, slice.data->count())) {
-    auto own = std::make_shared<RunData>();
-    own->Append(*slice.data, slice.begin, slice.end);
-    slice.begin = 0;
-    slice.end = count;
-    slice.data = std::move(own);
+  slice.OwnSmallPart();
+  if (delay > Duration(0) && !slice.stored() && BeyondMemory(queue, 0)) {
+    ReleasePayload(queue, slice.bytes());
+    slice.KeepStored();
   }
   NoteReturned(slice, 0, delay);
   CloseJobs(lease, slice, index, verdict);

@@ -46,7 +46,10 @@ void MapStore::Load(const RunKey& key) {
     return;
   }
   record::Record record;
-  WT_CHECK(record.ParseFromString(row->second));
+  if (!record.ParseFromString(row->second)) {
+    callbacks_.loaded(key, absl::DataLossError(KeyText(KeyOf(key)) + " is not readable"));
+    return;
+  }
   callbacks_.loaded(key, std::move(record));
 }
 

@@ -286,10 +286,13 @@ void RocksdbStore::ReadRun(const RunKey& key) {
   const absl::StatusOr<std::string> value = db_->Get(KeyOf(key));
   if (absl::IsNotFound(value.status())) {
     record = absl::NotFoundError(absl::StrCat(KeyText(KeyOf(key)), " is not in the store"));
+  } else if (absl::IsDataLoss(value.status())) {
+    record = absl::DataLossError(
+        absl::StrCat(KeyText(KeyOf(key)), " is damaged: ", value.status().message()));
   } else if (!value.ok()) {
     return Fail(value.status());
   } else if (!record->ParseFromString(*value) || !record->has_run()) {
-    return Fail(absl::DataLossError(absl::StrCat(KeyText(KeyOf(key)), " is not readable")));
+    record = absl::DataLossError(absl::StrCat(KeyText(KeyOf(key)), " is not readable"));
   }
   const std::lock_guard lock(telling_);
   if (failed_.ok()) callbacks_.loaded(key, std::move(record));

@@ -41,9 +41,10 @@ struct RunKey {
 struct StoreCallbacks {
   // The commit, and all before it, are durable. Numbers rise; not every one is told.
   std::function<void(uint64_t commit)> durable;
-  // The store cannot write, or cannot read what it has. Told once; then nothing else is.
+  // The store cannot write, or the disk cannot be read. Told once; then nothing else is.
   std::function<void(absl::Status)> failed;
-  // The answer to Load: the run, or NOT_FOUND if there is no such row.
+  // The answer to Load: the run; NOT_FOUND: there is no such row; DATA_LOSS: it is damaged. The
+  // store goes on after either.
   std::function<void(const RunKey&, absl::StatusOr<record::Record>)> loaded;
 };
 

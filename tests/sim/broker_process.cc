@@ -41,7 +41,9 @@ void BrokerProcess::Start() {
     checker_->OnDurable(commit);
   };
   callbacks.failed = [this](const absl::Status& status) { OnStoreFailed(status); };
-  callbacks.loaded = [](const RunKey&, const absl::StatusOr<record::Record>&) {};
+  callbacks.loaded = [this](const RunKey& key, absl::StatusOr<record::Record> row) {
+    OnLoaded(key, std::move(row));
+  };
   store_ = std::make_unique<MapStore>(&disk_, std::move(callbacks));
   const uint64_t fails_at_max = world_->options.faults.store_fails_at_max;
   commits_until_failure_ = fails_at_max > 0 && !healed_ ? prng_.Between(1, fails_at_max) : 0;
@@ -59,6 +61,7 @@ void BrokerProcess::Start() {
   checker_ =
       std::make_unique<CommitChecker>(world_->options, config.last_commit, &world_->situations);
   durable_ = durable_told_ = config.last_commit;
+  loads_under_way_ = 0;
   counted_.clear();
   name_by_route_.clear();
   revoked_.clear();
@@ -101,6 +104,7 @@ void BrokerProcess::Crash() {
   world_->Say("broker", "crashes");
   CollectCounters();
   if (store_->pending() > 0) world_->situations.Count("crash_with_pending_commits");
+  if (loads_under_way_ > 0) world_->situations.Count("crash_with_loads");
   const auto& leases = core_->leases().all();
   if (std::any_of(unclaimed_leases_.begin(), unclaimed_leases_.end(),
                   [&](uint64_t token) { return leases.contains(token); })) {
@@ -276,7 +280,10 @@ void BrokerProcess::Step() {
   Take(Channel::kDoor);
   Take(Channel::kComplete);
   Take(Channel::kSubmit);
-  for (const core::Input& input : inputs_) Note(input);
+  for (const core::Input& input : inputs_) {
+    Note(input);
+    if (std::holds_alternative<core::Loaded>(input)) --loads_under_way_;
+  }
   const bool only_durable = inputs_.size() == 1 && durable_told_ > durable_before;
   core::Effects effects;
   core_->Step(world_->loop.instant(), inputs_, &effects);
@@ -301,6 +308,7 @@ void BrokerProcess::Step() {
   checker_->OnEffects(effects);
   Carry(effects);
   if (failing_) return;
+  CheckLoads();
   if (++steps_ % 16 == 0) Check();
   MonoTime next = core_->NextDeadline();
   const bool more = std::any_of(std::begin(frames_), std::end(frames_),
@@ -344,6 +352,7 @@ void BrokerProcess::Check() {
 void BrokerProcess::Carry(core::Effects& effects) {
   if (effects.commit != 0) Commit(effects);
   if (failing_) return;
+  for (const core::Load& load : effects.loads) Load(load);
   for (core::Send& send : effects.sends) {
     if (send.route == kAdmin) {
       NoteAdminReply(send.message.admin_reply());
@@ -385,6 +394,44 @@ void BrokerProcess::Commit(core::Effects& effects) {
     if (core::Planted("restore_backup") && commit % 8 == 0) backup_ = disk_;
     WakeAt(world_->loop.now());
   });
+}
+
+void BrokerProcess::Load(const core::Load& load) {
+  ++loads_under_way_;
+  const MonoTime at = world_->loop.now() + DrawDuration(&prng_, store_delay_mean_);
+  world_->loop.At(at, [this, load, epoch = epoch_] {
+    if (epoch == epoch_ && core_ && !failing_) store_->Load({load.stream, load.first});
+  });
+}
+
+void BrokerProcess::OnLoaded(const RunKey& key, absl::StatusOr<record::Record> row) {
+  if (row.ok() && prng_.Chance(healed_ ? 0 : world_->options.faults.row_damaged)) {
+    world_->history.OnRowDamaged(row->run());
+    world_->situations.Count("row_damaged");
+    row = absl::DataLossError("damaged");
+  }
+  inputs_.emplace_back(core::Loaded{{key.stream, key.first}, std::move(row)});
+  WakeAt(world_->loop.now());
+}
+
+// What comes next and is not in memory is being read, or not written yet.
+void BrokerProcess::CheckLoads() const {
+  uint64_t loads = 0;
+  for (const auto& [name, queue] : core_->queues()) {
+    loads += queue->jobs.loads();
+    if (queue->jobs.stored_ready() == 0) continue;
+    world_->situations.Checked(kLoadCheck);
+    const bool all_written = durable_told_ == core_->last_commit();
+    // A line that its key keeps back is not read.
+    if (queue->jobs.WaitsForStored() && queue->jobs.loads() == 0 && all_written &&
+        !queue->policy.keys.limits()) {
+      Violation("load", name + " waits for jobs that nobody reads");
+    }
+  }
+  if (loads != loads_under_way_) {
+    Violation("load", "the broker waits for " + std::to_string(loads) + " rows, and asked for " +
+                          std::to_string(loads_under_way_));
+  }
 }
 
 void BrokerProcess::Note(const core::Input& input) {

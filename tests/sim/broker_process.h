@@ -69,6 +69,10 @@ class BrokerProcess {
   void NoteAdminReply(const wire::AdminReply& reply);
   // Returns the number of the request.
   uint64_t AskAsAdmin(wire::AdminRequest request);
+  // Reads a row by and by.
+  void Load(const core::Load& load);
+  void OnLoaded(const RunKey& key, absl::StatusOr<record::Record> row);
+  void CheckLoads() const;
   void Check();
 
   struct Frame {
@@ -104,6 +108,7 @@ class BrokerProcess {
   uint64_t durable_told_ = 0;
   uint64_t commits_until_failure_ = 0;  // 0: none
   bool failing_ = false;                // the store has failed: nothing leaves any more
+  uint64_t loads_under_way_ = 0;        // and answers that no step has seen
   // For situations.
   std::map<std::string, std::string> name_by_route_;
   std::map<std::pair<uint64_t, uint32_t>, bool> revoked_;  // jobs asked back, by token and index

@@ -89,6 +89,15 @@ void History::OnProducerForgotten(const std::string& producer) {
   for (auto& [uid, job] : jobs_) job.excused = job.excused || job.producer == producer;
 }
 
+void History::OnRowDamaged(const record::Run& run) {
+  wire::Run copy = run.jobs();
+  const RunData jobs(&copy);
+  for (uint32_t i = 0; i < jobs.count(); ++i) {
+    const auto job = jobs_.find(UidOf(jobs.payload(i)));
+    if (job != jobs_.end()) job->second.row_damaged = true;
+  }
+}
+
 void History::OnStreamUpdate(const std::string& producer, const wire::StreamUpdate& update,
                              bool welcome) {
   const auto queue = options_->broker.queues.find(update.queue());
@@ -402,6 +411,10 @@ void History::CheckOutcome(const Job& job, const OutcomeRange& range) const {
       if (!job.spec.fatal && job.max_attempts > 1 && job.batch_max > 1 &&
           range.status().code() == static_cast<int>(absl::StatusCode::kInvalidArgument)) {
         Violation("I20", Name(job) + " died of a neighbour's fault");
+      }
+      if (range.status().code() == static_cast<int>(absl::StatusCode::kDataLoss)) {
+        if (!job.row_damaged) Violation("I5", Name(job) + " is lost though its row is well");
+        break;
       }
       if (IsRetryable(range.status().code()) && range.attempts() < job.max_attempts) {
         Violation("I1", Name(job) + " died after " + std::to_string(range.attempts()) +

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/time.h"
+#include "record.pb.h"
 #include "tests/sim/job_spec.h"
 #include "tests/sim/options.h"
 #include "tests/sim/situations.h"
@@ -44,6 +45,7 @@ struct Job {
   MonoTime seen{};       // accepted by then: it was delivered; zero: it was not
   uint32_t seen_epoch = 0;
   bool repeated = false;  // another job has its name, so it was not accepted
+  bool row_damaged = false;
   // Its broker crashed, or its stream was given up: its outcome may be unknown, it may be accepted
   // again.
   bool excused = false;
@@ -98,6 +100,8 @@ class History {
                           const wire::OutcomeRange& range);
   // A group of `process` ended: all members have their outcome.
   void OnGroupEnd(const std::string& producer, const wire::GroupEnd& end);
+  // A row cannot be read: its jobs may die of that.
+  void OnRowDamaged(const record::Run& run);
   // The broker has forgotten the producer.
   void OnProducerForgotten(const std::string& producer);
 
@@ -118,7 +122,7 @@ class History {
 
   uint64_t settled() const { return settled_; }
   // Outcomes of follow-on jobs of which nobody saw a delivery: their broker crashed before, and
-  // their leases were charged as if they had left it.
+  // their leases were charged as if they had left it; or their row was damaged.
   uint64_t undelivered() const { return undelivered_; }
 
   // It outlives the broker.

@@ -114,7 +114,8 @@ uint64_t AtLeast(const std::vector<uint64_t>& values, uint64_t least) {
 bool HasCheck(uint32_t invariant) { return invariant != 9 && invariant != 22; }
 
 std::string CheckName(uint32_t invariant) {
-  return invariant == kPauseCheck ? "pause" : "I" + std::to_string(invariant);
+  if (invariant == kPauseCheck) return "pause";
+  return invariant == kLoadCheck ? "load" : "I" + std::to_string(invariant);
 }
 
 void Totals::Print() const {
@@ -126,7 +127,7 @@ void Totals::Print() const {
   PrintFigure("faults", Sum(faults));
   PrintFigure("events", events);
   PrintFigure("simulated_ms", static_cast<uint64_t>(simulated / whippletree::milliseconds(1)));
-  for (uint32_t invariant = 0; invariant <= kInvariants; ++invariant) {
+  for (uint32_t invariant = 0; invariant < kChecks; ++invariant) {
     if (!HasCheck(invariant)) continue;
     PrintFigure("checked_" + CheckName(invariant), situations.checked(invariant));
   }
@@ -143,7 +144,7 @@ void Totals::Print() const {
 // Whether every check was made, and every situation met. Says what was not.
 bool MetAll(const Situations& situations) {
   bool all = true;
-  for (uint32_t invariant = 0; invariant <= kInvariants; ++invariant) {
+  for (uint32_t invariant = 0; invariant < kChecks; ++invariant) {
     if (!HasCheck(invariant) || situations.checked(invariant) > 0) continue;
     std::printf("no run checked %s\n", CheckName(invariant).c_str());
     all = false;

@@ -241,6 +241,9 @@ Options DrawOptions(uint64_t seed) {
   if (o.durable) {
     o.faults.store_stall = Sometimes(&prng, 400, seconds(1), seconds(8));
     if (prng.Chance(300)) o.faults.store_fails_at_max = Pick(&prng, {30, 300, 1000});
+    // A start finds all of its jobs stored, whatever this is.
+    if (prng.Chance(600)) broker.queue_memory_bytes = Pick(&prng, {1, 100, 1000, 10'000});
+    if (prng.Chance(300)) o.faults.row_damaged = Pick(&prng, {20, 200});
   }
   // Crashes find jobs that back off, and such as were held by a worker that died.
   if (o.durable && prng.Chance(400)) {

@@ -37,6 +37,7 @@ struct FaultOptions {
   Duration long_isolate{};
   Duration store_stall{};
   Duration disk_low{};
+  uint64_t row_damaged = 0;  // per mille of the rows that are read
   // In each life of the broker the store fails at a commit up to this one; 0: never.
   uint64_t store_fails_at_max = 0;
 };

@@ -66,7 +66,9 @@ INSTANTIATE_TEST_SUITE_P(
                     PlantedFault{"erase_run_early", "I21"}, PlantedFault{"forget_pause", "pause"},
                     PlantedFault{"restore_backup", "I21"}, PlantedFault{"ignore_disk", "disk"},
                     PlantedFault{"ignore_names", "I4"}, PlantedFault{"lose_name_row", "I4"},
-                    PlantedFault{"lose_dead_row", "dead"}, PlantedFault{"lose_requeued", "dead"}),
+                    PlantedFault{"lose_dead_row", "dead"}, PlantedFault{"lose_requeued", "dead"},
+                    PlantedFault{"load_wrong_part", "I4"}, PlantedFault{"load_early", "I5"},
+                    PlantedFault{"forget_load", "load"}),
     [](const auto& fault) { return std::string(fault.param.name); });
 
 TEST(PlantedFaultTest, NothingIsFoundWhenNoneIsOn) {

@@ -42,6 +42,8 @@ void PolicyChecker::BeforeStep(const core::Broker& core, Instant now) const {
     const bool other_gates =
         policy.rate.count > 0 || policy.concurrency > 0 || policy.breaker.enabled();
     if (queue->paused || other_gates || queue->jobs.ready() == 0) continue;
+    // The next ones may be read just now; that they are is checked elsewhere.
+    if (queue->jobs.stored_ready() > 0) continue;
     if (policy.keys.limits()) {
       CheckNoneIsForgotten(core, *queue, now.mono);
     } else if (policy.batches()) {

@@ -345,11 +345,10 @@ void Simulation::CheckEnd() {
   }
   // Jobs of durable queues that follow such in memory are not known either.
   const auto& policies = world_.options.broker.queues;
-  const bool is_exact = (!crashed_ || broker_.dead().is_exact()) &&
+  const bool is_exact = (!crashed_ || broker_.dead().is_exact()) && history.undelivered() == 0 &&
                         (!crashed_ || world_.options.load.follow_on == 0 ||
-                         (history.undelivered() == 0 &&
-                          std::all_of(policies.begin(), policies.end(),
-                                      [](const auto& entry) { return entry.second.durable; })));
+                         std::all_of(policies.begin(), policies.end(),
+                                     [](const auto& entry) { return entry.second.durable; }));
   for (const auto& [name, queue] : core.queues()) {
     if (crashed_ && !queue->policy.durable) continue;
     world_.situations.Checked(16);

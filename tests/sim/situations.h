@@ -12,7 +12,9 @@ namespace whippletree::sim {
 
 // What the checks are named by; I9 and I22 have none (docs/simulation.md).
 inline constexpr uint32_t kInvariants = 22;
-inline constexpr uint32_t kPauseCheck = 0;  // of admins, who have no number
+inline constexpr uint32_t kPauseCheck = 0;               // of admins, who have no number
+inline constexpr uint32_t kLoadCheck = kInvariants + 1;  // of stored payloads, the same
+inline constexpr uint32_t kChecks = kInvariants + 2;
 
 class Situations {
  public:
@@ -28,7 +30,7 @@ class Situations {
   }
   void Add(const Situations& other) {
     for (const auto& [name, n] : other.counts_) Count(name, n);
-    for (uint32_t i = 0; i <= kInvariants; ++i) checked_[i] += other.checked_[i];
+    for (uint32_t i = 0; i < kChecks; ++i) checked_[i] += other.checked_[i];
   }
   const std::map<std::string, uint64_t, std::less<>>& all() const { return counts_; }
 
@@ -38,7 +40,7 @@ class Situations {
 
  private:
   std::map<std::string, uint64_t, std::less<>> counts_;
-  uint64_t checked_[kInvariants + 1] = {};
+  uint64_t checked_[kChecks] = {};
 };
 
 // Every one of these is to be met by some seed of a whole run.
@@ -64,9 +66,10 @@ inline constexpr std::string_view kSituations[] = {
     "dead_dropped_by_admin", "dead_listed", "dead_restored", "job_cancelled_by_admin",
     "name_repeated", "repeated_names", "requeued_delivered", "restored_names",
     // Of the store.
-    "crash_with_pending_commits", "crash_with_unclaimed_lease", "disk_low", "full_by_disk",
-    "producer_forgotten", "report_on_full_disk", "report_on_restored_lease", "restored",
-    "restored_backoff", "restored_group", "restored_lease", "restored_outcome", "restored_pause",
+    "crash_with_loads", "crash_with_pending_commits", "crash_with_unclaimed_lease", "disk_low",
+    "full_by_disk", "jobs_lost", "jobs_stored", "row_damaged", "rows_loaded", "producer_forgotten",
+    "report_on_full_disk", "report_on_restored_lease", "restored", "restored_backoff",
+    "restored_group", "restored_lease", "restored_outcome", "restored_pause",
     "restored_sealed_batch", "restored_suspect", "store_failed", "store_stall"};
 
 }  // namespace whippletree::sim

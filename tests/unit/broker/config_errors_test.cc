@@ -40,9 +40,10 @@ TEST(ConfigErrorsTest, NameFileLineColumnAndSetting) {
 
 TEST(ConfigErrorsTest, SayWhatIsExpected) {
   EXPECT_EQ(ErrorOf("capacity.jobs", "many"),
-            "\"many\" is not a whole number: expected a whole number from 1 to 1099511627776");
+            "\"many\" is not a whole number: expected a whole number from 1 to 1099511627776, "
+            "or none");
   EXPECT_EQ(ErrorOf("capacity.bytes", "1XB"),
-            "\"1XB\" is not a size: expected a size of at least 1, as in 64KiB");
+            "\"1XB\" is not a size: expected a size of at least 1, as in 64KiB, or none");
   EXPECT_EQ(ErrorOf("lease", "5"),
             "\"5\" has no unit: expected a duration from 500ms to 24h, as in 500ms, 30s or 5m");
   EXPECT_EQ(ErrorOf("lease", "5 days"),
@@ -96,8 +97,10 @@ TEST(ConfigErrorsTest, TheLastGoodValueAndTheFirstBadOne) {
     std::vector<const char*> good;
     std::vector<const char*> out_of_range;
   } cases[] = {
-      {"capacity.jobs", {"1", "1099511627776"}, {"0", "1099511627777", "99999999999999999999"}},
-      {"capacity.bytes", {"1", "1TiB"}, {"0"}},
+      {"capacity.jobs",
+       {"1", "1099511627776", "none"},
+       {"0", "1099511627777", "99999999999999999999"}},
+      {"capacity.bytes", {"1", "1TiB", "none"}, {"0"}},
       {"batch.max_jobs", {"1", "65536"}, {"0", "65537"}},
       {"batch.max_bytes", {"1", "1GiB"}, {"0", "2GiB"}},
       {"batch.linger", {"0", "0s", "24h"}, {"25h"}},

@@ -180,6 +180,32 @@ TEST(ConfigTest, RatesHaveAUnitAndAPeriod) {
   EXPECT_EQ(rate("2 batches/s").count, 2u);
 }
 
+TEST(ConfigTest, ADurableQueueHasTheCapacityThatIsSaid) {
+  core::QueuePolicy built_in;
+  built_in.durable = true;
+  const auto config = ParseConfig(R"(queues:
+  plain: {}
+  bounded: {capacity: {jobs: 5}}
+  memory: {durable: false}
+  free: {durable: false, capacity: {jobs: none}}
+)",
+                                  "b.yaml");
+  ASSERT_TRUE(config.ok()) << config.status();
+  const core::Policies policies = PoliciesOf(*config, built_in, {});
+  EXPECT_EQ(policies.defaults.capacity_jobs, kNoLimit);
+  EXPECT_EQ(policies.defaults.capacity_bytes, kNoLimit);
+  EXPECT_EQ(policies.queues.at("plain").capacity_jobs, kNoLimit);
+  EXPECT_EQ(policies.queues.at("bounded").capacity_jobs, 5u);
+  EXPECT_EQ(policies.queues.at("bounded").capacity_bytes, kNoLimit);
+  EXPECT_EQ(policies.queues.at("memory").capacity_jobs, built_in.capacity_jobs);
+  EXPECT_EQ(policies.queues.at("memory").capacity_bytes, built_in.capacity_bytes);
+  EXPECT_EQ(policies.queues.at("free").capacity_jobs, kNoLimit);
+  // Shown as it is read.
+  const std::string text = ConfigText(ConfigOf(policies));
+  EXPECT_NE(text.find("capacity: {jobs: none, bytes: none}"), std::string::npos) << text;
+  EXPECT_EQ(ConfigText(ConfigOf(PoliciesOf(*ParseConfig(text, "b.yaml"), built_in, {}))), text);
+}
+
 TEST(ConfigTest, OverridesGoBeforeTheDefaultsButNotBeforeAQueue) {
   config::Queue overrides;
   overrides.set_lease(Duration(seconds(7)).count());

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <deque>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,6 +43,21 @@ class BrokerHarness {
     broker.CheckInvariants();
     Take(effects);
     if (effects.commit != 0 && durable_at_once) Step({Durable{effects.commit}});
+    if (loads_at_once && !loads.empty()) Load();
+  }
+
+  // What the store answers to a load.
+  Loaded Answer(const core::Load& load) const {
+    if (damaged.contains(load.first)) return {load, absl::DataLossError("it is damaged")};
+    const auto row = rows.find(KeyOf(RunKey{load.stream, load.first}));
+    if (row == rows.end()) return {load, absl::NotFoundError("there is no such row")};
+    return {load, row->second};
+  }
+  // All loads that were asked for are answered, in one step.
+  void Load() {
+    std::vector<Input> answers;
+    for (const core::Load& load : std::exchange(loads, {})) answers.emplace_back(Answer(load));
+    Step(std::move(answers));
   }
 
   // The same tests are run once more with every queue in the store.
@@ -65,6 +81,7 @@ class BrokerHarness {
     }
     for (LogEvent& event : effects.logs) logs.push_back(std::move(event));
     lost_commits.Update(effects.lost_commits);
+    loads.insert(loads.end(), effects.loads.begin(), effects.loads.end());
     for (const record::Record& write : effects.writes) {
       writes.push_back(write);
       const absl::StatusOr<std::string> key = KeyOf(write);
@@ -222,7 +239,10 @@ class BrokerHarness {
   std::vector<LogEvent> logs;
   absl::Status lost_commits;
   std::vector<record::Record> writes;
+  std::vector<core::Load> loads;  // not answered
+  std::set<uint64_t> damaged;     // rows of runs, by their first job
   bool durable_at_once = true;
+  bool loads_at_once = true;
 };
 
 }  // namespace whippletree::core

@@ -177,6 +177,25 @@ TEST_P(StoreContractTest, LoadGivesBackARun) {
   EXPECT_EQ(loaded->SerializeAsString(), RunRow(1, 5, 3, "abc").SerializeAsString());
 }
 
+TEST_P(StoreContractTest, ManyLoadsAreEachAnsweredOnce) {
+  std::vector<record::Record> rows;
+  for (uint64_t first = 1; first <= 500; first += 5) {
+    rows.push_back(RunRow(1, first, 5, "row " + std::to_string(first)));
+  }
+  Commit(rows);
+  AwaitDurable();
+  for (const record::Record& row : rows) store_->Load({1, row.run().first()});
+  std::map<uint64_t, std::string> got;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto loaded = witness_->AwaitLoaded();
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    EXPECT_TRUE(got.emplace(loaded->run().first(), loaded->SerializeAsString()).second);
+  }
+  for (const record::Record& row : rows) {
+    EXPECT_EQ(got[row.run().first()], row.SerializeAsString());
+  }
+}
+
 TEST_P(StoreContractTest, LoadOfARunThatIsNotThereIsNotFound) {
   Commit({RunRow(1, 5), RunRow(1, 6)});
   Commit({Erased(RunRow(1, 5))});
@@ -241,6 +260,19 @@ TEST(MapStoreTest, ACrashLosesWhatIsNotDurable) {
     Apply({QueueRow("a", 2 + kept)}, &expected);
     EXPECT_EQ(ReadAll(&reopened), expected);
   }
+}
+
+TEST(MapStoreTest, ARowThatIsDamagedIsDataLossAndTheStoreGoesOn) {
+  MapDisk disk;
+  Witness witness;
+  MapStore store(&disk, witness.Callbacks());
+  store.Commit(1, {RunRow(1, 5), RunRow(1, 6)});
+  store.Sync();
+  disk.rows[KeyOf(RunKey{1, 5})] = "\xff\xff";
+  store.Load({1, 5});
+  EXPECT_TRUE(absl::IsDataLoss(witness.AwaitLoaded().status()));
+  store.Load({1, 6});
+  EXPECT_TRUE(witness.AwaitLoaded().ok());
 }
 
 TEST(MapStoreTest, NothingIsConfirmedAfterAFailure) {

@@ -1,0 +1,280 @@
+// The part of JobQueue about jobs whose payload only the store has.
+#include <algorithm>
+#include <utility>
+
+#include "broker/core/job_queue.h"
+#include "broker/core/planted.h"
+#include "common/check.h"
+
+namespace whippletree::core {
+namespace {
+
+// Records to look at for one plan, at least.
+constexpr uint64_t kLooksMax = 1024;
+
+bool IsStored(const Slice& slice) { return slice.stored(); }
+
+bool HasStored(const std::vector<Slice>& batch) {
+  return std::any_of(batch.begin(), batch.end(), IsStored);
+}
+
+}  // namespace
+
+void JobQueue::CountStored(const Slice& slice, bool ready) {
+  if (!slice.stored()) return;
+  stored_jobs_ += slice.count();
+  stored_bytes_ += slice.stored_bytes;
+  if (ready) stored_ready_ += slice.count();
+}
+
+void JobQueue::UncountStored(const Slice& slice, bool ready) {
+  if (!slice.stored()) return;
+  stored_jobs_ -= slice.count();
+  stored_bytes_ -= slice.stored_bytes;
+  if (ready) stored_ready_ -= slice.count();
+}
+
+bool JobQueue::WaitsForStored() const {
+  if (stored_ready_ == 0) return false;
+  if (std::any_of(sealed_.begin(), sealed_.end(), HasStored)) return true;
+  return !turns_.empty() && turns_.front()->second.slices.front().stored();
+}
+
+std::deque<JobQueue::Cursor> JobQueue::Cursors(uint64_t lines_max, MonoTime now) {
+  std::deque<Cursor> cursors;
+  for (const Lines::iterator& line : turns_) {
+    if (cursors.size() >= lines_max) break;
+    const uint64_t allowed = keys_.Allowed(line->first, now);
+    if (allowed > 0) cursors.push_back({line, 0, allowed});
+  }
+  return cursors;
+}
+
+bool JobQueue::IsLoaded(uint64_t jobs, uint64_t bytes, MonoTime now) {
+  if (stored_ready_ == 0) return true;
+  std::deque<Cursor> cursors = Cursors(jobs, now);
+  while (!cursors.empty()) {
+    Cursor cursor = cursors.front();
+    cursors.pop_front();
+    const std::deque<Slice>& slices = cursor.line->second.slices;
+    const Slice& slice = slices[cursor.at];
+    if (slice.stored()) return false;
+    const uint64_t n = std::min<uint64_t>({slice.count(), jobs, cursor.allowed});
+    const uint64_t taken = slice.bytes(0, static_cast<uint32_t>(n));
+    if (n == jobs || taken >= bytes) return true;
+    jobs -= n;
+    bytes -= taken;
+    cursor.allowed -= n;
+    if (++cursor.at < slices.size() && cursor.allowed > 0) cursors.push_back(cursor);
+  }
+  return true;
+}
+
+LoadsAsked JobQueue::AskForStored(const LoadPlan& plan, MonoTime now) {
+  LoadsAsked asked;
+  if (stored_ready_ == 0) return asked;
+  AskForSealed(plan, &asked);
+  // The line whose turn it is has its head loaded, whatever else there is.
+  uint64_t ahead = 0;
+  bool first = true;
+  bool emptied = false;
+  const uint64_t looks_max = std::max(kLooksMax, plan.lines_max);
+  uint64_t looks = 0;
+  std::deque<Cursor> cursors = Cursors(plan.lines_max, now);
+  while (!cursors.empty() && ahead < plan.ahead_bytes && ++looks <= looks_max) {
+    Cursor cursor = cursors.front();
+    cursors.pop_front();
+    std::deque<Slice>& slices = cursor.line->second.slices;
+    const bool must = first || (ahead < plan.least_bytes && loading_.empty());
+    const bool may = AskForSlice(cursor, must, plan, &asked);
+    emptied = emptied || slices.empty();
+    if (!may) break;
+    if (slices.size() <= cursor.at) continue;
+    first = false;
+    const Slice& slice = slices[cursor.at];
+    ahead += slice.bytes() + slice.stored_bytes;
+    cursor.allowed -= std::min<uint64_t>(cursor.allowed, slice.count());
+    if (++cursor.at < slices.size() && cursor.allowed > 0) cursors.push_back(cursor);
+  }
+  if (emptied) {  // all of a line was cancelled
+    std::erase_if(turns_, [](Lines::iterator line) { return line->second.slices.empty(); });
+    std::erase_if(lines_, [](const auto& entry) { return entry.second.slices.empty(); });
+  }
+  return asked;
+}
+
+uint32_t JobQueue::AskForRow(const Slice& slice, bool must, const LoadPlan& plan,
+                             LoadsAsked* asked) {
+  const StoredRow row = plan.row_of(slice.stream, slice.first);
+  WT_CHECK(row.first <= slice.first && slice.first < row.end);
+  if (row.commit > plan.durable && !Planted("load_early")) {
+    asked->waits_for_commit = true;
+    return 0;
+  }
+  if (!must && asked->bytes + row.bytes > plan.room_bytes) return 0;
+  const auto jobs = static_cast<uint32_t>(std::min<uint64_t>(slice.count(), row.end - slice.first));
+  const auto [it, is_new] = loading_.try_emplace({slice.stream, row.first});
+  it->second.key = slice.options->key();
+  it->second.jobs += jobs;   // fewer, if some are cancelled; then it is looked for in vain
+  if (!is_new) return jobs;  // for jobs that wait elsewhere
+  it->second.end = row.end;
+  it->second.bytes = row.bytes;
+  loading_bytes_ += row.bytes;
+  asked->bytes += row.bytes;
+  if (!Planted("forget_load") || row.first % 8 != 1) {
+    asked->loads.push_back({slice.stream, row.first});
+  }
+  return jobs;
+}
+
+// The look at a part bounds the work where very many jobs are one slice.
+void JobQueue::DropCancelledHead(Slice* slice) {
+  while (slice->count() > 0) {
+    uint32_t clean = 0;
+    const uint32_t skipped =
+        SkipCancelled(slice->Part(0, std::min(slice->count(), kJobsPerRunMax)), &clean);
+    if (skipped == 0) return;
+    ready_ -= skipped;
+    UncountStored(*slice, true);
+    *slice = slice->Part(skipped, slice->count() - skipped);
+    CountStored(*slice, true);
+  }
+}
+
+bool JobQueue::AskForSlice(const Cursor& cursor, bool must, const LoadPlan& plan,
+                           LoadsAsked* asked) {
+  std::deque<Slice>& slices = cursor.line->second.slices;
+  while (cursor.at < slices.size() && slices[cursor.at].stored() && !slices[cursor.at].loading) {
+    const auto at = slices.begin() + static_cast<std::ptrdiff_t>(cursor.at);
+    DropCancelledHead(&*at);  // they may have no row any more
+    const uint32_t n = at->count() == 0 ? 0 : AskForRow(*at, must, plan, asked);
+    if (n == 0 && at->count() > 0) return false;
+    const Slice slice = std::move(*at);
+    ready_ -= slice.count();
+    UncountStored(slice, true);
+    arrivals_.erase(arrivals_.find(slice.arrived));
+    --records_;
+    slices.erase(at);
+    if (n == 0) continue;
+    Slice row = slice.Part(0, n);
+    row.loading = true;
+    std::deque<Slice> parts = Cleaned(std::move(row));
+    if (n < slice.count()) parts.push_back(slice.Part(n, slice.count() - n));
+    for (const Slice& part : parts) {
+      CountReady(part);
+      CountRecord(part);
+    }
+    slices.insert(slices.begin() + static_cast<std::ptrdiff_t>(cursor.at), parts.begin(),
+                  parts.end());
+  }
+  return true;
+}
+
+// One batch after the other: the room is not asked, since they are to go as they are.
+void JobQueue::AskForSealed(const LoadPlan& plan, LoadsAsked* asked) {
+  if (std::none_of(sealed_.begin(), sealed_.end(), HasStored)) return;
+  ForgetCancelled();
+  const auto batch = std::find_if(sealed_.begin(), sealed_.end(), HasStored);
+  if (batch == sealed_.end()) return;
+  records_ -= batch->size();
+  std::vector<Slice> parts;
+  for (Slice& slice : *batch) {
+    while (slice.stored() && !slice.loading) {
+      const uint32_t n = AskForRow(slice, true, plan, asked);
+      if (n == 0) break;
+      Slice row = slice.Part(0, n);
+      row.loading = true;
+      const uint32_t rest = slice.count() - n;
+      if (rest == 0) {
+        slice = std::move(row);
+        break;
+      }
+      parts.push_back(std::move(row));
+      slice = slice.Part(n, rest);
+    }
+    parts.push_back(std::move(slice));
+  }
+  *batch = std::move(parts);
+  records_ += batch->size();
+}
+
+template <typename Each>
+void JobQueue::EndLoad(uint64_t stream, uint64_t first, Each&& each) {
+  const auto node = loading_.extract({stream, first});
+  if (node.empty()) return;
+  const Awaited& awaited = node.mapped();
+  loading_bytes_ -= awaited.bytes;
+  uint64_t left = awaited.jobs;
+  const auto look = [&](Slice& slice, bool in_line) {
+    const bool waits = slice.loading && slice.stream == stream && slice.first >= first &&
+                       slice.first < awaited.end;
+    if (!waits) return;
+    left -= slice.count();
+    slice.loading = false;
+    each(slice, in_line);
+  };
+  if (const auto line = lines_.find(awaited.key); line != lines_.end()) {
+    for (auto it = line->second.slices.begin(); left > 0 && it != line->second.slices.end(); ++it) {
+      look(*it, true);
+    }
+  }
+  for (auto batch = sealed_.begin(); left > 0 && batch != sealed_.end(); ++batch) {
+    for (Slice& slice : *batch) look(slice, false);
+  }
+}
+
+uint64_t JobQueue::Fill(uint64_t stream, uint64_t first, const std::shared_ptr<RunData>& row) {
+  uint64_t filled = 0;
+  EndLoad(stream, first, [&](Slice& slice, bool in_line) {
+    UncountStored(slice, true);
+    const uint32_t jobs = slice.count();
+    slice.stored_bytes = 0;
+    slice.begin = static_cast<uint32_t>(slice.first - first);
+    if (Planted("load_wrong_part") && slice.begin + jobs < row->count()) ++slice.begin;
+    slice.end = slice.begin + jobs;
+    slice.data = row;
+    slice.OwnSmallPart();
+    filled += slice.bytes();
+    if (in_line) ready_bytes_ += slice.bytes();
+  });
+  return filled;
+}
+
+IntervalSet JobQueue::FailLoad(uint64_t stream, uint64_t first) {
+  IntervalSet lost;
+  EndLoad(stream, first,
+          [&](const Slice& slice, bool) { lost.Add(slice.first, slice.first + slice.count()); });
+  return lost;
+}
+
+void JobQueue::CheckStored() const {
+  uint64_t jobs = 0;
+  uint64_t bytes = 0;
+  uint64_t ready = 0;
+  uint64_t loading = 0;
+  const auto count = [&](const Slice& slice, bool is_ready) {
+    WT_CHECK(!slice.loading || (slice.stored() && is_ready));
+    if (!slice.stored()) return;
+    jobs += slice.count();
+    bytes += slice.stored_bytes;
+    if (is_ready) ready += slice.count();
+  };
+  uint64_t in_lines = 0;
+  for (const auto& [key, line] : lines_) {
+    WT_CHECK(!line.slices.empty());
+    for (const Slice& slice : line.slices) {
+      count(slice, true);
+      in_lines += slice.count();
+    }
+  }
+  for (const std::vector<Slice>& batch : sealed_) {
+    for (const Slice& slice : batch) count(slice, true);
+  }
+  for (const auto& [at, slice] : backing_off_) count(slice, false);
+  for (const auto& [at, slice] : by_wall_time_) count(slice, false);
+  for (const auto& [row, awaited] : loading_) loading += awaited.bytes;
+  WT_CHECK(in_lines == ready_ && jobs == stored_jobs_ && bytes == stored_bytes_);
+  WT_CHECK(ready == stored_ready_ && loading == loading_bytes_);
+}
+
+}  // namespace whippletree::core

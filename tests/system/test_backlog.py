@@ -1,0 +1,57 @@
+"""A durable backlog that is larger than the memory waits on the disk, and comes out as it went in."""
+
+import os
+
+from harness import SLOW, SystemTest, main, wait_for
+
+JOBS = 300_000 // SLOW
+LIMIT = 64 << 20
+# Of a line; all of them together are several times what the broker may take.
+LINE_BYTES = 1000
+
+
+class BacklogTest(SystemTest):
+    def broker_here(self):
+        policy = self.directory / "broker.yaml"
+        policy.write_text("queues: {big: {batch: {max_jobs: 1000}}}\n")
+        return self.broker("--data-dir", self.directory / "data", "--memory-limit", "64MiB",
+                           "--config", policy)
+
+    def write_input(self):
+        path = self.directory / "input"
+        with open(path, "w") as out:
+            for i in range(JOBS):
+                out.write(f"{i:09} ".ljust(LINE_BYTES, "x") + "\n")
+        self.assertGreater(os.path.getsize(path), 3 * LIMIT // SLOW)
+        return path
+
+    def test_comes_out_as_it_went_in(self):
+        path = self.write_input()
+        broker = self.broker_here()
+        producer = self.producer(broker, "--queue", "big", "--no-wait", str(path))
+        self.assertEqual(producer.wait(), 0)
+        queue = broker.queue("big")
+        self.assertEqual((queue["accepted"], queue["waiting"]), (JOBS, JOBS))
+        self.assertGreater(queue["stored_jobs"], JOBS // 2)
+        self.assertFalse(queue["full"])
+        self.assertLess(broker.memory_peak_bytes(), 1.5 * LIMIT)
+        broker.kill()
+
+        broker = self.broker_here()
+        queue = broker.queue("big")
+        self.assertEqual(queue["waiting"], JOBS)
+        self.assertLess(broker.memory_peak_bytes(), 1.5 * LIMIT)
+        got = self.directory / "got"
+        # One slot, so that the order of the calls is that of the queue.
+        self.worker(broker, "w", "--queue", "big", "--slots", "1", "--exec", "tee", "-a", str(got))
+        wait_for(lambda: broker.queue("big")["completed"] == JOBS, "the end of the backlog")
+        with open(path) as sent, open(got) as received:
+            for number, (a, b) in enumerate(zip(sent, received, strict=True)):
+                self.assertEqual(a, b, f"line {number}")
+        self.assertLess(broker.memory_peak_bytes(), 1.5 * LIMIT)
+        self.assert_ledger_balances(broker)
+        self.assertEqual(broker.counter("jobs_lost"), 0)
+
+
+if __name__ == "__main__":
+    main()
