@@ -75,10 +75,13 @@ void AddSettingFlag(CLI::App* command, const SettingFlag& flag, PolicyOptions* o
     if (!status.ok()) throw CLI::ValidationError(flag.flag, std::string(status.message()));
   };
   const config::Queue built_in = ConfigOf({}).defaults();
-  const bool by_memory = std::string_view(flag.setting) == "capacity.bytes";
+  const std::string_view setting = flag.setting;
+  std::string value = setting == "capacity.bytes" ? "an eighth of --memory-limit"
+                                                  : SettingText(flag.setting, built_in);
+  if (setting.starts_with("capacity.")) value += "; none for durable queues";
   command->add_option_function<std::string>(flag.flag, read, flag.description)
       ->type_name(flag.type)
-      ->default_str(by_memory ? "an eighth of --memory-limit" : SettingText(flag.setting, built_in))
+      ->default_str(value)
       ->group("Defaults of queues");
 }
 

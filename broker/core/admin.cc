@@ -236,7 +236,7 @@ wire::JobState Broker::StateOf(const Slice& slice, std::string state) const {
   out.set_key(slice.options->key());
   out.set_requeue_of(slice.options->requeue_of());
   out.set_suspect(slice.suspect);
-  out.set_payload_bytes(slice.bytes());
+  out.set_payload_bytes(slice.stored() ? slice.stored_bytes : slice.bytes());
   return out;
 }
 
