@@ -1,4 +1,4 @@
-"""A durable backlog that is larger than the memory waits on the disk, and comes out as it went in."""
+"""A durable backlog that is larger than its share of the memory waits on the disk, and comes out as it went in."""
 
 import os
 
@@ -6,8 +6,9 @@ from harness import SLOW, SystemTest, main, wait_for
 
 JOBS = 300_000 // SLOW
 LIMIT = 64 << 20
-# Of a line; all of them together are several times what the broker may take.
-LINE_BYTES = 1000
+# What a queue keeps in memory.
+SHARE = LIMIT // 16
+LINE_BYTES = 100
 
 
 class BacklogTest(SystemTest):
@@ -22,7 +23,7 @@ class BacklogTest(SystemTest):
         with open(path, "w") as out:
             for i in range(JOBS):
                 out.write(f"{i:09} ".ljust(LINE_BYTES, "x") + "\n")
-        self.assertGreater(os.path.getsize(path), 3 * LIMIT // SLOW)
+        self.assertGreater(os.path.getsize(path), 7 * SHARE // SLOW)
         return path
 
     def test_comes_out_as_it_went_in(self):
@@ -32,7 +33,7 @@ class BacklogTest(SystemTest):
         self.assertEqual(producer.wait(), 0)
         queue = broker.queue("big")
         self.assertEqual((queue["accepted"], queue["waiting"]), (JOBS, JOBS))
-        self.assertGreater(queue["stored_jobs"], JOBS // 2)
+        self.assertGreater(queue["stored_jobs"], JOBS // 2 if SLOW == 1 else 0)
         self.assertFalse(queue["full"])
         self.assertLess(broker.memory_peak_bytes(), 1.5 * LIMIT)
         broker.kill()
