@@ -104,13 +104,46 @@ TEST(OutcomeMakerTest, EachDeadJobHasItsStatusAfterTheLastOneWasMovedAway) {
   EXPECT_EQ(maker.Make(2).status, absl::InternalError("no"));
 }
 
+TEST(FillRunTest, NamesCountAsBytes) {
+  const std::string payload(20'000, 'x');
+  const std::string name(256, 'n');
+  const std::vector<std::string_view> payloads(4, payload);
+  const std::vector<std::string_view> names(4, name);
+  RunData run;
+  RunData run_names;
+  EXPECT_EQ(FillRun(payloads, names, 0, &run, &run_names), 3u);
+  EXPECT_EQ(run.count(), 3u);
+  EXPECT_EQ(run_names.count(), 3u);
+  EXPECT_EQ(run_names.payload(2), name);
+}
+
+TEST(CheckNameTest, NamesAreShortTexts) {
+  EXPECT_TRUE(CheckName("").ok());
+  EXPECT_TRUE(CheckName(std::string(256, 'n')).ok());
+  EXPECT_FALSE(CheckName(std::string(257, 'n')).ok());
+  EXPECT_FALSE(CheckName("\xff").ok());
+}
+
+TEST(OutcomeMakerTest, AJobWhoseNameWasThereBeforeIsRepeated) {
+  SettledJobs jobs;
+  jobs.range.set_kind(wire::OutcomeRange::REJECTED);
+  jobs.range.set_first(1);
+  jobs.range.set_count(1);
+  jobs.range.mutable_status()->set_code(static_cast<int>(absl::StatusCode::kAlreadyExists));
+  EXPECT_EQ(OutcomeMaker(&jobs).Make(1).kind, OutcomeKind::kRepeated);
+  jobs.range.mutable_status()->set_code(static_cast<int>(absl::StatusCode::kInvalidArgument));
+  EXPECT_EQ(OutcomeMaker(&jobs).Make(1).kind, OutcomeKind::kRejected);
+  EXPECT_EQ(ToString(OutcomeKind::kRepeated), "repeated");
+  EXPECT_EQ(ToString(OutcomeKind::kUnknown), "unknown");
+}
+
 TEST(FillRunTest, LargePayloadsAreInRunsOfTheirOwn) {
   const std::string large(100'000, 'x');
   const std::vector<std::string_view> payloads = {"a", "b", large, "c"};
   RunData first, second, third;
-  EXPECT_EQ(FillRun(payloads, 0, &first), 2u);
-  EXPECT_EQ(FillRun(payloads, 2, &second), 3u);
-  EXPECT_EQ(FillRun(payloads, 3, &third), 4u);
+  EXPECT_EQ(FillRun(payloads, {}, 0, &first, nullptr), 2u);
+  EXPECT_EQ(FillRun(payloads, {}, 2, &second, nullptr), 3u);
+  EXPECT_EQ(FillRun(payloads, {}, 3, &third, nullptr), 4u);
   EXPECT_EQ(second.count(), 1u);
 }
 
