@@ -398,7 +398,6 @@ class Broker {
   absl::Status RestoreLeases();
   void RestoreLease(const record::Lease& row);
   void RestoreWaiting();
-  Slice RestoredSlice(uint64_t stream, uint64_t first, uint64_t count) const;
 
   // report.cc
   void Tick();

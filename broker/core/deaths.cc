@@ -5,6 +5,7 @@
 #include "broker/core/broker.h"
 #include "broker/core/limits.h"
 #include "broker/core/planted.h"
+#include "common/check.h"
 #include "common/utf8.h"
 
 namespace whippletree::core {
@@ -56,6 +57,7 @@ void Broker::ForgetAttempts(const Stream& stream, uint64_t begin, uint64_t end) 
 void Broker::KeepDead(Queue& queue, const Slice& slice, uint32_t attempts,
                       const wire::Status& status, const std::string& worker) {
   if (queue.policy.dead_jobs_max == 0) return;
+  WT_CHECK(!slice.stored());  // what is leased is in memory
   const Stream& stream = *streams_.at(slice.stream);
   for (uint32_t i = 0; i < slice.count(); ++i) {
     record::Dead job;

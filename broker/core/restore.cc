@@ -72,6 +72,9 @@ absl::Status Broker::Restore(record::Record row) {
       return absl::OkStatus();
     }
     case record::Record::kLease:
+      for (const record::LeasePart& part : row.lease().parts()) {
+        restoring_->leased[part.stream()].Add(part.first(), part.first() + part.count());
+      }
       restoring_->leases.push_back(row.lease());
       return absl::OkStatus();
     case record::Record::kOutcome:
@@ -149,6 +152,10 @@ absl::Status Broker::RestoreRun(record::Run& row) {
   run.options = last;
   run.end = end;
   run.bytes = row.jobs().block().size();
+  const auto leased = restoring_->leased.find(row.stream());
+  if (leased != restoring_->leased.end() && !leased->second.Intersect(row.first(), end).empty()) {
+    run.data = std::make_shared<RunData>(row.mutable_jobs());
+  }
   return absl::OkStatus();
 }
 
@@ -293,11 +300,7 @@ void Broker::RestoreLease(const record::Lease& row) {
         }
       }
     }
-    Slice slice = RestoredSlice(part.stream(), part.first(), part.count());
-    slice.attempts = part.attempts();
-    slice.suspect = part.suspect();
-    slice.halvings = part.halvings();
-    lease.slices.push_back(std::move(slice));
+    lease.slices.push_back(restoring_->LeasedSlice(part));
     base += part.count();
   }
   if (lease.open.empty()) {
@@ -333,7 +336,11 @@ void Broker::RestoreLease(const record::Lease& row) {
   peer.worker->leased += lease.starts();
   peer.worker->leases.insert(lease.token);
   for (const auto& part : lease.open.intervals()) {
-    lease.ForEach(part, [&](const Slice& slice, uint64_t) { queue.jobs.Enter(slice); });
+    lease.ForEach(part, [&](const Slice& slice, uint64_t) {
+      queue.jobs.Enter(slice);
+      queue.bytes += slice.bytes();
+      used_bytes_ += slice.bytes();
+    });
   }
   for (const Slice& slice : lease.slices) {
     const auto stream = streams_.find(slice.stream);
@@ -342,15 +349,14 @@ void Broker::RestoreLease(const record::Lease& row) {
   leases_.Restore(std::move(lease));
 }
 
-// Jobs of one or several runs. Those that are gone have no payload.
-Slice Broker::RestoredSlice(uint64_t stream, uint64_t first, uint64_t count) const {
+Slice Broker::Restoring::StoredSlice(uint64_t stream, uint64_t first, uint64_t count) const {
   Slice slice;
   slice.stream = stream;
   slice.first = first;
   slice.end = static_cast<uint32_t>(count);
   slice.options = std::make_shared<wire::JobOptions>();
-  const auto data = restoring_->streams.find(stream);
-  if (data == restoring_->streams.end()) return slice;
+  const auto data = streams.find(stream);
+  if (data == streams.end()) return slice;
   const auto& runs = data->second.runs;
   auto run = runs.upper_bound(first);
   if (run != runs.begin()) --run;
@@ -359,6 +365,36 @@ Slice Broker::RestoredSlice(uint64_t stream, uint64_t first, uint64_t count) con
     slice.options = run->second.options;
     slice.stored_bytes += BytesOf(*run, first, first + count);
   }
+  return slice;
+}
+
+Slice Broker::Restoring::LeasedSlice(const record::LeasePart& part) const {
+  Slice slice = StoredSlice(part.stream(), part.first(), part.count());
+  slice.attempts = part.attempts();
+  slice.suspect = part.suspect();
+  slice.halvings = part.halvings();
+  slice.stored_bytes = 0;
+  slice.data = std::make_shared<RunData>();
+  uint64_t at = part.first();
+  const uint64_t part_end = part.first() + part.count();
+  const auto skip_to = [&](uint64_t number) {
+    for (; at < number; ++at) slice.data->Append("");
+  };
+  const auto found = streams.find(part.stream());
+  if (found != streams.end()) {
+    const auto& runs = found->second.runs;
+    auto run = runs.upper_bound(at);
+    if (run != runs.begin()) --run;
+    for (; run != runs.end() && run->first < part_end; ++run) {
+      if (run->second.end <= at) continue;
+      skip_to(std::max(at, run->first));
+      const uint64_t end = std::min(part_end, run->second.end);
+      slice.data->Append(*run->second.data, static_cast<uint32_t>(at - run->first),
+                         static_cast<uint32_t>(end - run->first));
+      at = end;
+    }
+  }
+  skip_to(part_end);
   return slice;
 }
 
@@ -378,12 +414,12 @@ void Broker::RestoreWaiting() {
         waiting.Remove(part.begin, part.end);
       }
       for (const auto& part : waiting.intervals()) {
-        lines[queue.number].emplace_back(run.order,
-                                         RestoredSlice(number, part.begin, part.end - part.begin));
+        lines[queue.number].emplace_back(
+            run.order, restoring_->StoredSlice(number, part.begin, part.end - part.begin));
       }
     }
     for (const record::Returned& row : data.returned) {
-      Slice slice = RestoredSlice(number, row.first(), row.count());
+      Slice slice = restoring_->StoredSlice(number, row.first(), row.count());
       slice.attempts = Planted("forget_attempts") ? 0 : row.attempts();
       slice.suspect = row.suspect();
       slice.halvings = row.halvings();

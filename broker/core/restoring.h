@@ -1,4 +1,6 @@
-// What was read of the store so far, until all of it is there. Payloads stay there.
+// What was read of the store so far, until all of it is there. Payloads stay there, except those of
+// leased jobs: no more than were in memory before, and a job that dies at once is kept with its
+// own.
 #pragma once
 
 #include <map>
@@ -6,6 +8,7 @@
 #include <vector>
 
 #include "broker/core/broker.h"
+#include "common/run.h"
 
 namespace whippletree::core {
 
@@ -14,7 +17,8 @@ struct Broker::Restoring {
     uint64_t order = 0;
     std::shared_ptr<const wire::JobOptions> options;
     uint64_t end = 0;
-    uint64_t bytes = 0;  // of payload
+    uint64_t bytes = 0;             // of payload
+    std::shared_ptr<RunData> data;  // if some of it is leased
   };
   struct StreamData {
     std::map<uint64_t, Run> runs;  // by first number
@@ -22,8 +26,15 @@ struct Broker::Restoring {
     IntervalSet taken;  // returned ones, and those of leases
     std::vector<record::Returned> returned;
   };
+
+  // Jobs of one or several runs, stored.
+  Slice StoredSlice(uint64_t stream, uint64_t first, uint64_t count) const;
+  // With the payloads; those of jobs that are gone are empty.
+  Slice LeasedSlice(const record::LeasePart& part) const;
+
   std::map<uint64_t, StreamData> streams;
-  std::vector<record::Lease> leases;
+  std::vector<record::Lease> leases;       // they come before the runs
+  std::map<uint64_t, IntervalSet> leased;  // by stream
 };
 
 }  // namespace whippletree::core

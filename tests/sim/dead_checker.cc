@@ -28,6 +28,7 @@ std::set<DeadChecker::Id> DeadChecker::Expected() const {
   if (options_->broker.memory_limit_bytes < (64u << 20)) return expected;
   for (const auto& [uid, job] : history_->jobs()) {
     if (job.outcome != wire::OutcomeRange::DEAD || job.stream == 0 || job.excused) continue;
+    if (job.row_damaged) continue;  // without its payload it is not kept
     if (history_->Find(job.stream, job.number_delivered) != &job) continue;
     expected.emplace(job.stream, job.number_delivered);
   }

@@ -49,7 +49,7 @@ TEST(JobTextTest, ADeadJobIsShownWithItsHistory) {
             "job 3-17 of queue mail is dead\n"
             "  died        2023-11-14T22:13:20.123Z, after 2 attempts\n"
             "  failed      2023-11-14T22:13:20.000Z on w: UNAVAILABLE: it\\nfailed\n"
-            "  payload     4 bytes: \"\\xFFabc\"\n");
+            "  payload     4 bytes: \"\\xffabc\"\n");
 }
 
 TEST(JobTextTest, JsonHasThePayloadWhereItIsKnown) {

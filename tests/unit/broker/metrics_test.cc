@@ -43,7 +43,7 @@ wire::StatusReply Example() {
 
 TEST(MetricsTest, ShowsTheDiskIfThereIsOne) {
   wire::StatusReply status = Example();
-  EXPECT_EQ(MetricsText(status).find("disk"), std::string::npos);
+  EXPECT_EQ(MetricsText(status).find("whippletree_disk"), std::string::npos);
   status.set_disk("low");
   status.set_disk_free_bytes(1000);
   status.set_disk_reserve_bytes(2000);

@@ -279,8 +279,9 @@ TEST(DurableTest, ChargesAndReturnsAreWritten) {
   *failed.mutable_status() = WireStatus(absl::StatusCode::kInternal, "no");
   s.worker.options.held_max = 0;
   s.h.Complete(s.worker.ReportMessage({failed}));
-  ASSERT_FALSE(s.h.writes.empty());
-  EXPECT_EQ(s.h.writes[0].returned().attempts(), 1u);
+  const std::vector<record::Record> returned = s.h.Rows(record::Record::kReturned);
+  ASSERT_EQ(returned.size(), 1u);
+  EXPECT_EQ(returned[0].returned().attempts(), 1u);
   s.MakeDurable();
   s.h.sent.clear();
 }

@@ -93,9 +93,8 @@ TEST(JobReaderTest, JobsAreReportedInTheCallThatEndsThem) {
   std::vector<std::string> seen;
   JobReader reader(
       Options(InputFormat::kLines),
-      [&](std::span<const std::string_view> payloads, const JobOptions&) {
-        seen.insert(seen.end(), payloads.begin(), payloads.end());
-      },
+      [&](std::span<const std::string_view> payloads, std::span<const std::string_view>,
+          const JobOptions&) { seen.insert(seen.end(), payloads.begin(), payloads.end()); },
       [](const BadInput&) { FAIL(); });
   reader.Add("a", kNow);
   EXPECT_EQ(seen, Items{});
@@ -233,7 +232,8 @@ TEST(JobReaderTest, DelayAndExpiryCountFromWhenThePieceWasRead) {
   std::vector<JobOptions> jobs;
   JobReader reader(
       options,
-      [&](std::span<const std::string_view>, const JobOptions& job) { jobs.push_back(job); },
+      [&](std::span<const std::string_view>, std::span<const std::string_view>,
+          const JobOptions& job) { jobs.push_back(job); },
       [](const BadInput&) {});
   reader.Add("a\nb\n", kNow);
   reader.Add("c", kNow);
