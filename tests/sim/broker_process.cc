@@ -407,6 +407,7 @@ void BrokerProcess::Load(const core::Load& load) {
 void BrokerProcess::OnLoaded(const RunKey& key, absl::StatusOr<record::Record> row) {
   if (row.ok() && prng_.Chance(healed_ ? 0 : world_->options.faults.row_damaged)) {
     world_->history.OnRowDamaged(row->run());
+    dead_.OnRowDamaged(row->run());
     world_->situations.Count("row_damaged");
     row = absl::DataLossError("damaged");
   }

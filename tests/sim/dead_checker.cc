@@ -93,8 +93,13 @@ void DeadChecker::OnReply(const wire::AdminReply& reply) {
   }
 }
 
+void DeadChecker::OnRowDamaged(const record::Run& run) {
+  if (!run.options().requeue_of().empty()) lost_.insert(run.options().requeue_of());
+}
+
 void DeadChecker::CheckEnd() const {
   for (const auto& [id, starts] : to_be_run_) {
+    if (lost_.contains(id)) continue;
     if (!history_->WasRequeued(id)) Violation("dead", "dead job " + id + " was requeued, not run");
   }
 }

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "common/prng.h"
+#include "record.pb.h"
 #include "tests/sim/history.h"
 #include "tests/sim/options.h"
 #include "tests/sim/situations.h"
@@ -23,6 +24,7 @@ class DeadChecker {
 
   // What was asked and not answered may have been done or not.
   void OnBrokerUp();
+  void OnRowDamaged(const record::Run& run);
   // Fills in what is asked next. False: an answer is still to come.
   bool NextRequest(Prng* prng, wire::DeadRequest* request);
   void OnAsked(uint64_t id, const wire::DeadRequest& request);
@@ -53,6 +55,7 @@ class DeadChecker {
   // end with theirs; each lease that is restored is charged, though it may never have been
   // delivered.
   std::map<std::string, uint32_t> to_be_run_;
+  std::set<std::string> lost_;  // requeued ones whose row was damaged
   std::map<std::string, uint64_t> requeued_;
   bool is_exact_ = true;
 };

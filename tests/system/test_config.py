@@ -28,7 +28,7 @@ BAD_ERRORS = [
     'b.yaml:3:11: queues.api.rate: "50" has no unit: expected a whole number per s, min or h, as in '
     '50/s, 300/min or "2 batches/s", or none',
     'b.yaml:4:5: queues.api: there is no setting "leese", did you mean lease? There are capacity, '
-    "batch, rate, burst, concurrency, keys, lease, timeout, retry, breaker, durable"]
+    "batch, rate, burst, concurrency, keys, lease, timeout, retry, breaker, durable, job_names, dead"]
 PROGRAM = "whippletree-broker: "
 
 

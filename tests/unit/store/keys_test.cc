@@ -82,6 +82,8 @@ std::vector<record::Record> Ordered() {
   for (const uint64_t number : {uint64_t{1}, uint64_t{255}, uint64_t{256}, kMax}) {
     rows.push_back(StreamRow(number, "q", 1));
   }
+  rows.push_back(LeaseRow(1));
+  rows.push_back(LeaseRow(uint64_t{1} << 63));
   for (const auto make :
        {+[](uint64_t a, uint64_t b) { return RunRow(a, b); }, EndedRow, ReturnedRow}) {
     rows.push_back(make(0, kMax));
@@ -91,8 +93,6 @@ std::vector<record::Record> Ordered() {
     rows.push_back(make(256, 1));
     rows.push_back(make(kMax, kMax));
   }
-  rows.push_back(LeaseRow(1));
-  rows.push_back(LeaseRow(uint64_t{1} << 63));
   rows.push_back(OutcomeRow(1, 2));
   rows.push_back(OutcomeRow(2, 1));
   rows.push_back(GroupRow("", 3));

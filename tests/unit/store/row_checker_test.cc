@@ -79,8 +79,8 @@ TEST(RowCheckerTest, AValueThatIsNotARecordIsFound) {
 TEST(RowCheckerTest, StreamsThatAreMissingAreFound) {
   EXPECT_THAT(ProblemsWith({RunRow(2, 1), EndedRow(3, 1, 1), ReturnedRow(4, 1, 1),
                             LeaseRow(9, 5, 1, 1), OutcomeRow(6, 1, 1)}),
-              ElementsAre("run 2-1: stream 2 is missing", "ended 3-1: stream 3 is missing",
-                          "returned 4-1: stream 4 is missing", "lease 9: stream 5 is missing",
+              ElementsAre("lease 9: stream 5 is missing", "run 2-1: stream 2 is missing",
+                          "ended 3-1: stream 3 is missing", "returned 4-1: stream 4 is missing",
                           "outcome 6-1: stream 6 is missing"));
 }
 
@@ -114,8 +114,8 @@ TEST(RowCheckerTest, AttemptsAreOfJobsInRuns) {
 
 TEST(RowCheckerTest, JobsThatWereNotAcceptedAreFound) {
   EXPECT_THAT(ProblemsWith({RunRow(1, 18, 3), LeaseRow(1, 1, 20, 1)}),
-              ElementsAre("run 1-18: has 3 jobs from 18 on; stream 1 has those below 20",
-                          "lease 1: has 1 jobs from 20 on; stream 1 has those below 20"));
+              ElementsAre("lease 1: has 1 jobs from 20 on; stream 1 has those below 20",
+                          "run 1-18: has 3 jobs from 18 on; stream 1 has those below 20"));
 }
 
 TEST(RowCheckerTest, OverlappingRunsAreFound) {
