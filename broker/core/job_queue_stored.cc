@@ -92,8 +92,10 @@ LoadsAsked JobQueue::AskForStored(const LoadPlan& plan, MonoTime now) {
     if (slices.size() <= cursor.at) continue;
     first = false;
     const Slice& slice = slices[cursor.at];
-    ahead += slice.bytes() + slice.stored_bytes;
-    cursor.allowed -= std::min<uint64_t>(cursor.allowed, slice.count());
+    // What its key keeps back does not help a batch.
+    const auto n = static_cast<uint32_t>(std::min<uint64_t>(cursor.allowed, slice.count()));
+    ahead += slice.bytes(0, n) + slice.Part(0, n).stored_bytes;
+    cursor.allowed -= n;
     if (++cursor.at < slices.size() && cursor.allowed > 0) cursors.push_back(cursor);
   }
   if (emptied) {  // all of a line was cancelled

@@ -238,6 +238,24 @@ TEST(StoredTest, ABatchWaitsForItsJobsLongerThanItsLinger) {
   EXPECT_EQ(NamesOf(got), Names(1, 1, 6));
 }
 
+TEST(StoredTest, WhatAKeyKeepsBackIsNotReadInsteadOfWhatABatchNeeds) {
+  QueuePolicy policy;
+  policy.batch.max_jobs = 2;
+  policy.batch.max_bytes = 2 * 8;
+  policy.keys.concurrency = 1;
+  StoredScene s(policy);
+  wire::JobOptions options;
+  options.set_key("a");
+  s.Submit(1, 8, options);
+  options.set_key("b");
+  s.Submit(9, 8, options);
+  WorkerPeer worker(&s.h, "w", {.slots = 1});
+  worker.Join();
+  const std::vector<wire::Delivery> got = worker.TakeDeliveries();
+  ASSERT_EQ(got.size(), 1u);
+  EXPECT_EQ(NamesOf(got), (std::vector<std::string>{"1-1", "1-9"}));
+}
+
 TEST(StoredTest, EveryKeyHasItsStoredJobs) {
   QueuePolicy policy;
   policy.keys.ordered = true;
