@@ -243,7 +243,8 @@ wire::JobState Broker::StateOf(const Slice& slice, std::string state) const {
 // Leased jobs come first. Looks at all of the queue: for people, not for each job.
 void Broker::ForEachJobState(const Queue& queue, const EachState& each) const {
   bool go_on = true;
-  for (const auto& [token, lease] : leases_.all()) {
+  for (const auto& entry : leases_.all()) {
+    const Lease& lease = entry.second;  // no binding: clang 14 captures none
     if (lease.queue != &queue) continue;
     const auto tell = [&](IntervalSet::Interval part, bool charged, bool cancelled) {
       lease.ForEach(part, [&](const Slice& slice, uint64_t) {

@@ -2,7 +2,7 @@
 
 import os
 
-from harness import SLOW, SystemTest, main, wait_for
+from harness import SANITIZED, SLOW, SystemTest, main, wait_for
 
 JOBS = 300_000 // SLOW
 LIMIT = 64 << 20
@@ -26,6 +26,10 @@ class BacklogTest(SystemTest):
         self.assertGreater(os.path.getsize(path), 7 * SHARE // SLOW)
         return path
 
+    def check_memory(self, broker):
+        if not SANITIZED:  # their own memory would be counted
+            self.assertLess(broker.memory_peak_bytes(), 1.5 * LIMIT)
+
     def test_comes_out_as_it_went_in(self):
         path = self.write_input()
         broker = self.broker_here()
@@ -35,13 +39,13 @@ class BacklogTest(SystemTest):
         self.assertEqual((queue["accepted"], queue["waiting"]), (JOBS, JOBS))
         self.assertGreater(queue["stored_jobs"], JOBS // 2 if SLOW == 1 else 0)
         self.assertFalse(queue["full"])
-        self.assertLess(broker.memory_peak_bytes(), 1.5 * LIMIT)
+        self.check_memory(broker)
         broker.kill()
 
         broker = self.broker_here()
         queue = broker.queue("big")
         self.assertEqual(queue["waiting"], JOBS)
-        self.assertLess(broker.memory_peak_bytes(), 1.5 * LIMIT)
+        self.check_memory(broker)
         got = self.directory / "got"
         # One slot, so that the order of the calls is that of the queue.
         self.worker(broker, "w", "--queue", "big", "--slots", "1", "--exec", "tee", "-a", str(got))
@@ -49,7 +53,7 @@ class BacklogTest(SystemTest):
         with open(path) as sent, open(got) as received:
             for number, (a, b) in enumerate(zip(sent, received, strict=True)):
                 self.assertEqual(a, b, f"line {number}")
-        self.assertLess(broker.memory_peak_bytes(), 1.5 * LIMIT)
+        self.check_memory(broker)
         self.assert_ledger_balances(broker)
         self.assertEqual(broker.counter("jobs_lost"), 0)
 
