@@ -259,8 +259,9 @@ class Submission {
   absl::Status CloseGroup(std::future<GroupEnd>* end) {
     if (!options_.group) return absl::OkStatus();
     auto closed = producer_->CloseGroup(group_);
-    if (closed.ok()) *end = *std::move(closed);
-    return closed.status();
+    if (!closed.ok()) return closed.status();
+    *end = *std::move(closed);
+    return absl::OkStatus();
   }
 
   // Tells it once, if there is one.
