@@ -159,14 +159,11 @@ int JobCommands::Dead(wire::DeadRequest::Action action) const {
         all.MergeFrom(last);
       } else {
         for (const wire::DeadJob& job : last.jobs()) {
-          const std::string id =
-              std::to_string(job.id().stream()) + "-" + std::to_string(job.id().number());
+          const std::string id = JobIdText(job.id());
           if (action == wire::DeadRequest::DROP) {
             std::printf("%s is dropped\n", id.c_str());
           } else {
-            std::printf("%s is requeued as %s-%s\n", id.c_str(),
-                        std::to_string(job.requeued_as().stream()).c_str(),
-                        std::to_string(job.requeued_as().number()).c_str());
+            std::printf("%s is requeued as %s\n", id.c_str(), JobIdText(job.requeued_as()).c_str());
           }
         }
       }

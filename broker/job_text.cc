@@ -24,8 +24,6 @@ constexpr size_t kNameColumnsMax = 24;
 constexpr size_t kErrorColumnsMax = 60;
 constexpr size_t kPayloadBytesShown = 1000;
 
-std::string IdText(const wire::JobId& id) { return absl::StrCat(id.stream(), "-", id.number()); }
-
 std::string TimeText(uint64_t ms) {
   return absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::FromUnixMillis(static_cast<int64_t>(ms)),
                           absl::UTCTimeZone());
@@ -84,6 +82,8 @@ std::string AttemptsText(uint32_t attempts) {
 
 }  // namespace
 
+std::string JobIdText(const wire::JobId& id) { return absl::StrCat(id.stream(), "-", id.number()); }
+
 absl::StatusOr<wire::JobId> ParseJobId(std::string_view text) {
   const size_t dash = text.find('-');
   const auto number = [](std::string_view digits) {  // 0: it is none
@@ -111,7 +111,7 @@ std::string DeadText(const wire::DeadReply& reply) {
                {"WORKER", Align::kLeft},
                {"ERROR", Align::kLeft}});
   for (const wire::DeadJob& job : reply.jobs()) {
-    table.Add({IdText(job.id()), Cell(job.queue(), kNameColumnsMax), TimeText(job.died_at_ms()),
+    table.Add({JobIdText(job.id()), Cell(job.queue(), kNameColumnsMax), TimeText(job.died_at_ms()),
                absl::StrCat(job.attempts()), absl::StrCat(job.payload_bytes()),
                Cell(job.worker(), kNameColumnsMax),
                Cell(ErrorText(job.status()), kErrorColumnsMax)});
@@ -121,7 +121,7 @@ std::string DeadText(const wire::DeadReply& reply) {
 
 std::string DeadJobText(const wire::DeadJob& job) {
   std::string out =
-      absl::StrCat("job ", IdText(job.id()), " of queue ", Printable(job.queue()), " is dead\n");
+      absl::StrCat("job ", JobIdText(job.id()), " of queue ", Printable(job.queue()), " is dead\n");
   AddLine("died",
           absl::StrCat(TimeText(job.died_at_ms()), ", after ", AttemptsText(job.attempts())), &out);
   AddLine("producer", Printable(job.producer()), &out);
@@ -138,7 +138,7 @@ std::string DeadJobText(const wire::DeadJob& job) {
 std::string DeadJson(const wire::DeadReply& reply) {
   std::string out;
   for (const wire::DeadJob& job : reply.jobs()) {
-    Json json = {{"id", IdText(job.id())},
+    Json json = {{"id", JobIdText(job.id())},
                  {"queue", job.queue()},
                  {"died_at", TimeText(job.died_at_ms())},
                  {"attempts", job.attempts()},
@@ -149,7 +149,7 @@ std::string DeadJson(const wire::DeadReply& reply) {
     SetText("key", job.key(), &json);
     SetText("requeue_of", job.requeue_of(), &json);
     json["payload_bytes"] = job.payload_bytes();
-    if (job.has_requeued_as()) json["requeued_as"] = IdText(job.requeued_as());
+    if (job.has_requeued_as()) json["requeued_as"] = JobIdText(job.requeued_as());
     SetHistory(job.history(), &json);
     if (job.payload().size() == job.payload_bytes()) {
       const bool is_text = IsUtf8(job.payload());
@@ -171,7 +171,7 @@ std::string JobsText(const wire::JobsReply& reply) {
                {"PRODUCER", Align::kLeft},
                {"KEY", Align::kLeft}});
   for (const wire::JobState& job : reply.jobs()) {
-    std::string id = IdText(job.id());
+    std::string id = JobIdText(job.id());
     if (job.count() > 1) absl::StrAppend(&id, "..", job.id().number() + job.count() - 1);
     table.Add({id, absl::StrCat(job.count()), job.state(), absl::StrCat(job.attempts()),
                absl::StrCat(job.payload_bytes()), Cell(job.worker(), kNameColumnsMax),
@@ -189,7 +189,7 @@ std::string JobText(const wire::JobState& job) {
   if (job.until_ms() > 0) absl::StrAppend(&state, " until ", TimeText(job.until_ms()));
   if (job.cancelling()) state += ", to be cancelled";
   if (job.suspect()) state += ", its worker died when it may have been started";
-  std::string out = absl::StrCat("job ", IdText(job.id()), " of queue ", Printable(job.queue()),
+  std::string out = absl::StrCat("job ", JobIdText(job.id()), " of queue ", Printable(job.queue()),
                                  " is ", state, "\n");
   AddLine("attempts", absl::StrCat(job.attempts()), &out);
   AddLine("producer", Printable(job.producer()), &out);
@@ -203,7 +203,7 @@ std::string JobText(const wire::JobState& job) {
 std::string JobsJson(const wire::JobsReply& reply) {
   std::string out;
   for (const wire::JobState& job : reply.jobs()) {
-    Json json = {{"id", IdText(job.id())},     {"jobs", job.count()},
+    Json json = {{"id", JobIdText(job.id())},  {"jobs", job.count()},
                  {"queue", job.queue()},       {"state", job.state()},
                  {"attempts", job.attempts()}, {"payload_bytes", job.payload_bytes()}};
     SetText("worker", job.worker(), &json);

@@ -13,6 +13,8 @@ namespace whippletree {
 // "3-17". INVALID_ARGUMENT says what is expected.
 absl::StatusOr<wire::JobId> ParseJobId(std::string_view text);
 
+std::string JobIdText(const wire::JobId& id);
+
 // A table with a line for each job. Each of these ends with a newline.
 std::string DeadText(const wire::DeadReply& reply);
 // All that is known of one job, with its payload as far as a terminal shows it.

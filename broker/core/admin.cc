@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "broker/core/broker.h"
+#include "broker/core/job_id.h"
 #include "broker/core/limits.h"
 #include "common/status.h"
 
@@ -12,10 +13,6 @@ namespace {
 constexpr uint32_t kLinesMax = 10'000;
 // One reply is not larger than a message may be, payloads aside.
 constexpr uint32_t kListedMax = 1000;
-
-std::string Text(uint64_t stream, uint64_t number) {
-  return std::to_string(stream) + "-" + std::to_string(number);
-}
 
 void SetId(const DeadJobs::Id& id, wire::JobId* out) {
   out->set_stream(id.first);
@@ -92,7 +89,7 @@ wire::AdminReply Broker::OnDead(const wire::DeadRequest& request) {
   for (const wire::JobId& id : request.ids()) {
     ids.emplace_back(id.stream(), id.number());
     if (dead_.Find(ids.back()) != nullptr) continue;
-    return Refused(absl::NotFoundError("no dead job " + Text(id.stream(), id.number()) +
+    return Refused(absl::NotFoundError("no dead job " + JobIdText(id.stream(), id.number()) +
                                        " is kept; nothing was done"));
   }
   const bool is_list = request.action() == wire::DeadRequest::LIST;
@@ -161,16 +158,16 @@ wire::AdminReply Broker::OnJobs(const wire::JobsRequest& request) {
   const record::Dead* dead = dead_.Find({request.id().stream(), number});
   if (dead == nullptr && (stream == nullptr || number == 0 || number >= stream->next)) {
     return Refused(absl::NotFoundError("the broker knows no job " +
-                                       Text(request.id().stream(), number) +
+                                       JobIdText(request.id().stream(), number) +
                                        "; a job that has ended is forgotten with its outcome"));
   }
   const bool is_open = stream != nullptr && stream->open.Contains(number);
   if (request.action() == wire::JobsRequest::CANCEL) {
     if (!is_open) {
-      return Refused(absl::FailedPreconditionError("job " + Text(request.id().stream(), number) +
-                                                   " has ended" +
-                                                   (dead != nullptr ? ": it is dead" : "") +
-                                                   "; only a job without an outcome is cancelled"));
+      return Refused(
+          absl::FailedPreconditionError("job " + JobIdText(request.id().stream(), number) +
+                                        " has ended" + (dead != nullptr ? ": it is dead" : "") +
+                                        "; only a job without an outcome is cancelled"));
     }
     CancelJobs(*stream, IntervalSet(number, number + 1));
   }

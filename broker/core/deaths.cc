@@ -3,17 +3,15 @@
 #include <utility>
 
 #include "broker/core/broker.h"
+#include "broker/core/job_id.h"
 #include "broker/core/limits.h"
 #include "broker/core/planted.h"
+#include "broker/core/restoring.h"
 #include "common/check.h"
 #include "common/utf8.h"
 
 namespace whippletree::core {
 namespace {
-
-absl::Status Damaged(const std::string& what) {
-  return absl::DataLossError("the store is damaged: " + what);
-}
 
 uint64_t Milliseconds(WallTime time) {
   return static_cast<uint64_t>(ToMilliseconds(time.time_since_epoch()));
@@ -129,7 +127,7 @@ DeadJobs::Id Broker::RequeueDead(const DeadJobs::Id& id) {
   options->clear_not_before_ms();
   options->clear_expires_at_ms();
   options->set_discard_outcome(true);
-  options->set_requeue_of(std::to_string(id.first) + "-" + std::to_string(id.second));
+  options->set_requeue_of(JobIdText(id.first, id.second));
   stream.options = std::move(options);
   Slice slice;
   slice.data = std::make_shared<RunData>();
@@ -143,7 +141,7 @@ DeadJobs::Id Broker::RequeueDead(const DeadJobs::Id& id) {
   Log(LogLevel::kInfo, "dead_requeued",
       {{"queue", queue.name},
        {"job", slice.options->requeue_of()},
-       {"as", std::to_string(now.first) + "-" + std::to_string(now.second)}});
+       {"as", JobIdText(now.first, now.second)}});
   if (!Planted("lose_requeued")) AddJobs(stream, std::move(slice));
   return now;
 }

@@ -6,8 +6,10 @@
 #include <utility>
 
 #include "broker/core/broker.h"
+#include "broker/core/job_id.h"
 #include "broker/core/limits.h"
 #include "broker/core/planted.h"
+#include "broker/core/restoring.h"
 #include "common/check.h"
 #include "common/utf8.h"
 
@@ -81,9 +83,8 @@ uint32_t Broker::FreshNames(const Queue& queue, const wire::Submit& submit, uint
     }
     if (Planted("ignore_names")) continue;
     if (const auto job = queue.names.Find(name, since)) {
-      *error = absl::AlreadyExistsError("job " + std::to_string(job->stream) + "-" +
-                                        std::to_string(job->number) + " has the name \"" + name +
-                                        "\" already");
+      *error = absl::AlreadyExistsError("job " + JobIdText(job->stream, job->number) +
+                                        " has the name \"" + name + "\" already");
       return i;
     }
     // The job before it in this message is accepted first, or there is no room for either.
@@ -142,7 +143,7 @@ void Broker::ExpireNames(Queue& queue) {
 absl::Status Broker::RestoreNames(const record::JobNames& row) {
   const auto queue = queues_.find(row.queue());
   if (queue == queues_.end()) {
-    return absl::DataLossError("the store is damaged: names of jobs of no queue: " + row.queue());
+    return Damaged("names of jobs of no queue: " + row.queue());
   }
   RunData names;
   for (const std::string& name : row.names()) names.Append(name);

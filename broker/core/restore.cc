@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "broker/core/broker.h"
+#include "broker/core/job_id.h"
 #include "broker/core/limits.h"
 #include "broker/core/planted.h"
 #include "broker/core/restoring.h"
@@ -15,19 +16,11 @@
 namespace whippletree::core {
 namespace {
 
-absl::Status Damaged(const std::string& what) {
-  return absl::DataLossError("the store is damaged: " + what);
-}
-
-// What jobs [begin, end) have of a run's payload, about.
+// What jobs [begin, end) have of the payload of a run that begins with job `first`, about.
 template <typename Run>
-uint64_t BytesOf(const Run& run, uint64_t begin, uint64_t end) {
-  const uint64_t jobs = std::min(end, run.second.end) - std::max(begin, run.first);
-  return run.second.bytes * jobs / (run.second.end - run.first);
-}
-
-std::string JobName(uint64_t stream, uint64_t number) {
-  return std::to_string(stream) + "-" + std::to_string(number);
+uint64_t BytesOf(uint64_t first, const Run& run, uint64_t begin, uint64_t end) {
+  const uint64_t jobs = std::min(end, run.end) - std::max(begin, first);
+  return run.bytes * jobs / (run.end - first);
 }
 
 }  // namespace
@@ -139,7 +132,7 @@ absl::Status Broker::RestoreRun(record::Run& row) {
   const uint64_t end = row.first() + static_cast<uint64_t>(row.jobs().sizes_size());
   if (Planted("forget_next")) streams_.at(row.stream())->next = end;
   if (end > streams_.at(row.stream())->next) {
-    return Damaged("job " + JobName(row.stream(), end - 1) + " was never accepted");
+    return Damaged("job " + JobIdText(row.stream(), end - 1) + " was never accepted");
   }
   streams_.at(row.stream())->rows->Restore(row);
   ++streams_.at(row.stream())->queue->rows;
@@ -265,7 +258,7 @@ absl::Status Broker::RestoreLeases() {
     for (const record::Returned& row : data.returned) {
       const uint64_t end = row.first() + row.count();
       if (!streams_.at(number)->open.ContainsAll(row.first(), end)) {
-        return Damaged("job " + JobName(number, row.first()) + " was returned and has ended");
+        return Damaged("job " + JobIdText(number, row.first()) + " was returned and has ended");
       }
       data.taken.Add(row.first(), end);
     }
@@ -355,16 +348,10 @@ Slice Broker::Restoring::StoredSlice(uint64_t stream, uint64_t first, uint64_t c
   slice.first = first;
   slice.end = static_cast<uint32_t>(count);
   slice.options = std::make_shared<wire::JobOptions>();
-  const auto data = streams.find(stream);
-  if (data == streams.end()) return slice;
-  const auto& runs = data->second.runs;
-  auto run = runs.upper_bound(first);
-  if (run != runs.begin()) --run;
-  for (; run != runs.end() && run->first < first + count; ++run) {
-    if (run->second.end <= first) continue;
-    slice.options = run->second.options;
-    slice.stored_bytes += BytesOf(*run, first, first + count);
-  }
+  ForEachRun(stream, first, first + count, [&](uint64_t run_first, const Run& run) {
+    slice.options = run.options;
+    slice.stored_bytes += BytesOf(run_first, run, first, first + count);
+  });
   return slice;
 }
 
@@ -380,20 +367,13 @@ Slice Broker::Restoring::LeasedSlice(const record::LeasePart& part) const {
   const auto skip_to = [&](uint64_t number) {
     for (; at < number; ++at) slice.data->Append("");
   };
-  const auto found = streams.find(part.stream());
-  if (found != streams.end()) {
-    const auto& runs = found->second.runs;
-    auto run = runs.upper_bound(at);
-    if (run != runs.begin()) --run;
-    for (; run != runs.end() && run->first < part_end; ++run) {
-      if (run->second.end <= at) continue;
-      skip_to(std::max(at, run->first));
-      const uint64_t end = std::min(part_end, run->second.end);
-      slice.data->Append(*run->second.data, static_cast<uint32_t>(at - run->first),
-                         static_cast<uint32_t>(end - run->first));
-      at = end;
-    }
-  }
+  ForEachRun(part.stream(), at, part_end, [&](uint64_t first, const Run& run) {
+    skip_to(std::max(at, first));
+    const uint64_t end = std::min(part_end, run.end);
+    slice.data->Append(*run.data, static_cast<uint32_t>(at - first),
+                       static_cast<uint32_t>(end - first));
+    at = end;
+  });
   skip_to(part_end);
   return slice;
 }

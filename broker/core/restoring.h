@@ -12,6 +12,10 @@
 
 namespace whippletree::core {
 
+inline absl::Status Damaged(const std::string& what) {
+  return absl::DataLossError("the store is damaged: " + what);
+}
+
 struct Broker::Restoring {
   struct Run {
     uint64_t order = 0;
@@ -27,6 +31,18 @@ struct Broker::Restoring {
     std::vector<record::Returned> returned;
   };
 
+  // Calls each(first number, run) for the runs that have some of jobs [begin, end), in order.
+  template <typename Each>
+  void ForEachRun(uint64_t stream, uint64_t begin, uint64_t end, Each&& each) const {
+    const auto found = streams.find(stream);
+    if (found == streams.end()) return;
+    const std::map<uint64_t, Run>& runs = found->second.runs;
+    auto run = runs.upper_bound(begin);
+    if (run != runs.begin()) --run;
+    for (; run != runs.end() && run->first < end; ++run) {
+      if (run->second.end > begin) each(run->first, run->second);
+    }
+  }
   // Jobs of one or several runs, stored.
   Slice StoredSlice(uint64_t stream, uint64_t first, uint64_t count) const;
   // With the payloads; those of jobs that are gone are empty.

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "broker/core/broker.h"
+#include "broker/core/job_id.h"
 #include "broker/core/limits.h"
 #include "broker/core/planted.h"
 #include "common/check.h"
@@ -105,7 +106,7 @@ void Broker::ExpireWaiting(Queue& queue, const Expiry& expiry) {
   Log(LogLevel::kInfo, "jobs_expired",
       {{"queue", queue.name},
        {"jobs", waiting.size()},
-       {"first", std::to_string(stream.number) + "-" + std::to_string(waiting.front())}});
+       {"first", JobIdText(stream.number, waiting.front())}});
   EndWaiting(stream, waiting, ExpiredOutcome(0));
 }
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "broker/core/broker.h"
+#include "broker/core/job_id.h"
 #include "broker/core/limits.h"
 #include "broker/core/planted.h"
 #include "common/check.h"
@@ -114,7 +115,7 @@ void Broker::LoseJobs(Stream& stream, const IntervalSet& jobs, const absl::Statu
   Log(LogLevel::kError, "jobs_lost",
       {{"queue", stream.queue->name},
        {"jobs", waiting.size()},
-       {"first", std::to_string(stream.number) + "-" + std::to_string(waiting.front())},
+       {"first", JobIdText(stream.number, waiting.front())},
        {"error", std::string(error.message())}});
   wire::OutcomeRange outcome;
   outcome.set_kind(wire::OutcomeRange::DEAD);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "broker/core/broker.h"
+#include "broker/core/job_id.h"
 #include "broker/core/limits.h"
 #include "broker/core/planted.h"
 #include "broker/core/retry_policy.h"
@@ -204,13 +205,12 @@ void Broker::FailJobs(Lease& lease, const Interval& part, const wire::Status& st
     lease.ForEach(piece, [&](const Slice& slice, uint64_t index) {
       const uint32_t attempts = slice.attempts + 1;
       const uint32_t max_attempts = MaxAttempts(slice, queue.policy.max_attempts);
-      LogFields fields = {
-          {"queue", queue.name},
-          {"jobs", uint64_t{slice.count()}},
-          {"first", std::to_string(slice.stream) + "-" + std::to_string(slice.first)},
-          {"attempts", uint64_t{attempts}},
-          {"status", CodeName(status.code())},
-          {"error", status.message()}};
+      LogFields fields = {{"queue", queue.name},
+                          {"jobs", uint64_t{slice.count()}},
+                          {"first", JobIdText(slice.stream, slice.first)},
+                          {"attempts", uint64_t{attempts}},
+                          {"status", CodeName(status.code())},
+                          {"error", status.message()}};
       wire::OutcomeRange outcome;
       if (cancelled) {
         outcome = CancelledOutcome(attempts);
