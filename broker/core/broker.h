@@ -384,6 +384,7 @@ class Broker {
   void WriteRows();
   record::Record* Write() { return &effects_->writes.emplace_back(); }
   void EraseLeaseRow(const Lease& lease);
+  void EraseGroupRow(const Peer& producer, uint64_t group);
 
   // restore.cc
   struct Restoring;

@@ -177,7 +177,10 @@ void Broker::OnGroupAck(Peer& peer, const wire::GroupAck& ack) {
     if (it->second.unacknowledged > 0) continue;  // never told
     peer.producer->updated_groups.erase(number);
     peer.producer->ended_groups.Add(number, number + 1);
-    NoteGroup(peer.number, number);
+    if (it->second.durable) {
+      NoteProducer(peer);  // `ended_groups`
+      EraseGroupRow(peer, number);
+    }
     peer.producer->groups.erase(it);
     used_bytes_ -= kGroupOverheadBytes;
   }

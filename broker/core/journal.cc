@@ -77,6 +77,15 @@ void Broker::EraseLeaseRow(const Lease& lease) {
   gone->mutable_lease()->set_token(lease.token);
 }
 
+void Broker::EraseGroupRow(const Peer& producer, uint64_t group) {
+  changed_groups_.erase({producer.number, group});
+  if (Planted("keep_group_row")) return;
+  record::Record* gone = Write();
+  gone->set_erased(true);
+  gone->mutable_group()->set_producer(producer.name);
+  gone->mutable_group()->set_group(group);
+}
+
 void Broker::WriteRows() {
   for (const std::string& name : std::exchange(changed_queues_, {})) {
     const Queue& queue = *queues_.at(name);
@@ -130,18 +139,11 @@ void Broker::WriteRows() {
     FillRanges(lease.cancelled, row->mutable_cancelled());
   }
   for (const auto& [producer, number] : std::exchange(changed_groups_, {})) {
-    const auto it = peers_.find(producer);
-    if (it == peers_.end()) continue;
-    record::Record* record = Write();
-    record::Group* row = record->mutable_group();
-    row->set_producer(it->second->name);
+    const Peer& peer = *peers_.at(producer);
+    const JobGroup& group = peer.producer->groups.at(number);
+    record::Group* row = Write()->mutable_group();
+    row->set_producer(peer.name);
     row->set_group(number);
-    const auto found = it->second->producer->groups.find(number);
-    if (found == it->second->producer->groups.end()) {
-      record->set_erased(true);
-      continue;
-    }
-    const JobGroup& group = found->second;
     row->set_closed(group.closed);
     row->set_ended(group.ended);
     FillCounts(group.expected, row->mutable_expected());

@@ -402,11 +402,7 @@ void Broker::ErasePeer(Peer& peer) {
     row->set_erased(!forgotten);
     row->mutable_producer()->set_forgotten(forgotten);
     for (const auto& [number, group] : peer.producer->groups) {
-      if (!group.durable) continue;
-      record::Record* gone = Write();
-      gone->set_erased(true);
-      gone->mutable_group()->set_producer(peer.name);
-      gone->mutable_group()->set_group(number);
+      if (group.durable) EraseGroupRow(peer, number);
     }
   }
   if (peer.connected()) peer_by_session_.erase(peer.session);

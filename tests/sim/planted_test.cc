@@ -62,13 +62,13 @@ INSTANTIATE_TEST_SUITE_P(
                     PlantedFault{"release_early", "I3"}, PlantedFault{"forget_next", "I4"},
                     PlantedFault{"forget_attempts", "I6"}, PlantedFault{"forget_charges", "I6"},
                     PlantedFault{"keep_returned", "I7"}, PlantedFault{"lose_lease_row", "I8"},
-                    PlantedFault{"lose_group_row", "I17"}, PlantedFault{"lose_ended_row", "I21"},
-                    PlantedFault{"erase_run_early", "I21"}, PlantedFault{"forget_pause", "pause"},
-                    PlantedFault{"restore_backup", "I21"}, PlantedFault{"ignore_disk", "disk"},
-                    PlantedFault{"ignore_names", "I4"}, PlantedFault{"lose_name_row", "I4"},
-                    PlantedFault{"lose_dead_row", "dead"}, PlantedFault{"lose_requeued", "dead"},
-                    PlantedFault{"load_wrong_part", "I4"}, PlantedFault{"load_early", "I5"},
-                    PlantedFault{"forget_load", "load"}),
+                    PlantedFault{"lose_group_row", "I17"}, PlantedFault{"keep_group_row", "I21"},
+                    PlantedFault{"lose_ended_row", "I21"}, PlantedFault{"erase_run_early", "I21"},
+                    PlantedFault{"forget_pause", "pause"}, PlantedFault{"restore_backup", "I21"},
+                    PlantedFault{"ignore_disk", "disk"}, PlantedFault{"ignore_names", "I4"},
+                    PlantedFault{"lose_name_row", "I4"}, PlantedFault{"lose_dead_row", "dead"},
+                    PlantedFault{"lose_requeued", "dead"}, PlantedFault{"load_wrong_part", "I4"},
+                    PlantedFault{"load_early", "I5"}, PlantedFault{"forget_load", "load"}),
     [](const auto& fault) { return std::string(fault.param.name); });
 
 TEST(PlantedFaultTest, NothingIsFoundWhenNoneIsOn) {

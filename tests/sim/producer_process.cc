@@ -9,7 +9,9 @@ ProducerProcess::ProducerProcess(World* world, std::string name, bool named, uin
     : Process(world, std::move(name), core::Channel::kSubmit),
       named_(named),
       prng_(world->prng.Next()),
-      jobs_left_(jobs) {
+      jobs_left_(jobs),
+      // Not where jobs follow its own: it does not wait for those.
+      leaves_when_finished_(!named && world->options.load.follow_on == 0 && prng_.Chance(500)) {
   ProducerSession::Config config;
   config.name = name_;
   config.named = named;
@@ -28,6 +30,11 @@ void ProducerProcess::Hurry() {
   hurry_ = true;
   jobs_left_ = std::min(jobs_left_, kLateJobsMax);
   submit_at_ = MonoTime{};
+  WakeAt(world_->loop.now());
+}
+
+void ProducerProcess::Leave() {
+  leaves_ = true;
   WakeAt(world_->loop.now());
 }
 
@@ -208,6 +215,27 @@ void ProducerProcess::SendAcks() {
   }
 }
 
+// After what was sent before in the same turn, such as the last acknowledgement of a group's end.
+void ProducerProcess::SayGoodbye() {
+  if (leave_at_ == kNever) {
+    const bool at_end = leaves_when_finished_ && finished() && acks_.empty();
+    if (!leaves_ && !at_end) return;
+    world_->situations.Count(at_end ? "producer_left_at_end" : "producer_left");
+    leave_at_ = world_->loop.now() + kGoodbyeMax;
+    session_->Close();
+    ProducerOutput out;
+    session_->Poll(world_->loop.instant(), &out);
+    Carry(out.reopen_door, out.reopen_submit_port, out.door, out.submit);
+  }
+  // What a hostile network repeats of the connection is not to come after the next process of the
+  // name: TCP does not either.
+  if (session_->closed() && !named_) {
+    Exit();
+  } else if (session_->closed() || world_->loop.now() >= leave_at_) {
+    Kill();
+  }
+}
+
 void ProducerProcess::Turn() {
   const Instant now = world_->loop.instant();
   ProducerOutput out;
@@ -241,8 +269,10 @@ void ProducerProcess::Turn() {
     note_epochs();
   });
   SendAcks();
-  Submit();
-  CloseGroup();
+  if (leave_at_ == kNever) {
+    Submit();
+    CloseGroup();
+  }
   session_->Poll(now, &out);
   note_epochs();
   for (size_t i = 0; i < out.settled.size(); ++i) {
@@ -265,12 +295,14 @@ void ProducerProcess::Turn() {
   if (!session_->fatal().ok()) {
     Violation("fatal", name_ + " gave up: " + std::string(session_->fatal().message()));
   }
+  SayGoodbye();
+  if (!alive()) return;
   MonoTime next = session_->NextDeadline();
   if (jobs_left_ > 0 && session_->pending_jobs() < kPendingJobsMax && submit_at_ > now.mono) {
     next = std::min(next, submit_at_);
   }
   if (!acks_.empty()) next = std::min(next, acks_.front().first);
-  WakeAt(std::max(next, now.mono));
+  WakeAt(std::max(std::min(next, leave_at_), now.mono));
 }
 
 }  // namespace whippletree::sim

@@ -22,6 +22,9 @@ class ProducerProcess : public Process {
   std::string Describe() const;
   // No pauses between submits from now on, and few submits.
   void Hurry();
+  // It says goodbye, whatever it waits for, and exits; a named one when that is confirmed.
+  void Leave();
+  bool leaving() const { return leaves_; }
 
  protected:
   void Turn() override;
@@ -29,6 +32,7 @@ class ProducerProcess : public Process {
  private:
   // As ProducerOptions.
   static constexpr uint64_t kPendingJobsMax = 300;
+  static constexpr Duration kGoodbyeMax = std::chrono::seconds(3);
   static constexpr uint32_t kLateJobsMax = 40;  // that are submitted when it hurries
 
   void Acknowledge(wire::OutcomeAck ack);
@@ -38,6 +42,7 @@ class ProducerProcess : public Process {
   JobSpec DrawJob(const wire::JobOptions& options);
   void CancelSome();
   void CloseGroup();
+  void SayGoodbye();
   // Numbers that an earlier process used: its input comes again.
   bool SubmitAgain();
 
@@ -52,6 +57,9 @@ class ProducerProcess : public Process {
   std::deque<std::pair<MonoTime, wire::OutcomeAck>> acks_;  // and when they are due
   uint32_t sessions_ = 0;
   bool hurry_ = false;
+  bool leaves_ = false;
+  MonoTime leave_at_ = kNever;  // when it said goodbye and has waited for long enough
+  const bool leaves_when_finished_;
   bool full_seen_ = false;
 };
 

@@ -41,6 +41,15 @@ void Simulation::SpawnWorker(bool all_queues) {
   if (healed_) workers_.back()->Hurry();
 }
 
+// Another process comes after `producer` has gone.
+void Simulation::Replace(const ProducerProcess* producer, const std::string& name) {
+  world_.loop.After(milliseconds(prng_.Between(1, 1500)), [this, producer, name] {
+    if (producer->alive()) return Replace(producer, name);
+    SpawnProducer(name, producer->named(), world_.options.load.jobs / 4);
+    if (healed_) producers_.back()->Hurry();
+  });
+}
+
 // Whoever died or left is replaced, by and by.
 void Simulation::KeepWorkers() {
   if (ending_) return;
@@ -115,16 +124,16 @@ void Simulation::StartFaults() {
   });
   Recur(f.producer_kill, "producer_death", [this] {
     ProducerProcess* producer = PickAlive(producers_);
-    if (producer == nullptr) return false;
-    producer->Kill();
+    if (producer == nullptr || producer->leaving()) return false;
+    if (prng_.Chance(300)) {
+      producer->Leave();
+    } else {
+      producer->Kill();
+    }
     producer_died_ = true;
-    const bool named = producer->named();
     const std::string name =
-        named ? producer->name() : "producer" + std::to_string(++producers_made_);
-    world_.loop.After(milliseconds(prng_.Between(1, 1500)), [this, name, named] {
-      SpawnProducer(name, named, world_.options.load.jobs / 4);
-      if (healed_) producers_.back()->Hurry();
-    });
+        producer->named() ? producer->name() : "producer" + std::to_string(++producers_made_);
+    Replace(producer, name);
     return true;
   });
   Recur(f.broker_pause, "broker_pause", [this] {
@@ -250,7 +259,9 @@ void Simulation::Heal() {
 
 bool Simulation::Settled() const {
   if (!broker_.up()) return false;
-  const bool awaits_outcomes = !producer_died_ || world_.options.await_forgotten;
+  // What a producer that is gone did not acknowledge is dropped when the broker forgets it.
+  const bool producer_gone = producer_died_ || world_.situations.count("producer_left_at_end") > 0;
+  const bool awaits_outcomes = !producer_gone || world_.options.await_forgotten;
   for (const auto& producer : producers_) {
     if (producer->alive() && !producer->finished()) return false;
   }

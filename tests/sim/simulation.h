@@ -58,6 +58,7 @@ class Simulation {
              bool is_fault = true);
   void SpawnWorker(bool all_queues);
   void SpawnProducer(const std::string& name, bool named, uint32_t jobs);
+  void Replace(const ProducerProcess* producer, const std::string& name);
   void KeepWorkers();
   void Heal();
   void ResumeQueues();

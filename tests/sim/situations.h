@@ -53,9 +53,10 @@ inline constexpr std::string_view kSituations[] = {
     // Seen at the edges.
     "broker_crash", "broker_pause", "cancel_confirmed", "connection_reset", "deadline_exceeded",
     "gate_released", "isolation", "job_dead", "lease_kept", "poison_death", "producer_death",
-    "producer_pause", "producer_resumed", "revocation_crossed", "session_resumed", "socket_full",
-    "start_mark", "stream_gone", "stream_lost", "stream_woken", "worker_death", "worker_drained",
-    "worker_pause", "worker_stopped",
+    "producer_left", "producer_left_at_end", "producer_pause", "producer_resumed",
+    "revocation_crossed", "session_resumed", "socket_full", "start_mark", "stream_gone",
+    "stream_lost", "stream_woken", "worker_death", "worker_drained", "worker_pause",
+    "worker_stopped",
     // Of the policies.
     "batch", "batch_of_streams", "batches_halved", "breaker_closed", "breaker_half-open",
     "breaker_open", "concurrency_reached", "follow_on_delivered", "follow_on_settled", "group_end",

@@ -225,6 +225,27 @@ TEST(RestoreTest, AGroupEndsAfterTheRestart) {
   h.sent.clear();
 }
 
+// The end of a group and the goodbye of its producer come in one step.
+TEST(RestoreTest, NoGroupIsLeftOfAProducerThatSaidGoodbye) {
+  Scene s;
+  ProducerPeer producer(&s.first, "leaves");
+  producer.Join();
+  wire::Envelope close;
+  close.mutable_close_group()->set_session(producer.session);
+  close.mutable_close_group()->set_group(7);
+  close.mutable_close_group()->add_counts()->set_queue("q");
+  s.first.Submit(std::move(close));
+  s.first.Take("leaves", wire::Envelope::kGroupUpdates);
+  wire::Envelope ack;
+  ack.mutable_group_ack()->set_session(producer.session);
+  ack.mutable_group_ack()->add_groups(7);
+  wire::Envelope goodbye;
+  goodbye.mutable_goodbye()->set_session(producer.session);
+  s.first.Step({BrokerHarness::Frame(Channel::kDoor, "leaves", std::move(ack)),
+                BrokerHarness::Frame(Channel::kDoor, "leaves", std::move(goodbye))});
+  s.Restart();  // a group of no producer would be a damaged store
+}
+
 TEST(RestoreTest, APausedQueueStaysPaused) {
   Scene s;
   s.worker.Goodbye();
