@@ -347,7 +347,14 @@ class Broker {
 
   // dispatch.cc
   void Dispatch();
+  void DispatchAll(bool to_hold);
   bool DispatchPass(bool to_hold);
+  // As many workers with room as its ready jobs need, or all. False: there are more.
+  bool WakeTakers(Queue& queue, bool to_hold, bool all);
+  static uint64_t PossibleStarts(const Queue& queue);  // batches count as one
+  // How many jobs, or batches, of the queue are worth a message to the worker.
+  static uint64_t Grain(const WorkerQueue& wq);
+  bool MayHoldNow(const Queue& queue) const;
   bool Serve(Peer& peer, bool to_hold);
   uint32_t Room(const WorkerState& worker, const WorkerQueue& wq, bool to_hold) const;
   // These return how many jobs, or batches, were leased to the worker.

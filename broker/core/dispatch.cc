@@ -1,5 +1,6 @@
 // Who gets what. First the free slots of all workers, evenly; then what workers may hold beyond
-// them. Queues of one worker take turns.
+// them. Jobs that are known to be quicker than the message that brings them are not spread so: a
+// worker is given a grain of them, and fewer workers are woken. Queues of one worker take turns.
 #include <algorithm>
 #include <limits>
 #include <utility>
@@ -40,12 +41,16 @@ bool Broker::HasFreeSlot(const Queue& queue) const {
 void Broker::UpdateReady(Peer& peer) {
   const WorkerState& worker = *peer.worker;
   const bool takes = peer.writable() && !worker.draining;
-  for (const WorkerQueue& wq : worker.queues) {
-    if (takes && (Room(worker, wq, false) > 0 || Room(worker, wq, true) > 0)) {
-      wq.queue->ready.insert(peer.number);
+  const auto put = [&](std::set<uint64_t>* peers, bool is_in) {
+    if (is_in) {
+      peers->insert(peer.number);
     } else {
-      wq.queue->ready.erase(peer.number);
+      peers->erase(peer.number);
     }
+  };
+  for (const WorkerQueue& wq : worker.queues) {
+    put(&wq.queue->ready, takes && Room(worker, wq, false) > 0);
+    put(&wq.queue->ready_to_hold, takes && Room(worker, wq, true) > 0);
   }
 }
 
@@ -55,14 +60,10 @@ void Broker::Dispatch() {
     if (it != peers_.end()) UpdateReady(*it->second);
   }
   for (uint64_t number : woken_queues_) {
-    const Queue& queue = *queue_by_number_[number];
-    if (queue.jobs.has_ready()) woken_workers_.insert(queue.ready.begin(), queue.ready.end());
-    if (queue.jobs.stored_ready() > 0) load_queues_.insert(number);
+    if (queue_by_number_[number]->jobs.stored_ready() > 0) load_queues_.insert(number);
   }
-  while (DispatchPass(false)) {
-  }
-  while (DispatchPass(true)) {
-  }
+  DispatchAll(false);
+  DispatchAll(true);
   for (uint64_t number : woken_workers_) {
     auto it = peers_.find(number);
     if (it == peers_.end() || it->second->worker->leased >= it->second->worker->slots) continue;
@@ -76,17 +77,54 @@ void Broker::Dispatch() {
   woken_workers_.clear();
 }
 
+void Broker::DispatchAll(bool to_hold) {
+  bool all = false;
+  bool asleep = true;
+  while (asleep) {
+    do {
+      asleep = false;
+      for (uint64_t number : woken_queues_) {
+        if (!WakeTakers(*queue_by_number_[number], to_hold, all)) asleep = true;
+      }
+    } while (DispatchPass(to_hold));
+    // What those did not take, the others may: a worker takes turns among its queues.
+    all = true;
+  }
+}
+
+uint64_t Broker::PossibleStarts(const Queue& queue) {
+  uint64_t starts = queue.jobs.ready();
+  if (queue.policy.batches()) starts /= std::max<uint64_t>(1, queue.policy.batch.max_jobs);
+  return starts + queue.jobs.sealed() + (queue.policy.batches() ? 1 : 0);
+}
+
+uint64_t Broker::Grain(const WorkerQueue& wq) {
+  if (wq.service_time_ns == 0) return 1;  // not known yet
+  return std::max<uint64_t>(1, wq.held_max / kGrainsPerWindow);
+}
+
+bool Broker::WakeTakers(Queue& queue, bool to_hold, bool all) {
+  if (!queue.jobs.has_ready()) return true;
+  const uint64_t starts = PossibleStarts(queue);
+  uint64_t covered = 0;
+  for (uint64_t number : to_hold ? queue.ready_to_hold : queue.ready) {
+    if (!all && covered >= starts) return false;
+    woken_workers_.insert(number);
+    for (const WorkerQueue& wq : peers_.at(number)->worker->queues) {
+      if (wq.queue == &queue) covered += Grain(wq);
+    }
+  }
+  return true;
+}
+
 bool Broker::DispatchPass(bool to_hold) {
   for (uint64_t number : woken_workers_) {
     auto it = peers_.find(number);
     if (it == peers_.end()) continue;
     for (const WorkerQueue& wq : it->second->worker->queues) {
-      const uint64_t takers = std::max<uint64_t>(1, wq.queue->ready.size());
-      const Queue& queue = *wq.queue;
-      uint64_t starts = queue.jobs.ready();
-      if (queue.policy.batches()) starts /= std::max<uint64_t>(1, queue.policy.batch.max_jobs);
-      starts += queue.jobs.sealed() + (queue.policy.batches() ? 1 : 0);
-      wq.queue->share = (starts + takers - 1) / takers;
+      const auto& takers = to_hold ? wq.queue->ready_to_hold : wq.queue->ready;
+      const uint64_t n = std::max<uint64_t>(1, takers.size());
+      wq.queue->share = (PossibleStarts(*wq.queue) + n - 1) / n;
     }
   }
   bool any = false;
@@ -95,6 +133,11 @@ bool Broker::DispatchPass(bool to_hold) {
     if (it != peers_.end() && Serve(*it->second, to_hold)) any = true;
   }
   return any;
+}
+
+bool Broker::MayHoldNow(const Queue& queue) const {
+  return queue.may_hold() && queue.jobs.sealed() == 0 && !queue.paused &&
+         now_.mono >= queue.held_until;
 }
 
 bool Broker::Serve(Peer& peer, bool to_hold) {
@@ -106,15 +149,19 @@ bool Broker::Serve(Peer& peer, bool to_hold) {
     WorkerQueue& wq = worker.queues[at];
     Queue& queue = *wq.queue;
     if (!queue.jobs.has_ready() || HeldByOutcomes(queue) || HeldByDisk(queue)) continue;
-    if (to_hold && (!queue.may_hold() || queue.jobs.sealed() > 0 || queue.paused ||
-                    now_.mono < queue.held_until))
-      continue;
-    uint64_t room = std::min<uint64_t>(Room(worker, wq, to_hold), queue.share);
+    if (to_hold && !MayHoldNow(queue)) continue;
+    const uint64_t grain = Grain(wq);
+    uint64_t room =
+        std::min<uint64_t>(Room(worker, wq, to_hold), std::max<uint64_t>(queue.share, grain));
     if (room > 0 && !to_hold) room = std::min(room, AllowedStarts(queue));
     if (room == 0) continue;
     const bool batches = queue.policy.batches() || queue.jobs.sealed() > 0;
-    const uint64_t granted = batches ? GrantBatches(peer, wq, room)
-                                     : Grant(peer, wq, static_cast<uint32_t>(room), to_hold);
+    uint64_t granted = batches ? GrantBatches(peer, wq, room)
+                               : Grant(peer, wq, static_cast<uint32_t>(room), to_hold);
+    if (!to_hold && !batches && granted > 0 && granted < grain && MayHoldNow(queue)) {
+      const uint64_t more = std::min<uint64_t>(Room(worker, wq, true), grain - granted);
+      if (more > 0) granted += Grant(peer, wq, static_cast<uint32_t>(more), true);
+    }
     if (granted > 0) {
       worker.turn = (at + 1) % n;
       return true;
@@ -267,6 +314,7 @@ void Broker::FillDelivery(const Lease& lease, wire::Delivery* delivery) const {
 }
 
 void Broker::RevokeForIdle(Queue& queue) {
+  if (now_.mono < queue.revoke_at) return;
   uint64_t idle = 0;
   for (uint64_t number : queue.ready) {
     const WorkerState& worker = *peers_.at(number)->worker;
@@ -321,7 +369,9 @@ void Broker::RevokeForIdle(Queue& queue) {
     }
     Ask(lease);
   }
-  if (next != kNever) SetTimer(queue, next);
+  if (next == kNever) return;
+  queue.revoke_at = next;  // not to look through all workers in each step before
+  SetTimer(queue, next);
 }
 
 }  // namespace whippletree::core

@@ -105,6 +105,7 @@ void Broker::CheckInvariants() const {
     WT_CHECK(dead_.count(name) <= queue->policy.dead_jobs_max);
     WT_CHECK(dead_.bytes(name) <= queue->policy.dead_bytes_max);
     for (uint64_t number : queue->ready) WT_CHECK(queue->workers.contains(number));
+    for (uint64_t number : queue->ready_to_hold) WT_CHECK(queue->workers.contains(number));
   }
   for (const auto& [at, jobs] : leased_keys) {
     WT_CHECK(at.second.empty() || at.first->jobs.keys().inside(at.second) == jobs);

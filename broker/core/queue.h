@@ -69,8 +69,10 @@ struct Queue {
   uint64_t outcome_bytes = 0;                        // not acknowledged
   uint64_t outcome_jobs = 0;
   uint64_t held = 0;                  // leased, waiting in workers
+  MonoTime revoke_at{};               // no job that is held may be taken back before
   std::set<uint64_t> workers;         // that serve it
-  std::set<uint64_t> ready;           // of these: with room for a job of this queue
+  std::set<uint64_t> ready;           // of these: with a free slot for a job of this queue
+  std::set<uint64_t> ready_to_hold;   // with room for one that waits there
   uint64_t share = 0;                 // of one worker in this pass of dispatch
   std::deque<uint64_t> full_streams;  // whose next job found no room, in order
   MonoTime timer = kNever;            // in Broker::queue_timers_

@@ -184,6 +184,7 @@ void Broker::WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* 
   for (const WorkerQueue& wq : worker.queues) {
     wq.queue->workers.erase(peer.number);
     wq.queue->ready.erase(peer.number);
+    wq.queue->ready_to_hold.erase(peer.number);
   }
   worker.queues.clear();
   worker.refused.clear();
@@ -411,6 +412,7 @@ void Broker::ErasePeer(Peer& peer) {
     for (const WorkerQueue& wq : peer.worker->queues) {
       wq.queue->workers.erase(peer.number);
       wq.queue->ready.erase(peer.number);
+      wq.queue->ready_to_hold.erase(peer.number);
     }
   }
   used_bytes_ -= kPeerOverheadBytes;

@@ -88,6 +88,45 @@ TEST(DispatchTest, FreeSlotsComeBeforeHolding) {
   EXPECT_EQ(s.h.queue("q").held, 10u);
 }
 
+// A message and a wake-up cost more than such jobs take.
+TEST(DispatchTest, JobsThatAreKnownToBeQuickAreNotSpread) {
+  Scene s;
+  std::vector<std::unique_ptr<WorkerPeer>> workers;
+  for (int i = 0; i < 100; ++i) {
+    workers.push_back(std::make_unique<WorkerPeer>(
+        &s.h, "w" + std::to_string(i),
+        WorkerPeerOptions{.held_max = 40 * kGrainsPerWindow, .service_time = microseconds(10)}));
+    workers.back()->Join();
+  }
+  s.producer.SubmitAccepted("q", 1, 80);
+  for (int i = 0; i < 100; ++i) {
+    const Got got = TakeAll(&s.h, workers[static_cast<size_t>(i)].get());
+    EXPECT_EQ(got.started, i < 2 ? 1u : 0u);
+    EXPECT_EQ(got.held, i < 2 ? 39u : 0u);
+  }
+  // More than a grain for each: all have some.
+  s.producer.SubmitAccepted("q", 81, 5000);
+  uint32_t all = 0;
+  for (int i = 0; i < 100; ++i) {
+    const Got got = TakeAll(&s.h, workers[static_cast<size_t>(i)].get());
+    EXPECT_GE(got.started + got.held, i < 2 ? 1u : 40u) << i;
+    all += got.started + got.held;
+  }
+  EXPECT_EQ(all, 5000u);
+}
+
+TEST(DispatchTest, LongerJobsAreSpread) {
+  Scene s;
+  const WorkerPeerOptions few = {.held_max = kGrainsPerWindow, .service_time = milliseconds(1)};
+  WorkerPeer a(&s.h, "a", few);
+  WorkerPeer b(&s.h, "b", few);
+  a.Join();
+  b.Join();
+  s.producer.SubmitAccepted("q", 1, 2);
+  EXPECT_EQ(TakeAll(&s.h, &a).started, 1u);
+  EXPECT_EQ(TakeAll(&s.h, &b).started, 1u);
+}
+
 TEST(DispatchTest, NothingIsHeldWithoutLeave) {
   Scene s;
   WorkerPeer worker(&s.h, "w", {.slots = 2, .held_max = 0});

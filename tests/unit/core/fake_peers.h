@@ -152,6 +152,7 @@ struct WorkerPeerOptions {
   uint32_t held_max = 0;
   uint64_t jobs_limit = 1'000'000;
   uint64_t process = 1;
+  Duration service_time{};  // of a job, as it measured; 0: not known yet
 };
 
 // A worker at the door route of its name; it acknowledges deliveries that it took.
@@ -272,6 +273,7 @@ class WorkerPeer {
       credit->set_queue(queue);
       credit->set_jobs_limit(options.jobs_limit);
       credit->set_held_max(options.held_max);
+      credit->set_service_time_ns(static_cast<uint64_t>(options.service_time.count()));
     }
   }
 
