@@ -51,14 +51,23 @@ void Executor::AddQuickEvent() {
 // REQUIRES: mutex_ is held.
 void Executor::AddFinished(Events::Finished finished) {
   const bool quick = finished.run_time < kQuick && !leases_.empty();
-  events_.finished.push_back(std::move(finished));
-  if (!quick_ || !quick || events_.finished.size() >= kQuickEventsMax) AddEvent();
+  if (finished.result.ok() && finished.result->size() <= kJoinedResultBytesMax &&
+      finished.follow_ons.empty()) {
+    AddCompleted(finished.token, finished.index, *finished.result, finished.run_time,
+                 &events_.completed);
+  } else {
+    events_.finished.push_back(std::move(finished));
+  }
+  ++events_.jobs;
+  if (!quick_ || !quick || events_.jobs >= kQuickEventsMax) AddEvent();
   quick_ = quick;
 }
 
 void Executor::Events::Clear() {
   started.clear();
+  completed.clear();
   finished.clear();
+  jobs = 0;
   finished_batches.clear();
   recalled.clear();
   worker_failure = absl::OkStatus();
@@ -70,7 +79,7 @@ void Executor::TakeEvents(Events* events) {
   notified_ = false;
   std::swap(*events, events_);
   // What runs now is not quick: nobody is to come just to see that.
-  if (events->finished.empty()) quick_ = false;
+  if (events->jobs == 0) quick_ = false;
 }
 
 void Executor::Run(wire::Delivery delivery) {
@@ -277,7 +286,7 @@ void Executor::RunJob(Slot* slot, const Lease& lease, uint32_t position,
   const uint32_t index = IndexOf(delivery, position);
   slot->Take(token, {&index, 1});
   if (position >= delivery.started()) {
-    events_.started.emplace_back(token, index);
+    AddStarted(token, index, &events_.started);
     AddQuickEvent();  // the session marks the start
   }
   const MonoTime begin = slot->now;

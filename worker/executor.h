@@ -23,6 +23,7 @@
 #include "common/time.h"
 #include "wire.pb.h"
 #include "worker/handler_call.h"
+#include "worker/job_events.h"
 #include "worker/session.h"
 #include "worker/worker.h"
 
@@ -50,8 +51,10 @@ class Executor {
       BatchOutcome outcome;
       Duration run_time;
     };
-    std::vector<std::pair<uint64_t, uint32_t>> started;  // those not sent to a free slot
-    std::vector<Finished> finished;
+    std::vector<StartedJobs> started;  // those not sent to a free slot
+    std::vector<CompletedJobs> completed;
+    std::vector<Finished> finished;  // the others, of jobs by themselves
+    size_t jobs = 0;                 // in these two
     std::vector<FinishedBatch> finished_batches;
     std::vector<std::pair<uint64_t, uint32_t>> recalled;
     absl::Status worker_failure;  // a handler called FailWorker

@@ -23,6 +23,7 @@
 #include "common/session_link.h"
 #include "common/time.h"
 #include "wire.pb.h"
+#include "worker/job_events.h"
 #include "worker/prefetch_window.h"
 
 namespace whippletree {
@@ -78,7 +79,9 @@ class WorkerSession {
 
   // From the executor. `run_time` is what the call took in its slot. Follow-on jobs are reported if
   // the job is completed.
-  void OnStarted(uint64_t token, uint32_t index);
+  void OnStarted(uint64_t token, uint32_t first, uint32_t count = 1);
+  // REQUIRES: at least one job.
+  void OnCompleted(CompletedJobs jobs);
   void OnFinished(uint64_t token, uint32_t index, absl::StatusOr<std::string> result,
                   Duration run_time, std::vector<wire::FollowOn> follow_ons = {});
   // All that ran of a batch. REQUIRES: as many results as indexes, if the status is OK.
@@ -140,10 +143,10 @@ class WorkerSession {
   void TakeDelivery(wire::Delivery delivery, WorkerOutput* out);
   // The lease of that token, or nullptr.
   Lease* FindLease(uint64_t token);
-  // The item that is to tell it of the job: the newest one, now one job longer, or a new one.
-  // `bytes` are those that the job brings with it, `follow_ons` whether such are among them.
+  // The item that is to tell it of the jobs: the newest one, now so many jobs longer, or a new one.
+  // `bytes` are those that the jobs bring with them, `follow_ons` whether such are among them.
   wire::ReportItem* Report(wire::ReportItem::Kind kind, uint64_t token, uint32_t index,
-                           uint64_t bytes = 0, bool follow_ons = false);
+                           uint64_t bytes = 0, bool follow_ons = false, uint32_t count = 1);
   // Closes the jobs of `outcome`; what is to be reported of them, in order.
   std::vector<wire::ReportItem> BatchItems(uint64_t token, BatchOutcome outcome);
   // What the items of one batch, or of a job with follow-on jobs, may have.
@@ -154,6 +157,8 @@ class WorkerSession {
   void Bound(absl::StatusOr<std::string>* result, std::span<const wire::FollowOn> follow_ons) const;
   // The job leaves the worker. Returns its lease; nullptr: that is void.
   Lease* CloseJob(uint64_t token, uint32_t index);
+  // The same of jobs that are all open.
+  void CloseJobs(Lease* lease, uint64_t begin, uint64_t end);
   void MarkStarts(Instant now);
   void UpdateCredits();
   wire::Credit CreditOf(Queue& queue);

@@ -16,12 +16,13 @@ constexpr uint64_t kOverheadBytes = 32;
 // Of the size of a result in a run, at most.
 constexpr uint64_t kSizeBytes = 5;
 
-wire::ReportItem MakeItem(wire::ReportItem::Kind kind, uint64_t token, uint32_t index) {
+wire::ReportItem MakeItem(wire::ReportItem::Kind kind, uint64_t token, uint32_t index,
+                          uint32_t count = 1) {
   wire::ReportItem item;
   item.set_kind(kind);
   item.set_token(token);
   item.set_first(index);
-  item.set_count(1);
+  item.set_count(count);
   return item;
 }
 
@@ -83,11 +84,14 @@ WorkerSession::Lease* WorkerSession::FindLease(uint64_t token) {
   return recent_lease_.second;
 }
 
-void WorkerSession::OnStarted(uint64_t token, uint32_t index) {
+void WorkerSession::OnStarted(uint64_t token, uint32_t first, uint32_t count) {
   Lease* lease = FindLease(token);
-  if (lease == nullptr || lease->held.Remove(index, index + 1) == 0) return;
-  lease->unmarked.Add(index, index + 1);
-  ++unmarked_;
+  if (lease == nullptr) return;
+  for (const auto& part : lease->held.Intersect(first, uint64_t{first} + count)) {
+    lease->held.Remove(part.begin, part.end);
+    lease->unmarked.Add(part.begin, part.end);
+    unmarked_ += part.end - part.begin;
+  }
 }
 
 void WorkerSession::OnReportAck(Instant now, const wire::ReportAck& ack) {
@@ -109,16 +113,22 @@ void WorkerSession::OnReportAck(Instant now, const wire::ReportAck& ack) {
 
 WorkerSession::Lease* WorkerSession::CloseJob(uint64_t token, uint32_t index) {
   Lease* lease = FindLease(token);
-  if (lease == nullptr || lease->open.Remove(index, index + 1) == 0) return nullptr;
-  lease->held.Remove(index, index + 1);
-  unmarked_ -= lease->unmarked.Remove(index, index + 1);
-  ++lease->unacknowledged;
-  if (!lease->batch || lease->open.empty()) --possessed_;
+  if (lease == nullptr || !lease->open.Contains(index)) return nullptr;
+  CloseJobs(lease, index, uint64_t{index} + 1);
   return lease;
 }
 
+void WorkerSession::CloseJobs(Lease* lease, uint64_t begin, uint64_t end) {
+  possessed_ -= lease->starts();
+  lease->open.Remove(begin, end);
+  possessed_ += lease->starts();
+  lease->held.Remove(begin, end);
+  unmarked_ -= lease->unmarked.Remove(begin, end);
+  lease->unacknowledged += end - begin;
+}
+
 wire::ReportItem* WorkerSession::Report(wire::ReportItem::Kind kind, uint64_t token, uint32_t index,
-                                        uint64_t bytes, bool follow_ons) {
+                                        uint64_t bytes, bool follow_ons, uint32_t count) {
   bytes += kOverheadBytes;
   auto* back = reports_.UnsentBack();
   const bool costs = kind != wire::ReportItem::HANDED_BACK;
@@ -126,10 +136,10 @@ wire::ReportItem* WorkerSession::Report(wire::ReportItem::Kind kind, uint64_t to
       back != nullptr && (!costs || (back->bytes < kReportBytes &&
                                      (!follow_ons || back->bytes + bytes <= kReportBytes)));
   if (fits && EndsBefore(back->value.item, kind, token, index)) {
-    back->value.item.set_count(back->value.item.count() + 1);
+    back->value.item.set_count(back->value.item.count() + count);
     if (costs) reports_.AddBytesToBack(bytes);
   } else {
-    reports_.Push({MakeItem(kind, token, index)}, bytes);
+    reports_.Push({MakeItem(kind, token, index, count)}, bytes);
   }
   return &reports_.UnsentBack()->value.item;
 }
@@ -157,6 +167,37 @@ void WorkerSession::Bound(absl::StatusOr<std::string>* result,
   if (!follow_ons.empty() && bytes > most) {
     *result = absl::OutOfRangeError("result and follow-on jobs of " + std::to_string(bytes) +
                                     " bytes together; a job can report " + std::to_string(most));
+  }
+}
+
+void WorkerSession::OnCompleted(CompletedJobs jobs) {
+  const uint32_t count = jobs.count();
+  const uint64_t end = uint64_t{jobs.first} + count;
+  Lease* lease = FindLease(jobs.token);
+  if (lease == nullptr) return;
+  const auto& sizes = jobs.results.sizes();
+  const bool fit = std::all_of(sizes.begin(), sizes.end(),
+                               [this](uint32_t size) { return size <= result_bytes_max_; });
+  if (!fit || !lease->open.ContainsAll(jobs.first, end)) {
+    const RunData results(&jobs.results);
+    for (uint32_t i = 0; i < count; ++i) {
+      OnFinished(jobs.token, jobs.first + i, std::string(results.payload(i)),
+                 jobs.run_time / count);
+    }
+    return;
+  }
+  CloseJobs(lease, jobs.first, end);
+  const uint64_t bytes = jobs.results.block().size();
+  queues_[lease->queue].window.OnFinished(count, jobs.run_time,
+                                          std::max(lease->payload_bytes * count, bytes));
+  wire::Run* run = Report(wire::ReportItem::COMPLETED, jobs.token, jobs.first,
+                          bytes + kSizeBytes * count, false, count)
+                       ->mutable_results();
+  if (run->sizes().empty()) {
+    *run = std::move(jobs.results);
+  } else {
+    run->mutable_sizes()->MergeFrom(jobs.results.sizes());
+    run->mutable_block()->append(jobs.results.block());
   }
 }
 

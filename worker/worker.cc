@@ -54,8 +54,11 @@ class Worker::Impl {
 void Worker::Impl::FromExecutor(Executor& executor, Executor::Events* events,
                                 WorkerSession& session, absl::Status* failure) {
   executor.TakeEvents(events);
-  for (const auto& [token, index] : events->started) session.OnStarted(token, index);
+  for (const StartedJobs& jobs : events->started) {
+    session.OnStarted(jobs.token, jobs.first, jobs.count);
+  }
   for (const auto& [token, index] : events->recalled) session.OnRecalled(token, index);
+  for (CompletedJobs& jobs : events->completed) session.OnCompleted(std::move(jobs));
   for (auto& f : events->finished) {
     session.OnFinished(f.token, f.index, std::move(f.result), f.run_time, std::move(f.follow_ons));
   }

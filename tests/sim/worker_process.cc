@@ -78,10 +78,16 @@ void WorkerProcess::Turn() {
   executor_->TakeEvents(&events);
   for (const auto& [token, index] : events.started) session_->OnStarted(token, index);
   for (const auto& [token, index] : events.recalled) session_->OnRecalled(token, index);
+  std::vector<CompletedJobs> completed;  // joined as by the executor
   for (auto& f : events.finished) {
-    session_->OnFinished(f.token, f.index, std::move(f.result), f.run_time,
-                         std::move(f.follow_ons));
+    if (f.result.ok() && f.result->size() <= kJoinedResultBytesMax && f.follow_ons.empty()) {
+      AddCompleted(f.token, f.index, *f.result, f.run_time, &completed);
+    } else {
+      session_->OnFinished(f.token, f.index, std::move(f.result), f.run_time,
+                           std::move(f.follow_ons));
+    }
   }
+  for (CompletedJobs& jobs : completed) session_->OnCompleted(std::move(jobs));
   for (auto& f : events.batches) {
     session_->OnBatchFinished(f.token, std::move(f.outcome), f.run_time);
   }

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <map>
 #include <memory>
@@ -37,9 +38,24 @@ class ExecutorTest : public ::testing::Test {
     while (true) {
       Executor::Events events;
       executor_->TakeEvents(&events);
-      started_.insert(started_.end(), events.started.begin(), events.started.end());
+      for (const StartedJobs& jobs : events.started) {
+        for (uint32_t i = 0; i < jobs.count; ++i) started_.emplace_back(jobs.token, jobs.first + i);
+      }
+      for (CompletedJobs& jobs : events.completed) {
+        const RunData results(&jobs.results);
+        for (uint32_t i = 0; i < results.count(); ++i) {
+          finished_.push_back({jobs.token,
+                               jobs.first + i,
+                               std::string(results.payload(i)),
+                               jobs.run_time / results.count(),
+                               {}});
+        }
+      }
       recalled_.insert(recalled_.end(), events.recalled.begin(), events.recalled.end());
       for (auto& finished : events.finished) finished_.push_back(std::move(finished));
+      std::sort(finished_.begin(), finished_.end(), [](const auto& a, const auto& b) {
+        return std::pair(a.token, a.index) < std::pair(b.token, b.index);
+      });
       for (auto& batch : events.finished_batches) batches_.push_back(std::move(batch));
       if (!events.worker_failure.ok()) worker_failure_ = events.worker_failure;
       if (condition()) return;
@@ -101,7 +117,7 @@ class ExecutorTest : public ::testing::Test {
   bool notified_ = false;
   JobList started_;
   JobList recalled_;
-  std::vector<Executor::Events::Finished> finished_;
+  std::vector<Executor::Events::Finished> finished_;  // by token and index
   std::vector<Executor::Events::FinishedBatch> batches_;
   absl::Status worker_failure_;
   std::unique_ptr<Executor> executor_;

@@ -90,6 +90,50 @@ TEST_F(WorkerReportTest, CompletionsOfALeaseAreGathered) {
   EXPECT_EQ(report.items(0).results().sizes_size(), 3);
 }
 
+TEST_F(WorkerReportTest, JobsThatWereCompletedTogetherAreOneItem) {
+  Join();
+  Deliver(1, 11, 5, 5);
+  TakeItems();
+  std::vector<CompletedJobs> jobs;
+  for (uint32_t i = 1; i < 4; ++i) {
+    AddCompleted(11, i, "r" + std::to_string(i), milliseconds(1), &jobs);
+  }
+  ASSERT_EQ(jobs.size(), 1u);
+  EXPECT_EQ(jobs[0].run_time, milliseconds(3));
+  session.OnCompleted(std::move(jobs[0]));
+  Poll();
+  EXPECT_EQ(session.held_jobs(), 2u);
+  EXPECT_EQ(TakeItems(), (Items{{Item::COMPLETED, 11, 1, 3}}));
+  EXPECT_EQ(report.items(0).results().block(), "r1r2r3");
+  EXPECT_EQ(report.items(0).results().sizes_size(), 3);
+}
+
+TEST_F(WorkerReportTest, OfJobsThatWereCompletedTogetherThoseThatAreOpenCount) {
+  Join();
+  Deliver(1, 11, 4, 4);
+  Finish(11, 1);
+  Poll();
+  TakeItems();
+  std::vector<CompletedJobs> jobs;
+  for (uint32_t i = 0; i < 3; ++i) AddCompleted(11, i, "r", milliseconds(1), &jobs);
+  session.OnCompleted(std::move(jobs[0]));
+  Poll();
+  EXPECT_EQ(session.held_jobs(), 1u);
+  EXPECT_EQ(TakeItems(), (Items{{Item::COMPLETED, 11, 0, 1}, {Item::COMPLETED, 11, 2, 1}}));
+}
+
+TEST_F(WorkerReportTest, ATooLargeResultAmongOthersIsAFailure) {
+  Join();
+  Deliver(1, 11, 2, 2);
+  TakeItems();
+  std::vector<CompletedJobs> jobs;
+  AddCompleted(11, 0, "r", milliseconds(1), &jobs);
+  AddCompleted(11, 1, std::string(101, 'x'), milliseconds(1), &jobs);
+  session.OnCompleted(std::move(jobs[0]));
+  Poll();
+  EXPECT_EQ(TakeItems(), (Items{{Item::COMPLETED, 11, 0, 1}, {Item::FAILED, 11, 1, 1}}));
+}
+
 TEST_F(WorkerReportTest, ReportsAreSentAgainUntilAcknowledged) {
   Join();
   Deliver(1, 11, 2, 2);
