@@ -45,9 +45,10 @@ inline void AddStarted(uint64_t token, uint32_t index, std::vector<StartedJobs>*
 inline void AddCompleted(uint64_t token, uint32_t index, std::string_view result, Duration run_time,
                          std::vector<CompletedJobs>* all) {
   constexpr size_t kBytesMax = 32 << 10;  // of one piece, about
+  constexpr uint32_t kJobsMax = 4096;     // the same
   if (all->empty() || all->back().token != token ||
       all->back().first + all->back().count() != index ||
-      all->back().results.block().size() >= kBytesMax) {
+      all->back().results.block().size() >= kBytesMax || all->back().count() >= kJobsMax) {
     all->push_back({token, index, Duration(0), {}});
   }
   all->back().run_time += run_time;

@@ -353,7 +353,7 @@ class Broker {
   bool WakeTakers(Queue& queue, bool to_hold, bool all);
   static uint64_t PossibleStarts(const Queue& queue);  // batches count as one
   // How many jobs, or batches, of the queue are worth a message to the worker.
-  static uint64_t Grain(const WorkerQueue& wq);
+  static uint64_t Grain(uint32_t slots, const WorkerQueue& wq);
   bool MayHoldNow(const Queue& queue) const;
   bool Serve(Peer& peer, bool to_hold);
   uint32_t Room(const WorkerState& worker, const WorkerQueue& wq, bool to_hold) const;

@@ -98,9 +98,11 @@ uint64_t Broker::PossibleStarts(const Queue& queue) {
   return starts + queue.jobs.sealed() + (queue.policy.batches() ? 1 : 0);
 }
 
-uint64_t Broker::Grain(const WorkerQueue& wq) {
+uint64_t Broker::Grain(uint32_t slots, const WorkerQueue& wq) {
   if (wq.service_time_ns == 0) return 1;  // not known yet
-  return std::max<uint64_t>(1, wq.held_max / kGrainsPerWindow);
+  // What it wants to hold grows with the turnaround, which says nothing about the jobs.
+  const auto most = uint64_t{slots} * static_cast<uint64_t>(kGrainMax.count()) / wq.service_time_ns;
+  return std::max<uint64_t>(1, std::min<uint64_t>(wq.held_max / kGrainsPerWindow, most));
 }
 
 bool Broker::WakeTakers(Queue& queue, bool to_hold, bool all) {
@@ -110,8 +112,9 @@ bool Broker::WakeTakers(Queue& queue, bool to_hold, bool all) {
   for (uint64_t number : to_hold ? queue.ready_to_hold : queue.ready) {
     if (!all && covered >= starts) return false;
     woken_workers_.insert(number);
-    for (const WorkerQueue& wq : peers_.at(number)->worker->queues) {
-      if (wq.queue == &queue) covered += Grain(wq);
+    const WorkerState& worker = *peers_.at(number)->worker;
+    for (const WorkerQueue& wq : worker.queues) {
+      if (wq.queue == &queue) covered += Grain(worker.slots, wq);
     }
   }
   return true;
@@ -150,7 +153,7 @@ bool Broker::Serve(Peer& peer, bool to_hold) {
     Queue& queue = *wq.queue;
     if (!queue.jobs.has_ready() || HeldByOutcomes(queue) || HeldByDisk(queue)) continue;
     if (to_hold && !MayHoldNow(queue)) continue;
-    const uint64_t grain = Grain(wq);
+    const uint64_t grain = Grain(worker.slots, wq);
     uint64_t room =
         std::min<uint64_t>(Room(worker, wq, to_hold), std::max<uint64_t>(queue.share, grain));
     if (room > 0 && !to_hold) room = std::min(room, AllowedStarts(queue));
@@ -314,7 +317,10 @@ void Broker::FillDelivery(const Lease& lease, wire::Delivery* delivery) const {
 }
 
 void Broker::RevokeForIdle(Queue& queue) {
-  if (now_.mono < queue.revoke_at) return;
+  if (now_.mono < queue.revoke_at) {
+    SetTimer(queue, queue.revoke_at);  // an earlier timer may have taken its place
+    return;
+  }
   uint64_t idle = 0;
   for (uint64_t number : queue.ready) {
     const WorkerState& worker = *peers_.at(number)->worker;

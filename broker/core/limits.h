@@ -59,6 +59,8 @@ inline constexpr Duration kRevokeAfter = milliseconds(5);
 // Of what a worker wants to hold of quick jobs, this part is worth a message and a wake-up, which
 // cost some tens of microseconds there and here: about (1 ms + turnaround) / 4 of work.
 inline constexpr uint32_t kGrainsPerWindow = 4;
+// No more than this of work for each slot.
+inline constexpr Duration kGrainMax = milliseconds(1);
 // Unanswered revocations and cancels are repeated after this.
 inline constexpr Duration kRepeatAfter = seconds(1);
 

@@ -69,7 +69,7 @@ struct Queue {
   uint64_t outcome_bytes = 0;                        // not acknowledged
   uint64_t outcome_jobs = 0;
   uint64_t held = 0;                  // leased, waiting in workers
-  MonoTime revoke_at{};               // no job that is held may be taken back before
+  MonoTime revoke_at{};               // when to look again for what may be taken back
   std::set<uint64_t> workers;         // that serve it
   std::set<uint64_t> ready;           // of these: with a free slot for a job of this queue
   std::set<uint64_t> ready_to_hold;   // with room for one that waits there

@@ -231,6 +231,7 @@ void Broker::WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* 
     }
     Lease& lease = *leases_.Find(token);
     lease.delivered = true;
+    if (!lease.revoked.empty()) Wake(*lease.queue);  // to be asked anew, perhaps of another
     lease.revoked = IntervalSet();
     lease.asked_at = kNever;
     if (!lease.cancelled.empty()) {  // ask again, after the welcome
@@ -356,7 +357,9 @@ void Broker::DropExpiredNames() {
   std::erase_if(expired_names_, [this](const auto& entry) {
     const auto& [name, expired] = entry;
     if (expired.until > now_.mono) return false;
-    if (expired.durable) {
+    const auto peer = peer_by_name_.find(name);
+    const bool is_back = peer != peer_by_name_.end() && peers_.at(peer->second)->producer;
+    if (expired.durable && !is_back) {
       record::Record* gone = Write();
       gone->set_erased(true);
       gone->mutable_producer()->set_name(name);

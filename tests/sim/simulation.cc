@@ -259,9 +259,8 @@ void Simulation::Heal() {
 
 bool Simulation::Settled() const {
   if (!broker_.up()) return false;
-  // What a producer that is gone did not acknowledge is dropped when the broker forgets it.
-  const bool producer_gone = producer_died_ || world_.situations.count("producer_left_at_end") > 0;
-  const bool awaits_outcomes = !producer_gone || world_.options.await_forgotten;
+  // What a producer that died did not acknowledge is dropped when the broker forgets it.
+  const bool awaits_outcomes = !producer_died_ || world_.options.await_forgotten;
   for (const auto& producer : producers_) {
     if (producer->alive() && !producer->finished()) return false;
   }

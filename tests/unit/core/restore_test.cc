@@ -153,6 +153,23 @@ TEST(RestoreTest, AForgottenNameStaysForgotten) {
   EXPECT_EQ(again.Join({{"q"}}).streams(0).next(), 1u);
 }
 
+// A process that knows nothing of that comes back to another start of the broker: its rows stay.
+TEST(RestoreTest, AForgottenNameThatIsBackKeepsItsRow) {
+  Scene s;
+  s.producer.SubmitAccepted("q", 1, 1);
+  s.producer.Goodbye();
+  s.first.Run(kNamedProducerRetention + seconds(1));
+  BrokerHarness& h = s.Restart();
+  ProducerPeer again(&h, "p", {.named = true});
+  again.Join({{"q", 2, 1}});
+  h.Run(kNamedProducerRetention + seconds(1));
+  h.sent.clear();
+  EXPECT_EQ(h.Rows(record::Record::kStream).size(), 1u);
+  EXPECT_EQ(h.Rows(record::Record::kProducer).size(), 1u);
+  BrokerHarness third(h.NextConfig(), h.rows, h.now);
+  third.sent.clear();
+}
+
 TEST(RestoreTest, ABackOffGoesOnAndAttemptsCount) {
   Scene s;
   s.producer.SubmitAccepted("q", 1, 1);

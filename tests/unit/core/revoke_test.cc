@@ -98,6 +98,22 @@ TEST(RevokeTest, NothingIsAskedBackWhileJobsWait) {
   s.h.ExpectNothingLeft();
 }
 
+// The queue's timer is that of another thing before.
+TEST(RevokeTest, AnEarlierTimerOfTheQueueIsNotTheEndOfIt) {
+  Scene s;
+  s.h.Run(milliseconds(1));
+  wire::JobOptions later;
+  later.set_not_before_ms(
+      static_cast<uint64_t>(ToMilliseconds((s.h.now.wall + milliseconds(2)).time_since_epoch())));
+  s.producer.SubmitAccepted("q", 10, 1, later);
+  WorkerPeer idle(&s.h, "idle2", {.slots = 2});
+  idle.Join();
+  s.h.Run(milliseconds(2));
+  idle.TakeDelivery();
+  s.h.Run(milliseconds(2));
+  EXPECT_EQ(s.TakeRevoke().token(), s.held);
+}
+
 TEST(RevokeTest, AnIdleWorkerOfAnotherQueueIsNoReason) {
   Scene s;
   s.h.Run(kRevokeAfter);
