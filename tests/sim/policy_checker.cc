@@ -31,6 +31,7 @@ void PolicyChecker::OnPolicies(const Policies& policies, MonoTime now) {
 void PolicyChecker::OnBrokerUp(const Policies& policies, MonoTime now) {
   OnPolicies(policies, now);
   breakers_.clear();
+  accepted_.clear();
   ordered_.clear();
   up_since_ = now;
   std::erase_if(paused_, [this](const auto& queue) { return !policies_.at(queue).durable; });
@@ -108,6 +109,23 @@ void PolicyChecker::AfterStep(const core::Broker& core, Instant now) {
   }
   CheckLive(core, granted);
   CheckLiveKeys(core, keys);
+  CheckCapacity(core);
+}
+
+// Follow-on jobs are accepted whatever the capacity; a step with such shows nothing.
+void PolicyChecker::CheckCapacity(const core::Broker& core) {
+  for (const auto& [name, queue] : core.queues()) {
+    const Accepted now = {queue->ledger.accepted, queue->follow_ons};
+    const auto [it, is_new] = accepted_.try_emplace(name, now);
+    const Accepted before = std::exchange(it->second, now);
+    if (is_new || now.jobs == before.jobs || now.follow_ons > before.follow_ons) continue;
+    situations_->Checked(15);
+    const uint64_t most = policies_.at(name).capacity_jobs;
+    if (queue->open_jobs() > most) {
+      Violation("I15", name + " has accepted jobs and has " + std::to_string(queue->open_jobs()) +
+                           ", at most " + std::to_string(most) + " are allowed");
+    }
+  }
 }
 
 void PolicyChecker::CheckTimes(const core::Lease& lease, Instant now) const {

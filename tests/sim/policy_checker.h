@@ -61,6 +61,7 @@ class PolicyChecker {
   void CheckOrder(const std::string& queue, const core::Slice& slice);
   using QueueCounts = std::vector<uint64_t>;  // by the queue's number
   void CheckLive(const core::Broker& core, const QueueCounts& granted);
+  void CheckCapacity(const core::Broker& core);
   void CheckLiveKeys(const core::Broker& core, const std::set<Key>& granted) const;
   void CheckNoneIsForgotten(const core::Broker& core, const core::Queue& queue, MonoTime now) const;
 
@@ -71,6 +72,11 @@ class PolicyChecker {
   std::map<Key, Ordered> ordered_;
   std::map<std::string, MonoTime> last_keyed_start_;  // by queue
   std::map<std::string, Breaker> breakers_;           // after the last step
+  struct Accepted {
+    uint64_t jobs;  // follow-on jobs among them
+    uint64_t follow_ons;
+  };
+  std::map<std::string, Accepted> accepted_;  // the same
   MonoTime up_since_{};
   std::set<std::string> paused_;
   std::map<std::string, MonoTime> changed_at_;  // the policy of a queue
