@@ -105,7 +105,7 @@ class Adaptive {
       workers_.push_back(std::make_unique<Worker>(i));
       TurnWorker(*workers_.back());
     }
-    WakeBroker();
+    WakeBroker(loop_.now());
     loop_.After(milliseconds(10), [this] {
       RunData run;
       for (uint64_t i = 0; i < jobs_.size(); ++i) {
@@ -182,27 +182,34 @@ class Adaptive {
     for (wire::Envelope& message : messages) {
       Carry(message, [this, channel, route](wire::Envelope& arrived) {
         inputs_.emplace_back(core::FrameIn{channel, route, std::move(arrived)});
-        WakeBroker();
+        WakeBroker(loop_.now());
       });
     }
     messages.clear();
   }
-  void WakeBroker() { WakeBrokerAt(loop_.now()); }
-  void WakeBrokerAt(MonoTime at) {
-    if (at >= broker_wake_at_) return;
-    broker_wake_at_ = at;
-    loop_.At(at, [this, at] {
-      if (broker_wake_at_ != at) return;
-      broker_wake_at_ = kNever;
-      core::Effects effects;
-      broker_.Step(loop_.instant(), inputs_, &effects);
-      inputs_.clear();
-      for (core::Send& send : effects.sends) {
-        Carry(send.message,
-              [this, route = send.route](wire::Envelope& arrived) { Arrive(route, arrived); });
-      }
-      WakeBrokerAt(broker_.NextDeadline());
+  // Calls `turn` at `at` unless that is planned for earlier; `planned` says for when.
+  template <typename Turn>
+  void WakeAt(MonoTime* planned, MonoTime at, Turn turn) {
+    if (at >= *planned) return;
+    *planned = at;
+    loop_.At(at, [planned, at, turn] {
+      if (*planned != at) return;
+      *planned = kNever;
+      turn();
     });
+  }
+  void WakeBroker(MonoTime at) {
+    WakeAt(&broker_wake_at_, at, [this] { TurnBroker(); });
+  }
+  void TurnBroker() {
+    core::Effects effects;
+    broker_.Step(loop_.instant(), inputs_, &effects);
+    inputs_.clear();
+    for (core::Send& send : effects.sends) {
+      Carry(send.message,
+            [this, route = send.route](wire::Envelope& arrived) { Arrive(route, arrived); });
+    }
+    WakeBroker(broker_.NextDeadline());
   }
   void Arrive(const std::string& route, wire::Envelope& message) {
     if (route == "producer") {
@@ -226,16 +233,7 @@ class Adaptive {
     ToBroker(core::Channel::kSubmit, "", out.submit);
     out.Clear();
     if (settled_ == jobs_.size()) return;
-    WakeProducerAt(producer_->NextDeadline());
-  }
-  void WakeProducerAt(MonoTime at) {
-    if (at >= producer_wake_at_) return;
-    producer_wake_at_ = at;
-    loop_.At(at, [this, at] {
-      if (producer_wake_at_ != at) return;
-      producer_wake_at_ = kNever;
-      TurnProducer();
-    });
+    WakeAt(&producer_wake_at_, producer_->NextDeadline(), [this] { TurnProducer(); });
   }
 
   void TurnWorker(Worker& worker) {
@@ -278,13 +276,7 @@ class Adaptive {
     WakeWorkerAt(worker, worker.session.NextDeadline());
   }
   void WakeWorkerAt(Worker& worker, MonoTime at) {
-    if (at >= worker.wake_at) return;
-    worker.wake_at = at;
-    loop_.At(at, [this, &worker, at] {
-      if (worker.wake_at != at) return;
-      worker.wake_at = kNever;
-      TurnWorker(worker);
-    });
+    WakeAt(&worker.wake_at, at, [this, &worker] { TurnWorker(worker); });
   }
 
   void Start(Worker& worker) {
