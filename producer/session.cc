@@ -257,7 +257,8 @@ void ProducerSession::Accepted(Stream& stream, uint64_t next, Instant now) {
     const uint64_t bytes = front.run->bytes(front.begin, front.begin + n);
     if (stream.next < stream.sent_next) stream.in_flight_bytes -= bytes;
     stream.accepted_bytes += bytes;
-    if (front.options->group() != 0) {
+    // A stream that is gone accepts nothing; its groups were told.
+    if (front.options->group() != 0 && stream.gone.ok()) {
       groups_.OnAccepted(front.options->group(), stream.queue, n);
     }
     if (front.options->discard_outcome()) {

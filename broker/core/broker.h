@@ -439,6 +439,7 @@ class Broker {
   std::map<std::string, ExpiredName> expired_names_;
 
   uint64_t commit_ = 0;
+  uint64_t forgotten_leases_commit_ = 0;  // the last one that ended leases of a forgotten worker
   CommitGate<Send> gate_;
   DiskGate disk_;
   uint64_t used_bytes_ = 0;     // payloads, outcomes, records, peers, what is not written

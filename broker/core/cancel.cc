@@ -103,8 +103,8 @@ void Broker::EndWaiting(Stream& stream, const IntervalSet& waiting,
     });
   }
   CountMemory(queue);
-  load_queues_.insert(queue.number);            // others are next
-  if (queue.policy.keys.limits()) Wake(queue);  // they may have kept others back
+  load_queues_.insert(queue.number);  // others are next
+  Wake(queue);                        // which may have waited for these: of their key, or batch
 }
 
 }  // namespace whippletree::core

@@ -267,8 +267,10 @@ uint64_t Broker::CommitOf(const Peer& peer) const {
     for (const auto& [queue, number] : peer.producer->streams) {
       commit = std::max(commit, streams_.at(number)->commit);
     }
-  } else {  // which completions are recorded: their leases are not kept
-    commit = peer.worker->commit;
+  } else {
+    // Which completions are recorded, and which leases ended while it was away: it forgets what is
+    // not kept, and what a crash undid would then look like jobs that it never got.
+    commit = std::max(peer.worker->commit, forgotten_leases_commit_);
   }
   return commit;
 }
@@ -382,7 +384,10 @@ void Broker::ForgetWorker(Peer& peer, std::string_view reason) {
     Count("leases_expired", tokens.size());
   }
   // Whoever says goodbye has started nothing that it did not report.
-  for (uint64_t token : tokens) EndLease(token, goodbye, reason);
+  for (uint64_t token : tokens) {
+    if (leases_.Find(token)->queue->policy.durable) forgotten_leases_commit_ = ThisCommit();
+    EndLease(token, goodbye, reason);
+  }
   ErasePeer(peer);
 }
 

@@ -29,6 +29,8 @@ class DeadChecker {
   bool NextRequest(Prng* prng, wire::DeadRequest* request);
   void OnAsked(uint64_t id, const wire::DeadRequest& request);
   void OnReply(const wire::AdminReply& reply);
+  // A request is not answered yet.
+  bool waits() const { return asked_ != 0; }
   // All jobs have ended.
   void CheckEnd() const;
 

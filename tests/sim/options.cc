@@ -85,24 +85,24 @@ NetworkOptions DrawNetwork(Prng* prng) {
 
 FaultOptions DrawFaults(Prng* prng, bool durable) {
   FaultOptions f;
-  f.worker_kill = Sometimes(prng, 500, seconds(1), seconds(10));
-  f.worker_pause = Sometimes(prng, 350, seconds(2), seconds(10));
-  f.worker_drain = Sometimes(prng, 350, seconds(2), seconds(10));
-  f.worker_stop = Sometimes(prng, 200, seconds(2), seconds(10));
-  f.producer_pause = Sometimes(prng, 250, seconds(2), seconds(10));
-  f.producer_kill = Sometimes(prng, 300, seconds(2), seconds(10));
-  f.broker_pause = Sometimes(prng, 250, seconds(3), seconds(10));
-  f.broker_crash = Sometimes(prng, durable ? 750 : 500, seconds(2), seconds(12));
-  f.reset_door = Sometimes(prng, 400, milliseconds(300), seconds(6));
-  f.reset_data = Sometimes(prng, 400, milliseconds(300), seconds(6));
-  f.isolate = Sometimes(prng, 350, seconds(1), seconds(6));
-  f.long_isolate = Sometimes(prng, 60, seconds(5), seconds(10));
+  f.worker_kill = Sometimes(prng, 500, milliseconds(500), seconds(5));
+  f.worker_pause = Sometimes(prng, 350, seconds(1), seconds(5));
+  f.worker_drain = Sometimes(prng, 350, seconds(1), seconds(5));
+  f.worker_stop = Sometimes(prng, 200, seconds(1), seconds(5));
+  f.producer_pause = Sometimes(prng, 250, seconds(1), seconds(5));
+  f.producer_kill = Sometimes(prng, 300, seconds(1), seconds(5));
+  f.broker_pause = Sometimes(prng, 250, seconds(2), seconds(5));
+  f.broker_crash = Sometimes(prng, durable ? 750 : 500, seconds(1), seconds(6));
+  f.reset_door = Sometimes(prng, 400, milliseconds(300), seconds(4));
+  f.reset_data = Sometimes(prng, 400, milliseconds(300), seconds(4));
+  f.isolate = Sometimes(prng, 350, seconds(1), seconds(4));
+  f.long_isolate = Sometimes(prng, 60, seconds(2), seconds(5));
   return f;
 }
 
 LoadOptions DrawLoad(Prng* prng) {
   LoadOptions l;
-  l.jobs = static_cast<uint32_t>(Pick(prng, {40, 100, 200, 400}));
+  l.jobs = static_cast<uint32_t>(Pick(prng, {40, 210, 210, 320}));
   l.run_jobs_max = static_cast<uint32_t>(Pick(prng, {1, 5, 40, 150}));
   l.gap_mean = Pick(prng, {milliseconds(1), milliseconds(20), milliseconds(200)});
   l.service_mean =
@@ -208,10 +208,11 @@ Options DrawOptions(uint64_t seed) {
   o.faults = DrawFaults(&prng, o.durable);
   o.load = DrawLoad(&prng);
   o.producers = static_cast<uint32_t>(prng.Between(1, 3));
+  o.load.jobs = std::max(1u, o.load.jobs / o.producers);  // enough of them, in all
   o.named_producers = prng.Chance(400) ? static_cast<uint32_t>(prng.Below(o.producers + 1)) : 0;
   o.workers = static_cast<uint32_t>(prng.Between(1, 4));
   o.slots_max = static_cast<uint32_t>(Pick(&prng, {1, 2, 4, 16}));
-  o.active = seconds(prng.Between(4, 20));
+  o.active = seconds(prng.Between(2, 7));
   if (prng.Chance(300)) o.application_delay_mean = Pick(&prng, {milliseconds(1), seconds(1)});
   o.store_delay_mean = Pick(&prng, {microseconds(20), milliseconds(2), milliseconds(100)});
   if (prng.Chance(100)) o.store_delay_mean = seconds(1);
@@ -237,7 +238,11 @@ Options DrawOptions(uint64_t seed) {
   }
   DrawKeyedLoad(&prng, &o);
   // Room for the peers and for little else.
-  if (prng.Chance(200)) broker.memory_limit_bytes = 1 << 20;
+  if (prng.Chance(200)) {
+    broker.memory_limit_bytes = 1 << 20;
+    // Those that died are remembered for a while, and take room too.
+    if (o.faults.producer_kill > Duration(0)) o.faults.producer_kill = seconds(4);
+  }
   if (o.durable) {
     o.faults.store_stall = Sometimes(&prng, 400, seconds(1), seconds(8));
     if (prng.Chance(300)) o.faults.store_fails_at_max = Pick(&prng, {30, 300, 1000});
@@ -246,7 +251,7 @@ Options DrawOptions(uint64_t seed) {
     if (prng.Chance(300)) o.faults.row_damaged = Pick(&prng, {20, 200});
   }
   // Crashes find jobs that back off, and such as were held by a worker that died.
-  if (o.durable && prng.Chance(400)) {
+  if (o.durable && prng.Chance(600)) {
     o.load.fail = Pick(&prng, {200, 500});
     for (auto& [name, policy] : broker.queues) {
       if (policy.keys.ordered) continue;
@@ -255,9 +260,9 @@ Options DrawOptions(uint64_t seed) {
       policy.max_attempts = std::max(policy.max_attempts, 3u);
     }
   }
-  if (o.durable && prng.Chance(400)) {
+  if (o.durable && prng.Chance(600)) {
     o.faults.worker_kill = milliseconds(700);
-    o.faults.broker_crash = seconds(2);
+    o.faults.broker_crash = seconds(1);
     o.slots_max = 1;
     o.load.run_jobs_max = 40;
   }

@@ -258,7 +258,7 @@ void Simulation::Heal() {
 }
 
 bool Simulation::Settled() const {
-  if (!broker_.up()) return false;
+  if (!broker_.up() || broker_.dead().waits()) return false;
   // What a producer that died did not acknowledge is dropped when the broker forgets it.
   const bool awaits_outcomes = !producer_died_ || world_.options.await_forgotten;
   for (const auto& producer : producers_) {

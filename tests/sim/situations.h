@@ -73,4 +73,12 @@ inline constexpr std::string_view kSituations[] = {
     "restored_group", "restored_lease", "restored_outcome", "restored_pause",
     "restored_sealed_batch", "restored_suspect", "store_failed", "store_stall"};
 
+// Met by one seed in some hundreds.
+inline constexpr std::string_view kRareSituations[] = {"restored_backoff", "restored_sealed_batch",
+                                                       "restored_suspect", "stale_completions"};
+
+// A run of so many seeds meets all situations but the rare ones; and those as well.
+inline constexpr uint64_t kWholeRunSeeds = 500;
+inline constexpr uint64_t kLongRunSeeds = 5000;
+
 }  // namespace whippletree::sim

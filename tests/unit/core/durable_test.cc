@@ -70,6 +70,24 @@ TEST(DurableTest, ADeliveryThatIsReleasedAsItsLeaseEndsChargesNobody) {
   s.h.sent.clear();
 }
 
+// Found by the simulator: it forgot what was not kept; a crash undid the end of the lease, which
+// then looked like one that it had never got, and its only attempt was given twice.
+TEST(DurableTest, AWorkerIsWelcomedAgainWhenTheEndOfItsLeasesIsDurable) {
+  Scene s;
+  s.producer.Submit("d", 1, {"payload"});
+  s.MakeDurable();
+  const uint64_t token = s.worker.TakeDelivery().token();
+  s.h.sent.clear();
+  s.h.Run(seconds(11));
+  ASSERT_TRUE(s.h.HasLog("leases_expired"));
+  s.h.sent.clear();
+  s.h.Door("w", s.worker.HelloMessage({token}));
+  s.h.ExpectNothingLeft();
+  s.MakeDurable();
+  EXPECT_EQ(s.h.Take("w", wire::Envelope::kWelcome).welcome().leases_kept_size(), 0);
+  s.h.sent.clear();
+}
+
 // Members whose outcome nobody wants are not acknowledged by their producer either.
 TEST(DurableTest, TheEndOfAGroupWaitsForItsMembersOutcomes) {
   Scene s;

@@ -238,6 +238,24 @@ TEST(StoredTest, ABatchWaitsForItsJobsLongerThanItsLinger) {
   EXPECT_EQ(NamesOf(got), Names(1, 1, 6));
 }
 
+// Found by the simulator: the batch waited until something else woke its queue.
+TEST(StoredTest, ABatchDoesNotWaitForJobsThatAreCancelled) {
+  QueuePolicy policy;
+  policy.batch.max_jobs = 6;
+  policy.batch.linger = seconds(1);
+  StoredScene s(policy);
+  s.h.loads_at_once = false;
+  WorkerPeer worker(&s.h, "w", {.slots = 1});
+  worker.Join();
+  s.Submit(1, 2);
+  s.Submit(3, 2);
+  s.h.Run(seconds(3));
+  EXPECT_FALSE(s.h.HasFrameFor("w"));
+  s.producer.Cancel("q", 3, 2);
+  EXPECT_EQ(NamesOf(worker.TakeDeliveries()), Names(1, 1, 2));
+  s.h.sent.clear();
+}
+
 TEST(StoredTest, WhatAKeyKeepsBackIsNotReadInsteadOfWhatABatchNeeds) {
   QueuePolicy policy;
   policy.batch.max_jobs = 2;

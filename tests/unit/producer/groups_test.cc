@@ -283,6 +283,26 @@ TEST_F(ProducerGroupTest, MembersThatAGoneStreamRefusedCountAsRejected) {
   EXPECT_FALSE(ends[0].lost());
 }
 
+// Found by the simulator: jobs that the stream had not taken counted as accepted, and the group was
+// never closed.
+TEST_F(ProducerGroupTest, GoesOnInOtherQueuesWhenAStreamIsGone) {
+  Join();
+  const uint64_t group = session.OpenGroup();
+  Submit(3, In(group));
+  RunData run;
+  run.Append("x");
+  session.Submit("other", In(group), run);
+  Close(group);
+  OnUpdate(Update(2));
+  State gone = Update(0, State::GONE);
+  *gone.mutable_status() = ToWire(absl::FailedPreconditionError("forgotten"));
+  Rejoin(2, {gone});
+  State other = Update(2);
+  other.set_queue("other");
+  OnUpdate(other);
+  EXPECT_EQ(TakeClose(group), (Counts{{"other", 1}}));
+}
+
 TEST_F(ProducerGroupTest, IsLostWithAStreamThatIsGone) {
   const uint64_t group = ClosedGroup(3);
   State gone = Update(0, State::GONE);
