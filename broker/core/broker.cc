@@ -279,7 +279,7 @@ void Broker::CheckPeer(Peer& peer) {
     }
     const Duration keep = peer.producer->named ? kNamedProducerRetention : kProducerRetention;
     if (now_.mono >= peer.lost_at + keep) {
-      ForgetProducer(peer);
+      ForgetProducer(peer, true);
     } else {
       SetTimer(peer, peer.lost_at + keep);
     }

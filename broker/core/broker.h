@@ -135,7 +135,8 @@ class Broker {
   // The peer of this session; else null, and who can be told is told to say hello.
   Peer* FindSession(uint64_t session, wire::Role role, const FrameIn& in);
   void LoseSession(Peer& peer, std::string_view reason);
-  void ForgetProducer(Peer& peer);
+  // `may_return`: it was silent for too long.
+  void ForgetProducer(Peer& peer, bool may_return);
   // Calls each(stream) for all streams of the producer.
   template <typename Each>
   void ForEachStream(const ProducerState& producer, Each&& each) {
@@ -431,7 +432,7 @@ class Broker {
   absl::flat_hash_map<uint64_t, uint64_t> peer_by_session_;
   uint64_t last_session_;
   LeaseTable leases_;
-  // Named producers that were forgotten: name → when even that is forgotten.
+  // Producers that were forgotten, named or with durable jobs: name → when even that is forgotten.
   struct ExpiredName {
     MonoTime until = kNever;
     bool durable = false;

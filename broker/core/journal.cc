@@ -106,6 +106,8 @@ void Broker::WriteRows() {
     record::Producer* row = Write()->mutable_producer();
     row->set_name(it->second->name);
     row->set_named(it->second->producer->named);
+    row->set_forgotten(expired_names_.contains(row->name()));
+    row->set_back(row->forgotten());
     FillRanges(it->second->producer->ended_groups, row->mutable_ended_groups());
   }
   for (uint64_t number : std::exchange(changed_streams_, {})) {

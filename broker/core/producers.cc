@@ -85,13 +85,16 @@ void Broker::ClaimStream(Peer& peer, const wire::StreamClaim& claim, Claimant cl
     *update->mutable_status() = WireStatus(absl::StatusCode::kFailedPrecondition, why);
   };
   const bool known = peer.producer->streams.contains(claim.queue());
+  const bool expired = expired_names_.contains(peer.name);
+  const bool forgotten =
+      claimant == Claimant::kForgotten || (claimant == Claimant::kNew && expired);
   // A claim with a number means that jobs were sent. Whether they were accepted is forgotten too.
-  const bool ended = claim.next() == 0 ? expired_names_.contains(peer.name)
-                                       : claimant == Claimant::kForgotten ||
-                                             peer.producer->gone.contains(claim.queue());
+  const bool ended = claim.next() == 0
+                         ? peer.producer->named && expired
+                         : forgotten || peer.producer->gone.contains(claim.queue());
   if (!known && ended) {
     // To be said again if this word is lost.
-    if (claimant == Claimant::kForgotten) peer.producer->gone.insert(claim.queue());
+    if (forgotten) peer.producer->gone.insert(claim.queue());
     gone("the stream of producer " + peer.name + " for queue " + claim.queue() +
          " was idle for too long and is forgotten; begin again under another name");
     return;

@@ -89,7 +89,7 @@ absl::Status Broker::RestoreProducer(const record::Producer& row) {
   if (peer_by_name_.contains(row.name())) return Damaged("two rows of one producer");
   if (row.forgotten()) {
     expired_names_[row.name()].durable = true;
-    return absl::OkStatus();
+    if (!row.back()) return absl::OkStatus();
   }
   Peer& peer = AddPeer(wire::PRODUCER, row.name());
   peer.producer = std::make_unique<ProducerState>();

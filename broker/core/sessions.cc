@@ -342,12 +342,15 @@ void Broker::OnGoodbye(Peer& peer) {
   if (peer.worker) {
     ForgetWorker(peer, "said goodbye");
   } else if (!peer.producer->named) {
-    ForgetProducer(peer);
+    ForgetProducer(peer, false);
   }
 }
 
-void Broker::ForgetProducer(Peer& peer) {
-  if (peer.producer->named && !peer.producer->streams.empty()) {
+void Broker::ForgetProducer(Peer& peer, bool may_return) {
+  // It may come back to another start of the broker, which has its durable jobs no more; those of a
+  // name may have been accepted from a process before.
+  const bool is_kept = peer.producer->named || peer.producer->durable;
+  if (may_return && is_kept && !peer.producer->streams.empty()) {
     expired_names_[peer.name] = {now_.mono + kNamedProducerRetention, peer.producer->durable};
   }
   CancelUnclosedGroups(peer);
@@ -361,7 +364,9 @@ void Broker::DropExpiredNames() {
     if (expired.until > now_.mono) return false;
     const auto peer = peer_by_name_.find(name);
     const bool is_back = peer != peer_by_name_.end() && peers_.at(peer->second)->producer;
-    if (expired.durable && !is_back) {
+    if (expired.durable && is_back && peers_.at(peer->second)->producer->durable) {
+      NoteProducer(*peers_.at(peer->second));
+    } else if (expired.durable) {
       record::Record* gone = Write();
       gone->set_erased(true);
       gone->mutable_producer()->set_name(name);

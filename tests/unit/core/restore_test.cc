@@ -153,21 +153,62 @@ TEST(RestoreTest, AForgottenNameStaysForgotten) {
   EXPECT_EQ(again.Join({{"q"}}).streams(0).next(), 1u);
 }
 
-// A process that knows nothing of that comes back to another start of the broker: its rows stay.
-TEST(RestoreTest, AForgottenNameThatIsBackKeepsItsRow) {
+// Found by the simulator: jobs whose acceptance it was never told of would be accepted again.
+TEST(RestoreTest, AProducerThatWasForgottenIsToldSoByEveryStart) {
   Scene s;
-  s.producer.SubmitAccepted("q", 1, 1);
-  s.producer.Goodbye();
-  s.first.Run(kNamedProducerRetention + seconds(1));
+  ProducerPeer producer(&s.first, "unnamed");
+  producer.Join();
+  producer.SubmitAccepted("q", 1, 6);
+  s.first.Run(std::chrono::hours(2) + kProducerRetention + seconds(1));
+  s.first.sent.clear();
   BrokerHarness& h = s.Restart();
-  ProducerPeer again(&h, "p", {.named = true});
-  again.Join({{"q", 2, 1}});
-  h.Run(kNamedProducerRetention + seconds(1));
-  h.sent.clear();
-  EXPECT_EQ(h.Rows(record::Record::kStream).size(), 1u);
-  EXPECT_EQ(h.Rows(record::Record::kProducer).size(), 1u);
+  ProducerPeer again(&h, "unnamed");
+  EXPECT_EQ(again.Join({{"q", 2, 1}}).streams(0).state(), wire::StreamUpdate::GONE);
+  // It goes on in other queues, and the next start knows both.
+  again.SubmitAccepted("other", 1, 1);
   BrokerHarness third(h.NextConfig(), h.rows, h.now);
+  ProducerPeer last(&third, "unnamed");
+  const wire::Welcome welcome = last.Join({{"q", 2, 1}, {"other", 2, 1}});
+  EXPECT_EQ(welcome.streams(0).state(), wire::StreamUpdate::GONE);
+  EXPECT_EQ(welcome.streams(1).next(), 2u);
+  h.sent.clear();
   third.sent.clear();
+}
+
+TEST(RestoreTest, NothingIsKeptOfAnUnnamedProducerThatSaidGoodbye) {
+  Scene s;
+  ProducerPeer producer(&s.first, "unnamed");
+  producer.Join();
+  producer.SubmitAccepted("q", 1, 1);
+  s.worker.Completed(s.worker.TakeDelivery().token());
+  producer.TakeOutcome();
+  producer.Ack("q", 2);
+  producer.Goodbye();
+  EXPECT_TRUE(s.first.Rows(record::Record::kProducer).empty());
+}
+
+// Its rows stay, and say nothing of the time before when that is forgotten too.
+TEST(RestoreTest, AForgottenProducerThatIsBackKeepsItsRow) {
+  Scene s;
+  ProducerPeer producer(&s.first, "unnamed");
+  producer.Join();
+  producer.SubmitAccepted("q", 1, 1);
+  s.first.Run(std::chrono::hours(2) + kProducerRetention + seconds(1));
+  s.first.sent.clear();
+  ProducerPeer again(&s.first, "unnamed");
+  again.Join();
+  again.SubmitAccepted("other", 1, 1);
+  ASSERT_EQ(s.first.Rows(record::Record::kProducer).size(), 1u);
+  EXPECT_TRUE(s.first.Rows(record::Record::kProducer)[0].producer().back());
+  for (Duration passed{}; passed < kNamedProducerRetention; passed += std::chrono::hours(1)) {
+    again.Heartbeat();
+    s.first.Run(std::chrono::hours(1));
+    s.first.sent.clear();
+  }
+  ASSERT_EQ(s.first.Rows(record::Record::kProducer).size(), 1u);
+  EXPECT_FALSE(s.first.Rows(record::Record::kProducer)[0].producer().forgotten());
+  // The job from before is still to be run.
+  EXPECT_EQ(s.first.Rows(record::Record::kStream).size(), 2u);
 }
 
 TEST(RestoreTest, ABackOffGoesOnAndAttemptsCount) {
