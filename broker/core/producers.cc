@@ -89,9 +89,8 @@ void Broker::ClaimStream(Peer& peer, const wire::StreamClaim& claim, Claimant cl
   const bool forgotten =
       claimant == Claimant::kForgotten || (claimant == Claimant::kNew && expired);
   // A claim with a number means that jobs were sent. Whether they were accepted is forgotten too.
-  const bool ended = claim.next() == 0
-                         ? peer.producer->named && expired
-                         : forgotten || peer.producer->gone.contains(claim.queue());
+  const bool ended = claim.next() == 0 ? peer.producer->named && expired
+                                       : forgotten || peer.producer->gone.contains(claim.queue());
   if (!known && ended) {
     // To be said again if this word is lost.
     if (forgotten) peer.producer->gone.insert(claim.queue());
