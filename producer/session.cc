@@ -25,6 +25,14 @@ ProducerSession::Stream& ProducerSession::GetOrAdd(const std::string& queue) {
   return stream;
 }
 
+void ProducerSession::Touch(Stream& stream) {
+  if (std::exchange(stream.touched, true)) return;
+  touched_.insert(&stream);
+  if (stream.timer == kNever) return;
+  timers_.erase({stream.timer, stream.queue});
+  stream.timer = kNever;
+}
+
 uint64_t ProducerSession::Submit(const std::string& queue, const wire::JobOptions& options,
                                  const RunData& run, const RunData& names) {
   Stream& stream = GetOrAdd(queue);
@@ -39,6 +47,7 @@ uint64_t ProducerSession::Submit(const std::string& queue, const wire::JobOption
   open_jobs_ += run.count();
   pending_jobs_ += run.count();
   pending_bytes_ += bytes;
+  Touch(stream);
   if (!stream.pending.empty()) {
     Pending& last = stream.pending.back();
     const bool unsent = last.first + last.begin >= stream.sent_next;
@@ -61,7 +70,7 @@ uint64_t ProducerSession::Submit(const std::string& queue, const wire::JobOption
   return first;
 }
 
-void ProducerSession::OpenStream(const std::string& queue) { GetOrAdd(queue); }
+void ProducerSession::OpenStream(const std::string& queue) { Touch(GetOrAdd(queue)); }
 
 ProducerSession::StreamState ProducerSession::GetStream(const std::string& queue) const {
   StreamState state;
@@ -160,10 +169,11 @@ void ProducerSession::OnWelcome(Instant now, const wire::Welcome& welcome, Produ
   first_bytes_limit_ = welcome.first_bytes_limit();
   out->log.push_back("connected");
   for (auto& [queue, stream] : streams_) {
+    Touch(stream);
     Rewind(stream);
     stream.accepted_bytes = 0;
     stream.outcome_next = 1;
-    stream.full = false;
+    SetFull(stream, false);
     stream.open_asked = false;
     stream.limits_known = stream.opened;
     stream.limits_guessed = true;
@@ -183,11 +193,13 @@ void ProducerSession::OnUpdate(Instant now, const wire::StreamUpdate& update, bo
   if (it == streams_.end()) return;
   Stream& stream = it->second;
   if (!stream.gone.ok()) return;
+  Touch(stream);
   const bool refused = update.state() == wire::StreamUpdate::REFUSED;
   if (refused || update.state() == wire::StreamUpdate::GONE) {
     stream.gone = absl::FailedPreconditionError(update.status().message());
     stream.cancel_at = kNever;
     stream.opened = true;
+    SetFull(stream, false);
     groups_.OnGone(stream.queue);
     // What was sent may have been accepted, without our knowing.
     if (!refused) {
@@ -224,7 +236,7 @@ void ProducerSession::OnUpdate(Instant now, const wire::StreamUpdate& update, bo
   stream.bytes_limit = std::max(stream.bytes_limit, update.bytes_limit());
   if (update.next() < stream.next) return;  // came late
   const bool was_full = stream.full;
-  stream.full = update.state() == wire::StreamUpdate::FULL;
+  SetFull(stream, update.state() == wire::StreamUpdate::FULL);
   NoteFull(stream, update, out);
   if (stream.full) {
     if (!was_full) {
@@ -346,38 +358,15 @@ void ProducerSession::Poll(Instant now, ProducerOutput* out) {
   if (link_.TakeLost()) out->log.push_back("connection lost; trying again");
   if (closing_) SayGoodbye(now.mono, out);
   if (closing_ || !link_.connected()) return;
+  while (!timers_.empty() && timers_.begin()->first <= now.mono) {
+    Touch(streams_.find(std::string(timers_.begin()->second))->second);
+  }
   wire::OutcomeAck ack;
-  for (auto& [queue, stream] : streams_) {
-    if (!stream.gone.ok()) continue;
-    if (!stream.opened) {
-      if (!stream.open_asked) {
-        stream.open_asked = true;
-        wire::OpenStream* open = out->door.emplace_back().mutable_open_stream();
-        open->set_session(link_.session());
-        open->mutable_claim()->set_queue(queue);
-        stream.resend_at = now.mono + kResendMin;
-      } else if (now.mono >= stream.resend_at) {
-        stream.open_asked = false;
-      }
-      continue;
-    }
-    bool probe = false;
-    if (now.mono >= stream.resend_at) {  // no word for too long
-      Rewind(stream);
-      stream.resend_after = std::min(stream.resend_after * 2, kResendMax);
-      probe = stream.full;
-    }
-    if (!stream.full || probe) SendRuns(stream, now, probe, out);
-    // The word that there is room may be lost: from time to time it is tried.
-    if (stream.full && !stream.pending.empty() && stream.resend_at == kNever) {
-      stream.resend_at = now.mono + stream.resend_after;
-    }
-    if (now.mono >= stream.cancel_at) SendCancels(stream, now, out);
-    if (std::exchange(stream.ack_due, false)) {
-      wire::StreamAck* stream_ack = ack.add_streams();
-      stream_ack->set_queue(queue);
-      stream_ack->set_next(stream.outcome_next);
-    }
+  for (Stream* stream : std::exchange(touched_, {})) {
+    if (stream->gone.ok()) PollStream(*stream, now, out, &ack);
+    stream->touched = false;
+    stream->timer = stream->due();
+    if (stream->timer != kNever) timers_.emplace(stream->timer, stream->queue);
   }
   follow_ons_.TakeAcks(&ack);
   if (ack.streams_size() > 0) {
@@ -388,14 +377,42 @@ void ProducerSession::Poll(Instant now, ProducerOutput* out) {
   groups_.Poll(now.mono, link_.session(), &out->door, &out->submit, &out->group_ends);
 }
 
+void ProducerSession::PollStream(Stream& stream, Instant now, ProducerOutput* out,
+                                 wire::OutcomeAck* ack) {
+  if (!stream.opened) {
+    if (stream.open_asked && now.mono < stream.resend_at) return;
+    stream.open_asked = true;
+    wire::OpenStream* open = out->door.emplace_back().mutable_open_stream();
+    open->set_session(link_.session());
+    open->mutable_claim()->set_queue(stream.queue);
+    stream.resend_at = now.mono + kResendMin;
+    return;
+  }
+  bool probe = false;
+  if (now.mono >= stream.resend_at) {  // no word for too long
+    Rewind(stream);
+    stream.resend_after = std::min(stream.resend_after * 2, kResendMax);
+    probe = stream.full;
+  }
+  if (!stream.full || probe) SendRuns(stream, now, probe, out);
+  // The word that there is room may be lost: from time to time it is tried.
+  if (stream.full && !stream.pending.empty() && stream.resend_at == kNever) {
+    stream.resend_at = now.mono + stream.resend_after;
+  }
+  if (now.mono >= stream.cancel_at) SendCancels(stream, now, out);
+  if (std::exchange(stream.ack_due, false)) {
+    wire::StreamAck* stream_ack = ack->add_streams();
+    stream_ack->set_queue(stream.queue);
+    stream_ack->set_next(stream.outcome_next);
+  }
+}
+
 MonoTime ProducerSession::NextDeadline() const {
   MonoTime next = link_.NextDeadline();
   if (!link_.connected()) return next;
   if (closing_) return closed_ ? next : std::min(next, goodbye_at_);
-  for (const auto& [queue, stream] : streams_) {
-    if (!stream.gone.ok()) continue;
-    next = std::min({next, stream.resend_at, stream.cancel_at});
-  }
+  for (const Stream* stream : touched_) next = std::min(next, stream->due());
+  if (!timers_.empty()) next = std::min(next, timers_.begin()->first);
   return std::min(next, groups_.NextDeadline());
 }
 
@@ -408,14 +425,18 @@ void ProducerSession::SayGoodbye(MonoTime now, ProducerOutput* out) {
   closed_ = closed_ || !confirm;
 }
 
-bool ProducerSession::full() const {
-  return std::any_of(streams_.begin(), streams_.end(),
-                     [](const auto& entry) { return entry.second.full; });
+void ProducerSession::SetFull(Stream& stream, bool full) {
+  stream.full = full;
+  if (full) {
+    full_.insert(&stream);
+  } else {
+    full_.erase(&stream);
+  }
 }
 
 std::string ProducerSession::full_reason() const {
-  for (const auto& [queue, stream] : streams_) {
-    if (stream.full && !stream.full_reason.empty()) return stream.full_reason;
+  for (const Stream* stream : full_) {
+    if (!stream->full_reason.empty()) return stream->full_reason;
   }
   return "";
 }

@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -105,7 +106,7 @@ class ProducerSession {
   const absl::Status& fatal() const { return fatal_; }
   uint32_t payload_bytes_max() const { return payload_bytes_max_; }
   // Some queue takes no more for now.
-  bool full() const;
+  bool full() const { return !full_.empty(); }
   // Why, if the broker says more than that: that of the first such queue.
   std::string full_reason() const;
   uint64_t pending_jobs() const { return pending_jobs_; }  // not accepted
@@ -160,9 +161,20 @@ class ProducerSession {
     bool ack_due = false;
     IntervalSet cancels;  // of open: to be cancelled
     MonoTime cancel_at = kNever;
+    bool touched = false;     // it is one of touched_
+    MonoTime timer = kNever;  // its entry in timers_
+    MonoTime due() const { return gone.ok() ? std::min(resend_at, cancel_at) : kNever; }
   };
+  struct ByQueue {
+    bool operator()(const Stream* a, const Stream* b) const { return a->queue < b->queue; }
+  };
+  using Streams = std::set<Stream*, ByQueue>;  // of streams_
 
   Stream& GetOrAdd(const std::string& queue);
+  // The next Poll looks at it: something of it has changed.
+  void Touch(Stream& stream);
+  void PollStream(Stream& stream, Instant now, ProducerOutput* out, wire::OutcomeAck* ack);
+  void SetFull(Stream& stream, bool full);
   void SendHello(ProducerOutput* out);
   void OnWelcome(Instant now, const wire::Welcome& welcome, ProducerOutput* out);
   void OnUpdate(Instant now, const wire::StreamUpdate& update, bool welcome, ProducerOutput* out);
@@ -182,6 +194,10 @@ class ProducerSession {
   SessionLink link_;
   absl::Status fatal_;
   std::map<std::string, Stream> streams_;
+  // There may be ten thousand, of which few have something to do.
+  Streams touched_;
+  std::set<std::pair<MonoTime, std::string_view>> timers_;  // of those that are not touched
+  Streams full_;
   FollowOnStreams follow_ons_;
   ProducerGroups groups_;
   uint32_t payload_bytes_max_ = 0;

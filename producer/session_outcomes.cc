@@ -14,6 +14,7 @@ void ProducerSession::OnOutcomes(const wire::Outcomes& outcomes, ProducerOutput*
   // Before its numbers are known nobody can tell which of these are wanted: they come again.
   if (!stream.opened) return;
   stream.ack_due = true;
+  Touch(stream);
   uint64_t ordinal = outcomes.first_ordinal();
   if (ordinal > stream.outcome_next) return;  // some before it are missing: they come again
   for (const wire::OutcomeRange& range : outcomes.ranges()) {
@@ -64,6 +65,7 @@ void ProducerSession::Cancel(const std::string& queue, uint64_t first, uint64_t 
   for (const auto& part : stream.open.Intersect(first, first + count)) {
     stream.cancels.Add(part.begin, part.end);
     stream.cancel_at = MonoTime{};  // at once
+    Touch(stream);
   }
 }
 
