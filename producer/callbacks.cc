@@ -5,17 +5,40 @@
 
 namespace whippletree {
 
+std::deque<Callbacks::Batch>::iterator Callbacks::Batches::After(uint64_t number) {
+  return std::upper_bound(all.begin(), all.end(), number,
+                          [](uint64_t n, const Batch& batch) { return n < batch.first; });
+}
+
+void Callbacks::Batches::Finish(Batch* batch) {
+  batch->open = 0;
+  batch->callback.reset();
+  ++done;
+  while (!all.empty() && all.front().open == 0) {
+    all.pop_front();
+    --done;
+  }
+  // A job without an outcome must not keep all that came after it.
+  constexpr size_t kDoneMax = 1000;
+  if (done < kDoneMax || done < all.size() / 2) return;
+  std::erase_if(all, [](const Batch& each) { return each.open == 0; });
+  done = 0;
+}
+
 void Callbacks::Add(const std::string& queue, uint64_t first, uint64_t count, bool discarded,
                     OutcomeCallback callback) {
-  batches_[queue].emplace(first,
-                          Batch{first + count, count, discarded,
-                                std::make_shared<const OutcomeCallback>(std::move(callback))});
+  batches_[queue].all.push_back({first, first + count, count, discarded,
+                                 std::make_shared<const OutcomeCallback>(std::move(callback))});
   if (!discarded) return;
   discarded_.emplace_back(queue, first);
-  if (discarded_.size() > kDiscardedMax) {
-    batches_[discarded_.front().first].erase(discarded_.front().second);
-    discarded_.pop_front();
+  if (discarded_.size() <= kDiscardedMax) return;
+  Batches& batches = batches_[discarded_.front().first];
+  auto it = batches.After(discarded_.front().second);
+  if (it != batches.all.begin() && std::prev(it)->first == discarded_.front().second &&
+      std::prev(it)->open > 0) {
+    batches.Finish(&*std::prev(it));
   }
+  discarded_.pop_front();
 }
 
 void Callbacks::SetEarlier(const std::string& queue, OutcomeCallback callback) {
@@ -24,16 +47,14 @@ void Callbacks::SetEarlier(const std::string& queue, OutcomeCallback callback) {
 
 Callbacks::Part Callbacks::Take(const std::string& queue, uint64_t begin, uint64_t end) {
   Batches& batches = batches_[queue];
-  auto it = batches.upper_bound(begin);
-  if (it != batches.begin() && std::prev(it)->second.end > begin) {
-    --it;
-    Part part{it->second.callback, std::min(end, it->second.end), it->second.discarded};
-    it->second.open -= part.end - begin;
-    if (it->second.open == 0) batches.erase(it);
-    return part;
-  }
-  Part part{nullptr, it != batches.end() ? std::min(end, it->first) : end, false};
-  if (auto earlier = earlier_.find(queue); earlier != earlier_.end()) {
+  auto it = batches.After(begin);
+  Part part{nullptr, it != batches.all.end() ? std::min(end, it->first) : end, false};
+  if (it != batches.all.begin() && std::prev(it)->end > begin && std::prev(it)->open > 0) {
+    Batch& batch = *std::prev(it);
+    part = {batch.callback, std::min(end, batch.end), batch.discarded};
+    batch.open -= part.end - begin;
+    if (batch.open == 0) batches.Finish(&batch);
+  } else if (auto earlier = earlier_.find(queue); earlier != earlier_.end()) {
     part.callback = earlier->second;
   }
   return part;

@@ -34,12 +34,20 @@ class Callbacks {
  private:
   // Jobs submitted together.
   struct Batch {
+    uint64_t first;
     uint64_t end;
-    uint64_t open;  // without outcome
+    uint64_t open;  // without outcome; 0: done
     bool discarded;
     std::shared_ptr<const OutcomeCallback> callback;
   };
-  using Batches = std::map<uint64_t, Batch>;  // by first number
+  // Of one queue, ascending. Those that are done stay until they are many: whoever submits jobs
+  // one by one has a batch for each.
+  struct Batches {
+    std::deque<Batch> all;
+    size_t done = 0;                                     // of these
+    std::deque<Batch>::iterator After(uint64_t number);  // the first that begins after it
+    void Finish(Batch* batch);
+  };
   static constexpr size_t kDiscardedMax = 100'000;
 
   std::map<std::string, Batches> batches_;

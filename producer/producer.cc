@@ -4,6 +4,7 @@
 #include "producer/producer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <map>
@@ -77,8 +78,10 @@ class Producer::Impl {
   Callbacks callbacks_;
   std::map<std::string, uint64_t> received_;  // outcomes of a named producer, by queue
   std::shared_ptr<const OutcomeCallback> follow_on_;
-  uint64_t settled_ = 0;
+  std::atomic<uint64_t> settled_ = 0;
   uint64_t wanted_ = 0;
+  JobOptions last_options_;  // of what was submitted: mostly the next ones are the same
+  wire::JobOptions last_wire_options_ = ToWire(JobOptions{});
   bool welcomed_ = false;
   bool ending_ = false;   // nothing more is delivered
   bool closing_ = false;  // nothing more is sent
@@ -134,11 +137,13 @@ Producer::Impl::~Impl() {
 // REQUIRES: mutex_ is held.
 void Producer::Impl::Wake() {
   added_ = true;
-  if (sleeping_) wake_.Notify();
+  if (std::exchange(sleeping_, false)) wake_.Notify();
 }
 
 void Producer::Impl::Loop() {
   ProducerOutput out;
+  std::vector<wire::Envelope> received;
+  std::vector<absl::Status> bad_frames;
   absl::Status refused;
   MonoTime close_by = kNever;
   while (true) {
@@ -158,14 +163,17 @@ void Producer::Impl::Loop() {
     // Whatever is added from here on notifies.
     sockets_.Poll(wake_.fd(), wait);
     wake_.Clear();
+    // Callers are not kept waiting meanwhile.
+    sockets_.Receive([&](wire::Envelope& message) { received.push_back(std::move(message)); },
+                     [&](const absl::Status& error) { bad_frames.push_back(error); });
     out.Clear();
     bool acknowledges = false;
     {
       const std::lock_guard lock(mutex_);
       sleeping_ = added_ = false;
       const Instant now = ReadClock();
-      sockets_.Receive([&](wire::Envelope& message) { session_.OnDoor(now, message, &out); },
-                       [&](const absl::Status& error) { session_.OnBadFrame(error); });
+      for (wire::Envelope& message : received) session_.OnDoor(now, message, &out);
+      for (const absl::Status& error : bad_frames) session_.OnBadFrame(error);
       acknowledges = !acks_.empty();
       AddAcks(&out);
       session_.Poll(now, &out);
@@ -183,6 +191,8 @@ void Producer::Impl::Loop() {
       }
       refused = session_.fatal();
     }
+    received.clear();
+    bad_frames.clear();
     if (!refused.ok()) {
       closed_groups_.EndAll(refused);
       all_settled_.notify_all();
@@ -233,7 +243,8 @@ void Producer::Impl::DeliverLoop() {
 }
 
 void Producer::Impl::Deliver(std::vector<ProducerOutput::Settled>& settled) {
-  bool all = false;
+  constexpr size_t kPartsAtOnce = 100;  // jobs that were submitted singly are a part each
+  std::vector<Callbacks::Part> parts;
   for (ProducerOutput::Settled& s : settled) {
     if (s.follow_on) {
       DeliverFollowOns(s);
@@ -243,23 +254,24 @@ void Producer::Impl::Deliver(std::vector<ProducerOutput::Settled>& settled) {
     uint64_t at = s.range.first();
     const uint64_t end = s.range.first() + s.range.count();
     while (at < end) {
-      Callbacks::Part part;
       {
         const std::lock_guard lock(mutex_);
-        part = callbacks_.Take(s.queue, at, end);
+        for (uint64_t n = at; n < end && parts.size() < kPartsAtOnce; n = parts.back().end) {
+          parts.push_back(callbacks_.Take(s.queue, n, end));
+        }
       }
-      for (uint64_t n = at; part.callback && *part.callback && n < part.end; ++n) {
-        (*part.callback)(std::move(maker.Make(n)));
+      for (const Callbacks::Part& part : parts) {
+        for (uint64_t n = at; part.callback && *part.callback && n < part.end; ++n) {
+          (*part.callback)(std::move(maker.Make(n)));
+        }
+        if (!part.discarded) settled_ += part.end - at;
+        at = part.end;
       }
-      {
-        const std::lock_guard lock(mutex_);
-        settled_ += part.discarded ? 0 : part.end - at;
-        all = Settled();
-      }
-      at = part.end;
+      parts.clear();
     }
   }
-  if (all) all_settled_.notify_all();
+  const std::lock_guard lock(mutex_);  // whoever waits has looked before, or waits by now
+  if (Settled()) all_settled_.notify_all();
 }
 
 void Producer::Impl::DeliverFollowOns(ProducerOutput::Settled& settled) {
@@ -294,7 +306,6 @@ absl::StatusOr<uint64_t> Producer::Impl::Submit(const std::string& queue,
   for (const std::string_view name : names) {
     if (absl::Status status = CheckName(name); !status.ok()) return status;
   }
-  const wire::JobOptions wire_options = ToWire(options);
   std::unique_lock lock(mutex_);
   const auto room = [this] {
     return !session_.fatal().ok() || (session_.pending_jobs() < options_.pending_jobs_max &&
@@ -320,13 +331,17 @@ absl::StatusOr<uint64_t> Producer::Impl::Submit(const std::string& queue,
   if (options.group != 0) {
     if (absl::Status status = session_.CheckGroup(options.group); !status.ok()) return status;
   }
+  if (options != last_options_) {
+    last_options_ = options;
+    last_wire_options_ = ToWire(options);
+  }
   uint64_t first = 0;
   for (size_t at = 0; at < payloads.size();) {
     RunData run;
     RunData run_names;
     const size_t begin = at;
     at = FillRun(payloads, names, begin, &run, &run_names);
-    const uint64_t number = session_.Submit(queue, wire_options, run, run_names);
+    const uint64_t number = session_.Submit(queue, last_wire_options_, run, run_names);
     if (begin == 0) first = number;
   }
   callbacks_.Add(queue, first, payloads.size(), options.discard_outcome, std::move(callback));

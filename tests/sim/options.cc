@@ -96,7 +96,7 @@ FaultOptions DrawFaults(Prng* prng, bool durable) {
   f.reset_door = Sometimes(prng, 400, milliseconds(300), seconds(4));
   f.reset_data = Sometimes(prng, 400, milliseconds(300), seconds(4));
   f.isolate = Sometimes(prng, 350, seconds(1), seconds(4));
-  f.long_isolate = Sometimes(prng, 60, seconds(2), seconds(5));
+  f.long_isolate = Sometimes(prng, 20, seconds(2), seconds(5));
   return f;
 }
 
