@@ -92,7 +92,7 @@ FaultOptions DrawFaults(Prng* prng, bool durable) {
   f.producer_pause = Sometimes(prng, 250, seconds(1), seconds(5));
   f.producer_kill = Sometimes(prng, 300, seconds(1), seconds(5));
   f.broker_pause = Sometimes(prng, 250, seconds(2), seconds(5));
-  f.broker_crash = Sometimes(prng, durable ? 750 : 500, seconds(1), seconds(6));
+  f.broker_crash = Sometimes(prng, durable ? 750 : 550, seconds(1), seconds(4));
   f.reset_door = Sometimes(prng, 400, milliseconds(300), seconds(4));
   f.reset_data = Sometimes(prng, 400, milliseconds(300), seconds(4));
   f.isolate = Sometimes(prng, 350, seconds(1), seconds(4));
@@ -102,7 +102,7 @@ FaultOptions DrawFaults(Prng* prng, bool durable) {
 
 LoadOptions DrawLoad(Prng* prng) {
   LoadOptions l;
-  l.jobs = static_cast<uint32_t>(Pick(prng, {40, 210, 210, 320}));
+  l.jobs = static_cast<uint32_t>(Pick(prng, {40, 205, 205, 240}));
   l.run_jobs_max = static_cast<uint32_t>(Pick(prng, {1, 5, 40, 150}));
   l.gap_mean = Pick(prng, {milliseconds(1), milliseconds(20), milliseconds(200)});
   l.service_mean =
@@ -212,7 +212,7 @@ Options DrawOptions(uint64_t seed) {
   o.named_producers = prng.Chance(400) ? static_cast<uint32_t>(prng.Below(o.producers + 1)) : 0;
   o.workers = static_cast<uint32_t>(prng.Between(1, 4));
   o.slots_max = static_cast<uint32_t>(Pick(&prng, {1, 2, 4, 16}));
-  o.active = seconds(prng.Between(2, 7));
+  o.active = seconds(prng.Between(2, 5));
   if (prng.Chance(300)) o.application_delay_mean = Pick(&prng, {milliseconds(1), seconds(1)});
   o.store_delay_mean = Pick(&prng, {microseconds(20), milliseconds(2), milliseconds(100)});
   if (prng.Chance(100)) o.store_delay_mean = seconds(1);
