@@ -7,6 +7,12 @@
 #include "broker/core/limits.h"
 
 namespace whippletree::core {
+namespace {
+
+// The first records of a line are as they came, for whoever takes them soon.
+constexpr size_t kUnpackedRecords = 16;
+
+}  // namespace
 
 uint32_t MaxAttempts(const Slice& slice, uint32_t default_max_attempts) {
   const uint32_t own = slice.options->max_attempts();
@@ -60,6 +66,7 @@ uint64_t JobQueue::Startable(uint64_t most, MonoTime now) {
       jobs += slice.count();
       if (jobs >= allowed) break;
     }
+    if (line->second.tail) jobs += line->second.tail->jobs;
     startable += std::min(jobs, allowed);
     turns.push_back(line);
   }
@@ -97,16 +104,69 @@ void JobQueue::CountReady(const Slice& slice) {
 }
 
 void JobQueue::CountRecord(const Slice& slice) {
-  arrivals_.insert(slice.arrived);
+  ++arrivals_[slice.arrived];
   ++records_;
+}
+
+void JobQueue::UncountArrival(const Slice& slice) {
+  const auto it = arrivals_.find(slice.arrived);
+  if (--it->second == 0) arrivals_.erase(it);
+}
+
+void JobQueue::Append(Line* line, Slice slice) {
+  if (line->tail && slice.stored()) Unpack(line);
+  if (!line->tail && !line->slices.empty() && Join(slice, &line->slices.back())) return;
+  if (line->tail || (line->slices.size() >= kUnpackedRecords && JobPack::Takes(slice))) {
+    if (!line->tail) line->tail = std::make_unique<Tail>();
+    AppendToTail(line->tail.get(), std::move(slice));
+    return;
+  }
+  CountRecord(slice);
+  line->slices.push_back(std::move(slice));
+}
+
+void JobQueue::AppendToTail(Tail* tail, Slice slice) {
+  tail->jobs += slice.count();
+  if (JobPack::Takes(slice)) {
+    if (tail->parts.empty() || !std::holds_alternative<JobPack>(tail->parts.back())) {
+      tail->parts.emplace_back(std::in_place_type<JobPack>);
+    }
+    std::get<JobPack>(tail->parts.back()).Add(slice);
+    packed_ += slice.count();
+    return;
+  }
+  Slice* last = tail->parts.empty() ? nullptr : std::get_if<Slice>(&tail->parts.back());
+  if (last != nullptr && Join(slice, last)) return;
+  CountRecord(slice);
+  tail->parts.emplace_back(std::move(slice));
+}
+
+void JobQueue::Unpack(Line* line, uint64_t records) {
+  for (; line->tail && records > 0; --records) {
+    auto& parts = line->tail->parts;
+    if (Slice* slice = std::get_if<Slice>(&parts.front())) {
+      line->slices.push_back(std::move(*slice));
+      parts.pop_front();
+    } else {
+      JobPack& pack = std::get<JobPack>(parts.front());
+      line->slices.push_back(pack.TakeFirst());
+      packed_ -= line->slices.back().count();
+      CountRecord(line->slices.back());
+      if (pack.empty()) parts.pop_front();
+    }
+    line->tail->jobs -= line->slices.back().count();
+    if (parts.empty()) line->tail.reset();
+  }
+}
+
+void JobQueue::Refill(Line* line) {
+  if (line->slices.empty()) Unpack(line, kUnpackedRecords);
 }
 
 void JobQueue::Push(Slice slice) {
   CountReady(slice);
-  std::deque<Slice>& line = LineOf(slice).slices;
-  if (!line.empty() && Join(slice, &line.back())) return;
-  CountRecord(slice);
-  line.push_back(std::move(slice));
+  Line& line = LineOf(slice);
+  Append(&line, std::move(slice));
 }
 
 void JobQueue::Return(Slice slice) {
@@ -203,9 +263,10 @@ uint32_t JobQueue::SkipCancelled(const Slice& slice, uint32_t* clean) {
 }
 
 void JobQueue::PopFront(Line* line) {
-  arrivals_.erase(arrivals_.find(line->slices.front().arrived));
+  UncountArrival(line->slices.front());
   line->slices.pop_front();
   --records_;
+  Refill(line);
 }
 
 std::optional<Slice> JobQueue::Take(Portion most, bool to_hold, uint32_t default_max_attempts,
@@ -340,6 +401,9 @@ std::deque<Slice> JobQueue::Cleaned(Slice slice) {
 }
 
 void JobQueue::Sweep() {
+  for (auto& [key, line] : lines_) {
+    Unpack(&line);
+  }
   ready_ = ready_bytes_ = sealed_jobs_ = delayed_ = scheduled_ = records_ = 0;
   stored_jobs_ = stored_bytes_ = stored_ready_ = 0;
   arrivals_.clear();
@@ -347,8 +411,7 @@ void JobQueue::Sweep() {
     for (Slice& slice : std::exchange(line.slices, {})) {
       for (Slice& part : Cleaned(std::move(slice))) {
         CountReady(part);
-        CountRecord(part);
-        line.slices.push_back(std::move(part));
+        Append(&line, std::move(part));
       }
     }
   }

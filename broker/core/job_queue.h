@@ -1,9 +1,10 @@
 // The waiting jobs of one queue: lines of runs by key, jobs whose time has not come (not before a
 // time of the calendar, or after a back-off), and sealed batches, the halves of failed ones.
 //
-// A record is a run, not a job, so a million like jobs are a handful of records. Lines take turns,
-// except those that their key keeps back; a key without jobs costs nothing. Cancelled jobs are
-// dropped when they are met.
+// A record is a run, not a job, so a million like jobs are a handful of records; small jobs of many
+// producers that do not join are packed, but for the first of a line (job_pack.h). Lines take
+// turns, except those that their key keeps back; a key without jobs costs nothing. Cancelled jobs
+// are dropped when they are met.
 //
 // Slices may be stored (slice.h), wherever they wait. They are joined to large ones, so that a
 // million jobs are one record, and asked back row by row when they are near the head of a line.
@@ -14,12 +15,15 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
+#include "broker/core/job_pack.h"
 #include "broker/core/key_gate.h"
 #include "broker/core/slice.h"
 #include "broker/core/stored_row.h"
@@ -105,8 +109,9 @@ class JobQueue {
   // The jobs whose turn it is. REQUIRES: Startable() > 0.
   const Slice& front() const { return turns_.front()->second.slices.front(); }
   // Slice::arrived of the oldest job in a line. REQUIRES: ready() > 0.
-  MonoTime oldest() const { return *arrivals_.begin(); }
-  size_t records() const { return records_; }
+  MonoTime oldest() const { return arrivals_.begin()->first; }
+  // How much memory they take beside their payload, in records.
+  size_t records() const { return records_ + packed_ / kPackedPerRecord; }
   uint64_t stored_jobs() const { return stored_jobs_; }
   uint64_t stored_bytes() const { return stored_bytes_; }  // of their payload, about
   // Of jobs in lines and sealed batches: they are to be asked back.
@@ -136,6 +141,8 @@ class JobQueue {
       for (const Slice& slice : line.slices) {
         if (!each(slice, Until{})) return;
       }
+      const auto in_line = [&](const Slice& slice) { return each(slice, Until{}); };
+      if (line.tail && !line.tail->ForEach(in_line)) return;
     }
     for (const auto& [until, slice] : backing_off_) {
       if (!each(slice, Until{until.first, WallTime::max()})) return;
@@ -146,15 +153,34 @@ class JobQueue {
   }
 
   // For tests.
+  uint64_t packed() const { return packed_; }
   const KeyGate& keys() const { return keys_; }
   std::map<std::string, uint64_t> SealedByKey() const;
   // The sums about stored jobs are right; CHECKs.
   void CheckStored() const;
 
  private:
+  static constexpr uint64_t kPackedPerRecord = 16;
+
+  // The later jobs of a long line. Nothing here is stored.
+  struct Tail {
+    std::deque<std::variant<Slice, JobPack>> parts;  // none is empty
+    uint64_t jobs = 0;
+
+    template <typename Each>
+    bool ForEach(Each&& each) const {
+      for (const auto& part : parts) {
+        const Slice* slice = std::get_if<Slice>(&part);
+        if (!(slice != nullptr ? each(*slice) : std::get<JobPack>(part).ForEach(each)))
+          return false;
+      }
+      return true;
+    }
+  };
   struct Line {
     std::deque<Slice> slices;
-    bool in_turns = false;  // else its key keeps it back
+    std::unique_ptr<Tail> tail;  // what comes after these; nullptr: nothing
+    bool in_turns = false;       // else its key keeps it back
   };
   using Lines = std::map<std::string, Line>;
   // A row that was asked back.
@@ -176,7 +202,15 @@ class JobQueue {
   // The line waits for its key.
   void Park(Lines::iterator line, MonoTime now);
   bool MayGo(const std::vector<Slice>& batch, MonoTime now);
+  // Jobs that are counted go to the end of the line.
+  void Append(Line* line, Slice slice);
+  void AppendToTail(Tail* tail, Slice slice);
+  // Moves so many records from the tail to the slices before it, or all that there are.
+  void Unpack(Line* line, uint64_t records = std::numeric_limits<uint64_t>::max());
+  // The line is one without jobs, or its first are a record.
+  void Refill(Line* line);
   void PopFront(Line* line);
+  void UncountArrival(const Slice& slice);
   // Jobs join a line; they are a record of their own there.
   void CountReady(const Slice& slice);
   void CountRecord(const Slice& slice);
@@ -210,7 +244,7 @@ class JobQueue {
   std::deque<Lines::iterator> turns_;
   KeyGate keys_;
   std::set<std::pair<MonoTime, std::string>> parked_;  // until when, for their rate
-  std::multiset<MonoTime> arrivals_;                   // of the lines' records
+  std::map<MonoTime, size_t> arrivals_;                // of the lines' records: how many
   std::deque<std::vector<Slice>> sealed_;
   std::map<std::pair<MonoTime, uint64_t>, Slice> backing_off_;
   std::map<std::pair<WallTime, uint64_t>, Slice> by_wall_time_;
@@ -224,6 +258,7 @@ class JobQueue {
   uint64_t delayed_ = 0;
   uint64_t scheduled_ = 0;
   size_t records_ = 0;
+  uint64_t packed_ = 0;  // jobs in packs
   uint64_t stored_jobs_ = 0;
   uint64_t stored_bytes_ = 0;
   uint64_t stored_ready_ = 0;

@@ -154,7 +154,7 @@ bool JobQueue::AskForSlice(const Cursor& cursor, bool must, const LoadPlan& plan
     const Slice slice = std::move(*at);
     ready_ -= slice.count();
     UncountStored(slice, true);
-    arrivals_.erase(arrivals_.find(slice.arrived));
+    UncountArrival(slice);
     --records_;
     slices.erase(at);
     if (n == 0) continue;
@@ -169,6 +169,7 @@ bool JobQueue::AskForSlice(const Cursor& cursor, bool must, const LoadPlan& plan
     slices.insert(slices.begin() + static_cast<std::ptrdiff_t>(cursor.at), parts.begin(),
                   parts.end());
   }
+  Refill(&cursor.line->second);
   return true;
 }
 
@@ -262,11 +263,18 @@ void JobQueue::CheckStored() const {
     if (is_ready) ready += slice.count();
   };
   uint64_t in_lines = 0;
+  uint64_t packed = 0;
   for (const auto& [key, line] : lines_) {
     WT_CHECK(!line.slices.empty());
     for (const Slice& slice : line.slices) {
       count(slice, true);
       in_lines += slice.count();
+    }
+    if (!line.tail) continue;
+    in_lines += line.tail->jobs;
+    for (const auto& part : line.tail->parts) {
+      const JobPack* pack = std::get_if<JobPack>(&part);
+      packed += pack != nullptr ? pack->jobs() : 0;
     }
   }
   for (const std::vector<Slice>& batch : sealed_) {
@@ -275,7 +283,8 @@ void JobQueue::CheckStored() const {
   for (const auto& [at, slice] : backing_off_) count(slice, false);
   for (const auto& [at, slice] : by_wall_time_) count(slice, false);
   for (const auto& [row, awaited] : loading_) loading += awaited.bytes;
-  WT_CHECK(in_lines == ready_ && jobs == stored_jobs_ && bytes == stored_bytes_);
+  WT_CHECK(packed == packed_ && in_lines == ready_);
+  WT_CHECK(jobs == stored_jobs_ && bytes == stored_bytes_);
   WT_CHECK(ready == stored_ready_ && loading == loading_bytes_);
 }
 

@@ -330,6 +330,7 @@ void BrokerProcess::Check() {
   for (const auto& [name, queue] : core_->queues()) {
     payloads += queue->bytes + queue->record_bytes;
     leased += queue->ledger.leased;
+    world_->situations.Count("jobs_packed", queue->jobs.packed());
   }
   leased_max_ = std::max(leased_max_, leased);
   // One payload may be taken beyond the budget by each queue, and follow-on jobs have a share of
