@@ -208,6 +208,7 @@ void BrokerShell::Carry() {
     CrashPoint("append.after");
     if (disk_watch_) disk_watch_->OnCommit(effects_.commit, store_->bytes_written());
   }
+  if (effects_.is_awaited) store_->Hurry();
   for (const core::Load& load : effects_.loads) store_->Load({load.stream, load.first});
   for (core::Send& send : effects_.sends) {
     const SendPoints points = SendPointsOf(send.message);

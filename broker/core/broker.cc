@@ -429,6 +429,7 @@ void Broker::FinishStep() {
   }
   WriteRows();
   if (!effects_->writes.empty()) effects_->commit = ++commit_;
+  effects_->is_awaited = gate_.held() > 0 || !commit_queues_.empty();
 }
 
 }  // namespace whippletree::core

@@ -71,6 +71,9 @@ struct Effects {
   // One commit: all of `writes` or none. 0: nothing to write.
   uint64_t commit = 0;
   std::vector<record::Record> writes;
+  // Something waits for a commit, of this step or before, that is not known to be durable. Else
+  // there is no hurry.
+  bool is_awaited = false;
   // Rows of runs to be read from the store. Each is answered once, in any order; none is written by
   // a commit that is not durable.
   std::vector<Load> loads;
@@ -84,6 +87,7 @@ struct Effects {
   void Clear() {
     commit = 0;
     writes.clear();
+    is_awaited = false;
     loads.clear();
     sends.clear();
     logs.clear();

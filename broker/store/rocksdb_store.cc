@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -28,6 +29,9 @@ namespace {
 // What is written with one sync, if it is not one commit. RocksDB holds it twice meanwhile, and a
 // write buffer gets larger by it.
 constexpr uint64_t kWriteBytesMax = 8 << 20;
+// What nobody waits for is written with what comes next, or after this: a sync costs more than all
+// else of a small commit, and whatever comes meanwhile would have to wait for it.
+constexpr auto kPatience = std::chrono::milliseconds(20);
 
 class RocksdbStore : public Store {
  public:
@@ -41,6 +45,7 @@ class RocksdbStore : public Store {
   const Opened& opened() const override { return opened_; }
   absl::Status Read(const std::function<void(record::Record)>& each) override;
   void Commit(uint64_t commit, std::vector<record::Record> writes) override;
+  void Hurry() override;
   void Load(const RunKey& key) override;
   uint64_t bytes_written() const override { return bytes_written_; }
   void OnSpace(Space space) override { space_keeper_->Set(space); }
@@ -75,8 +80,11 @@ class RocksdbStore : public Store {
   uint64_t last_ = 0;  // of the thread that commits
 
   std::mutex mutex_;
-  std::condition_variable wake_;
+  std::condition_variable write_;
+  std::condition_variable read_;
   bool stopping_ = false;      // guarded by mutex_
+  bool hurry_ = false;         // guarded by mutex_
+  bool idle_ = false;          // guarded by mutex_: the writing thread has nothing to write
   std::deque<Queued> queued_;  // guarded by mutex_
   std::deque<RunKey> loads_;   // guarded by mutex_
 
@@ -98,7 +106,8 @@ RocksdbStore::~RocksdbStore() {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
-  wake_.notify_all();
+  write_.notify_all();
+  read_.notify_all();
   if (writer_.joinable()) writer_.join();
   if (reader_.joinable()) reader_.join();
 }
@@ -191,18 +200,25 @@ void RocksdbStore::Commit(uint64_t commit, std::vector<record::Record> writes) {
   uint64_t bytes = 0;
   for (const record::Record& record : writes) bytes += record.ByteSizeLong();
   bytes_written_ += bytes;
-  {
-    const std::lock_guard lock(mutex_);
-    queued_.push_back({commit, std::move(writes)});
-  }
-  wake_.notify_all();
+  const std::lock_guard lock(mutex_);
+  queued_.push_back({commit, std::move(writes)});
+  if (std::exchange(idle_, false)) write_.notify_one();
+}
+
+void RocksdbStore::Hurry() {
+  const std::lock_guard lock(mutex_);
+  if (queued_.empty() || std::exchange(hurry_, true)) return;
+  write_.notify_one();
 }
 
 void RocksdbStore::WriteCommits() {
   std::unique_lock lock(mutex_);
   while (true) {
-    wake_.wait(lock, [this] { return stopping_ || !queued_.empty(); });
+    idle_ = queued_.empty();
+    write_.wait(lock, [this] { return stopping_ || !queued_.empty(); });
+    write_.wait_for(lock, kPatience, [this] { return stopping_ || hurry_; });
     if (queued_.empty()) return;
+    hurry_ = false;
     std::deque<Queued> queued = std::exchange(queued_, {});
     lock.unlock();
     if (absl::Status status = WriteAll(std::move(queued)); !status.ok()) Fail(std::move(status));
@@ -265,13 +281,13 @@ void RocksdbStore::Load(const RunKey& key) {
     const std::lock_guard lock(mutex_);
     loads_.push_back(key);
   }
-  wake_.notify_all();
+  read_.notify_one();
 }
 
 void RocksdbStore::ReadRuns() {
   std::unique_lock lock(mutex_);
   while (true) {
-    wake_.wait(lock, [this] { return stopping_ || !loads_.empty(); });
+    read_.wait(lock, [this] { return stopping_ || !loads_.empty(); });
     if (stopping_) return;
     const RunKey key = loads_.front();
     loads_.pop_front();

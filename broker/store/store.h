@@ -67,9 +67,13 @@ class Store {
   virtual absl::Status Read(const std::function<void(record::Record)>& each) = 0;
 
   // Writes all records as one: after a crash all of them are there, or none. Each replaces the row
-  // of its key, or erases it if it says `erased`. Returns at once; callbacks.durable follows.
+  // of its key, or erases it if it says `erased`. Returns at once; callbacks.durable follows: after
+  // a moment, in which more may be written together, or at once with Hurry.
   // REQUIRES: commit is one more than that of the call before, or than opened().last_commit.
   virtual void Commit(uint64_t commit, std::vector<record::Record> writes) = 0;
+
+  // Somebody waits for what was committed. Returns at once.
+  virtual void Hurry() {}
 
   // Reads one run back. Returns at once; callbacks.loaded follows.
   // REQUIRES: the commit that wrote the row is durable.

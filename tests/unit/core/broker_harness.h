@@ -72,6 +72,7 @@ class BrokerHarness {
   }
 
   void Take(Effects& effects) {
+    is_awaited = effects.is_awaited;
     for (Send& send : effects.sends) {
       std::string frame;
       Encode(&send.message, &frame);
@@ -238,6 +239,7 @@ class BrokerHarness {
   std::deque<Send> sent;
   std::vector<LogEvent> logs;
   absl::Status lost_commits;
+  bool is_awaited = false;  // of the last step
   std::vector<record::Record> writes;
   std::vector<core::Load> loads;  // not answered
   std::set<uint64_t> damaged;     // rows of runs, by their first job

@@ -70,6 +70,30 @@ TEST(DurableTest, ADeliveryThatIsReleasedAsItsLeaseEndsChargesNobody) {
   s.h.sent.clear();
 }
 
+// The store may take its time with what nobody waits for.
+TEST(DurableTest, ItIsSaidWhetherACommitIsAwaited) {
+  Scene s;
+  EXPECT_FALSE(s.h.is_awaited);
+  s.producer.Submit("d", 1, {"payload"});
+  EXPECT_TRUE(s.h.is_awaited);
+  s.MakeDurable();
+  EXPECT_FALSE(s.h.is_awaited);
+  s.h.Complete(s.worker.ReportMessage(
+      {WorkerPeer::Item(wire::ReportItem::COMPLETED, s.worker.TakeDelivery().token(), 0, 1)}));
+  EXPECT_TRUE(s.h.is_awaited);
+  s.h.Run(seconds(1));
+  EXPECT_TRUE(s.h.is_awaited);  // still
+  s.MakeDurable();
+  s.h.sent.clear();
+  s.producer.Ack("d", 2);  // its row is erased, and nobody cares when
+  EXPECT_EQ(s.h.broker.last_commit(), 3u);
+  EXPECT_FALSE(s.h.is_awaited);
+  s.h.Run(seconds(1));
+  EXPECT_FALSE(s.h.is_awaited);
+  s.producer.Submit("d", 2, {"payload"});
+  EXPECT_TRUE(s.h.is_awaited);
+}
+
 // Found by the simulator: it forgot what was not kept; a crash undid the end of the lease, which
 // then looked like one that it had never got, and its only attempt was given twice.
 TEST(DurableTest, AWorkerIsWelcomedAgainWhenTheEndOfItsLeasesIsDurable) {

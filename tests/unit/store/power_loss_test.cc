@@ -89,7 +89,10 @@ class Machine {
   }
 
   // True: everything is confirmed. False: the store failed.
-  bool Await() { return witness_->AwaitDurable(written()); }
+  bool Await() {
+    store_->Hurry();
+    return witness_->AwaitDurable(written());
+  }
 
   // The end of the process.
   void Close() {
