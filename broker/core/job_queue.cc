@@ -116,7 +116,9 @@ void JobQueue::UncountArrival(const Slice& slice) {
 void JobQueue::Append(Line* line, Slice slice) {
   if (line->tail && slice.stored()) Unpack(line);
   if (!line->tail && !line->slices.empty() && Join(slice, &line->slices.back())) return;
-  if (line->tail || (line->slices.size() >= kUnpackedRecords && JobPack::Takes(slice))) {
+  const bool begins_tail = line->slices.size() >= kUnpackedRecords &&
+                           line->slices.back().stream != slice.stream && JobPack::Takes(slice);
+  if (line->tail || begins_tail) {
     if (!line->tail) line->tail = std::make_unique<Tail>();
     AppendToTail(line->tail.get(), std::move(slice));
     return;
@@ -127,7 +129,10 @@ void JobQueue::Append(Line* line, Slice slice) {
 
 void JobQueue::AppendToTail(Tail* tail, Slice slice) {
   tail->jobs += slice.count();
-  if (JobPack::Takes(slice)) {
+  Slice* last = tail->parts.empty() ? nullptr : std::get_if<Slice>(&tail->parts.back());
+  if (last != nullptr && Join(slice, last)) return;
+  // Where a stream goes on that fills records of its own, nothing is to be gained.
+  if (JobPack::Takes(slice) && (last == nullptr || last->stream != slice.stream)) {
     if (tail->parts.empty() || !std::holds_alternative<JobPack>(tail->parts.back())) {
       tail->parts.emplace_back(std::in_place_type<JobPack>);
     }
@@ -135,8 +140,6 @@ void JobQueue::AppendToTail(Tail* tail, Slice slice) {
     packed_ += slice.count();
     return;
   }
-  Slice* last = tail->parts.empty() ? nullptr : std::get_if<Slice>(&tail->parts.back());
-  if (last != nullptr && Join(slice, last)) return;
   CountRecord(slice);
   tail->parts.emplace_back(std::move(slice));
 }

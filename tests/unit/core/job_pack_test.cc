@@ -175,6 +175,15 @@ TEST(JobPackTest, AQueueOfManyProducersIsSmall) {
   EXPECT_EQ(p.queue.ready_bytes(), 0u);
 }
 
+TEST(JobPackTest, JobsOfOneProducerFillRecordsAndAreNotPacked) {
+  PackedQueue p(2);
+  for (uint64_t first = 3; first <= 40; ++first) p.Push(1, first, 100, 1000);
+  const size_t records = p.queue.records();
+  for (uint64_t number = 10'000; number < 20'000; ++number) p.Push(1, number);
+  EXPECT_LE(p.queue.records(), records + 2);
+  EXPECT_LE(p.queue.packed(), 20u);
+}
+
 TEST(JobPackTest, LargerRunsKeepTheirPlaceBehindSmallOnes) {
   PackedQueue p(10);
   p.Push(1, 11, 100, 100);
