@@ -308,7 +308,7 @@ void Simulation::Run() {
     }
     RunUntil(world_.loop.now() + milliseconds(500));
   }
-  RunUntil(world_.loop.now() + seconds(2));
+  RunUntil(world_.loop.now() + seconds(3));
   CheckEnd();
 }
 
