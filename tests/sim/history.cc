@@ -441,7 +441,13 @@ void History::CheckOutcome(const Job& job, const OutcomeRange& range) const {
       } else if (!job.rejectable && !job.excused) {
         Violation("I1", Name(job) + " was rejected: " + range.status().message());
       }
-      if (!job.starts.empty()) Violation("I5", Name(job) + " was rejected though it was started");
+      // What was in memory only is forgotten with its broker, and another job may have the name by
+      // now.
+      if (std::any_of(job.starts.begin(), job.starts.end(), [&](const Start& start) {
+            return start.token >> 32 == epoch_ || IsDurable(job);
+          })) {
+        Violation("I5", Name(job) + " was rejected though it was started");
+      }
       break;
     case OutcomeRange::UNSPECIFIED:
       break;
