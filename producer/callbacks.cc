@@ -10,6 +10,12 @@ std::deque<Callbacks::Batch>::iterator Callbacks::Batches::After(uint64_t number
                           [](uint64_t n, const Batch& batch) { return n < batch.first; });
 }
 
+Callbacks::Batch* Callbacks::Batches::Find(uint64_t number) {
+  const auto it = After(number);
+  if (it == all.begin() || std::prev(it)->end <= number || std::prev(it)->open == 0) return nullptr;
+  return &*std::prev(it);
+}
+
 void Callbacks::Batches::Finish(Batch* batch) {
   batch->open = 0;
   batch->callback.reset();
@@ -33,11 +39,7 @@ void Callbacks::Add(const std::string& queue, uint64_t first, uint64_t count, bo
   discarded_.emplace_back(queue, first);
   if (discarded_.size() <= kDiscardedMax) return;
   Batches& batches = batches_[discarded_.front().first];
-  auto it = batches.After(discarded_.front().second);
-  if (it != batches.all.begin() && std::prev(it)->first == discarded_.front().second &&
-      std::prev(it)->open > 0) {
-    batches.Finish(&*std::prev(it));
-  }
+  if (Batch* oldest = batches.Find(discarded_.front().second)) batches.Finish(oldest);
   discarded_.pop_front();
 }
 
@@ -47,14 +49,15 @@ void Callbacks::SetEarlier(const std::string& queue, OutcomeCallback callback) {
 
 Callbacks::Part Callbacks::Take(const std::string& queue, uint64_t begin, uint64_t end) {
   Batches& batches = batches_[queue];
-  auto it = batches.After(begin);
-  Part part{nullptr, it != batches.all.end() ? std::min(end, it->first) : end, false};
-  if (it != batches.all.begin() && std::prev(it)->end > begin && std::prev(it)->open > 0) {
-    Batch& batch = *std::prev(it);
-    part = {batch.callback, std::min(end, batch.end), batch.discarded};
-    batch.open -= part.end - begin;
-    if (batch.open == 0) batches.Finish(&batch);
-  } else if (auto earlier = earlier_.find(queue); earlier != earlier_.end()) {
+  if (Batch* batch = batches.Find(begin)) {
+    Part part{batch->callback, std::min(end, batch->end), batch->discarded};
+    batch->open -= part.end - begin;
+    if (batch->open == 0) batches.Finish(batch);
+    return part;
+  }
+  const auto next = batches.After(begin);
+  Part part{nullptr, next != batches.all.end() ? std::min(end, next->first) : end, false};
+  if (auto earlier = earlier_.find(queue); earlier != earlier_.end()) {
     part.callback = earlier->second;
   }
   return part;

@@ -46,6 +46,7 @@ class Callbacks {
     std::deque<Batch> all;
     size_t done = 0;                                     // of these
     std::deque<Batch>::iterator After(uint64_t number);  // the first that begins after it
+    Batch* Find(uint64_t number);  // that of the job, unless it is done; nullptr: none
     void Finish(Batch* batch);
   };
   static constexpr size_t kDiscardedMax = 100'000;

@@ -29,7 +29,7 @@ void ProducerSession::Touch(Stream& stream) {
   if (std::exchange(stream.touched, true)) return;
   touched_.insert(&stream);
   if (stream.timer == kNever) return;
-  timers_.erase({stream.timer, stream.queue});
+  timers_.erase({stream.timer, &stream});
   stream.timer = kNever;
 }
 
@@ -359,14 +359,14 @@ void ProducerSession::Poll(Instant now, ProducerOutput* out) {
   if (closing_) SayGoodbye(now.mono, out);
   if (closing_ || !link_.connected()) return;
   while (!timers_.empty() && timers_.begin()->first <= now.mono) {
-    Touch(streams_.find(std::string(timers_.begin()->second))->second);
+    Touch(*timers_.begin()->second);
   }
   wire::OutcomeAck ack;
   for (Stream* stream : std::exchange(touched_, {})) {
     if (stream->gone.ok()) PollStream(*stream, now, out, &ack);
     stream->touched = false;
     stream->timer = stream->due();
-    if (stream->timer != kNever) timers_.emplace(stream->timer, stream->queue);
+    if (stream->timer != kNever) timers_.emplace(stream->timer, stream);
   }
   follow_ons_.TakeAcks(&ack);
   if (ack.streams_size() > 0) {

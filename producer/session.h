@@ -196,7 +196,7 @@ class ProducerSession {
   std::map<std::string, Stream> streams_;
   // There may be ten thousand, of which few have something to do.
   Streams touched_;
-  std::set<std::pair<MonoTime, std::string_view>> timers_;  // of those that are not touched
+  std::set<std::pair<MonoTime, Stream*>> timers_;  // of those that are not touched
   Streams full_;
   FollowOnStreams follow_ons_;
   ProducerGroups groups_;

@@ -188,13 +188,13 @@ Job* History::Find(uint64_t stream, uint64_t number) {
   const auto it = by_id_.find({stream, number});
   if (it == by_id_.end()) return nullptr;
   Job& job = jobs_.at(it->second);
-  return job.seen_epoch == epoch_ || IsDurable(job) ? &job : nullptr;
+  return IsOfThisLife(job, job.seen_epoch) ? &job : nullptr;
 }
 
 Job* History::PickOpen(Prng* prng) {
   std::vector<Job*> open;
   for (auto& [uid, job] : jobs_) {
-    const bool known = job.stream != 0 && (job.seen_epoch == epoch_ || IsDurable(job));
+    const bool known = job.stream != 0 && IsOfThisLife(job, job.seen_epoch);
     if (known && !job.ended && !job.excused) open.push_back(&job);
   }
   return open.empty() ? nullptr : open[prng->Below(open.size())];
@@ -235,7 +235,7 @@ void History::OnStart(const std::string& worker, const wire::Delivery& delivery,
   situations_->Checked(5);
   if (payload != PayloadOf(job.spec)) Violation("I5", Name(job) + " came with another payload");
   if (requeue_leases_.contains({delivery.token(), job.spec.uid})) return;
-  const bool this_life = delivery.token() >> 32 == epoch_ || IsDurable(job);
+  const bool this_life = IsOfThisLife(job, delivery.token() >> 32);
   situations_->Checked(2);
   situations_->Checked(7);
   if (job.cancel_asked) situations_->Checked(11);
@@ -443,9 +443,8 @@ void History::CheckOutcome(const Job& job, const OutcomeRange& range) const {
       }
       // What was in memory only is forgotten with its broker, and another job may have the name by
       // now.
-      if (std::any_of(job.starts.begin(), job.starts.end(), [&](const Start& start) {
-            return start.token >> 32 == epoch_ || IsDurable(job);
-          })) {
+      if (std::any_of(job.starts.begin(), job.starts.end(),
+                      [&](const Start& start) { return IsOfThisLife(job, start.token >> 32); })) {
         Violation("I5", Name(job) + " was rejected though it was started");
       }
       break;

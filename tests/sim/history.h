@@ -127,6 +127,10 @@ class History {
 
   // It outlives the broker.
   bool IsDurable(const Job& job) const;
+  // What happened to it in this epoch is not forgotten.
+  bool IsOfThisLife(const Job& job, uint64_t epoch) const {
+    return epoch == epoch_ || IsDurable(job);
+  }
   // The job with this id, as it was delivered by this start of the broker, or by one before if it
   // is durable; nullptr: none is known.
   Job* Find(uint64_t stream, uint64_t number);

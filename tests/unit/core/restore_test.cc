@@ -7,6 +7,8 @@
 namespace whippletree::core {
 namespace {
 
+constexpr Duration kLease = std::chrono::hours(2);
+
 // Two starts of a broker on one store, an hour apart; peers say hello anew.
 struct Scene {
   explicit Scene(QueuePolicy policy = {}, uint32_t slots = 1)
@@ -18,11 +20,19 @@ struct Scene {
   }
   static Config MakeConfig(QueuePolicy policy) {
     policy.durable = true;
-    policy.lease_duration = std::chrono::hours(2);
+    policy.lease_duration = kLease;
     policy.backoff_min = policy.backoff_max = seconds(10);
     Config config;
     config.default_policy = policy;
     return config;
+  }
+  // The producer "unnamed" submits so many jobs and is silent until it is forgotten.
+  void ForgetUnnamed(size_t jobs) {
+    ProducerPeer unnamed(&first, "unnamed");
+    unnamed.Join();
+    unnamed.SubmitAccepted("q", 1, jobs);
+    first.Run(kLease + kProducerRetention + seconds(1));
+    first.sent.clear();
   }
   // kill -9 and a start `later`.
   BrokerHarness& Restart(Duration later = seconds(5)) {
@@ -156,11 +166,7 @@ TEST(RestoreTest, AForgottenNameStaysForgotten) {
 // Found by the simulator: jobs whose acceptance it was never told of would be accepted again.
 TEST(RestoreTest, AProducerThatWasForgottenIsToldSoByEveryStart) {
   Scene s;
-  ProducerPeer producer(&s.first, "unnamed");
-  producer.Join();
-  producer.SubmitAccepted("q", 1, 6);
-  s.first.Run(std::chrono::hours(2) + kProducerRetention + seconds(1));
-  s.first.sent.clear();
+  s.ForgetUnnamed(6);
   BrokerHarness& h = s.Restart();
   ProducerPeer again(&h, "unnamed");
   EXPECT_EQ(again.Join({{"q", 2, 1}}).streams(0).state(), wire::StreamUpdate::GONE);
@@ -190,11 +196,7 @@ TEST(RestoreTest, NothingIsKeptOfAnUnnamedProducerThatSaidGoodbye) {
 // Its rows stay, and say nothing of the time before when that is forgotten too.
 TEST(RestoreTest, AForgottenProducerThatIsBackKeepsItsRow) {
   Scene s;
-  ProducerPeer producer(&s.first, "unnamed");
-  producer.Join();
-  producer.SubmitAccepted("q", 1, 1);
-  s.first.Run(std::chrono::hours(2) + kProducerRetention + seconds(1));
-  s.first.sent.clear();
+  s.ForgetUnnamed(1);
   ProducerPeer again(&s.first, "unnamed");
   again.Join();
   again.SubmitAccepted("other", 1, 1);

@@ -218,14 +218,23 @@ TEST(StoredTest, ARowThatIsNotWhatWasWrittenEndsItsJobs) {
   EXPECT_EQ(s.h.ledger("q").waiting(), 0u);
 }
 
+// Batches of six after a second, of which two jobs are in memory; nothing is read back by itself.
+struct BatchScene : StoredScene {
+  BatchScene() : StoredScene(Policy()), worker(&h, "w", {.slots = 1}) {
+    h.loads_at_once = false;
+    worker.Join();
+  }
+  static QueuePolicy Policy() {
+    QueuePolicy policy;
+    policy.batch.max_jobs = 6;
+    policy.batch.linger = seconds(1);
+    return policy;
+  }
+  WorkerPeer worker;
+};
+
 TEST(StoredTest, ABatchWaitsForItsJobsLongerThanItsLinger) {
-  QueuePolicy policy;
-  policy.batch.max_jobs = 6;
-  policy.batch.linger = seconds(1);
-  StoredScene s(policy);
-  s.h.loads_at_once = false;
-  WorkerPeer worker(&s.h, "w", {.slots = 1});
-  worker.Join();
+  BatchScene s;
   s.Submit(1, 2);
   s.Submit(3, 2);
   s.Submit(5, 2);
@@ -233,26 +242,20 @@ TEST(StoredTest, ABatchWaitsForItsJobsLongerThanItsLinger) {
   EXPECT_FALSE(s.h.HasFrameFor("w"));
   s.h.loads_at_once = true;
   s.h.Load();
-  const std::vector<wire::Delivery> got = worker.TakeDeliveries();
+  const std::vector<wire::Delivery> got = s.worker.TakeDeliveries();
   ASSERT_EQ(got.size(), 1u);
   EXPECT_EQ(NamesOf(got), Names(1, 1, 6));
 }
 
 // Found by the simulator: the batch waited until something else woke its queue.
 TEST(StoredTest, ABatchDoesNotWaitForJobsThatAreCancelled) {
-  QueuePolicy policy;
-  policy.batch.max_jobs = 6;
-  policy.batch.linger = seconds(1);
-  StoredScene s(policy);
-  s.h.loads_at_once = false;
-  WorkerPeer worker(&s.h, "w", {.slots = 1});
-  worker.Join();
+  BatchScene s;
   s.Submit(1, 2);
   s.Submit(3, 2);
   s.h.Run(seconds(3));
   EXPECT_FALSE(s.h.HasFrameFor("w"));
   s.producer.Cancel("q", 3, 2);
-  EXPECT_EQ(NamesOf(worker.TakeDeliveries()), Names(1, 1, 2));
+  EXPECT_EQ(NamesOf(s.worker.TakeDeliveries()), Names(1, 1, 2));
   s.h.sent.clear();
 }
 
