@@ -36,7 +36,7 @@ absl::StatusOr<wire::AdminReply> Ask(const HostPort& broker, wire::AdminRequest 
   absl::StatusOr<wire::AdminReply> reply = NoBrokerAnswers(broker);
   bool answered = false;
   while (!answered && ReadClock().mono < end) {
-    sockets.Poll(-1, end - ReadClock().mono);
+    sockets.Poll(nullptr, end - ReadClock().mono);
     sockets.Receive(
         [&](wire::Envelope& message) {
           if (message.has_admin_reply()) {

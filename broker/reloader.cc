@@ -30,8 +30,7 @@ void Reloader::Request() {
 
 void Reloader::Run() {
   while (!stopping_) {
-    PollSockets({}, wake_.fd(), Duration(-1));
-    wake_.Clear();
+    wake_.Wait();
     if (requested_.exchange(false)) Reload();
   }
 }

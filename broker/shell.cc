@@ -167,9 +167,9 @@ void BrokerShell::Run() {
   while (!stopping_) {
     MonoTime deadline = core_->NextDeadline();
     if (disk_watch_) deadline = std::min(deadline, disk_watch_->next_look());
-    const Duration wait = deadline - ReadClock().mono;
-    if (inputs_.empty()) PollSockets(sockets, wake_.fd(), std::max(Duration(0), wait));
-    wake_.Clear();
+    Duration wait(0);
+    if (inputs_.empty()) wait = std::max(wait, deadline - ReadClock().mono);
+    PollSockets(sockets, &wake_, wait);
     {
       const std::lock_guard lock(mutex_);
       if (durable_ > durable_told_) {

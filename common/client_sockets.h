@@ -71,9 +71,9 @@ class ClientSockets {
     }
   }
 
-  void Poll(int wake_fd, Duration timeout) {
+  void Poll(const WakeEvent* wake, Duration timeout) {
     Socket* const sockets[] = {door_.get()};
-    PollSockets(sockets, wake_fd, std::max(Duration(0), timeout));
+    PollSockets(sockets, wake, std::max(Duration(0), timeout));
   }
 
  private:

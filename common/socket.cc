@@ -1,11 +1,11 @@
 #include "common/socket.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <vector>
+#include <array>
 #include <zmq.hpp>
 
 #include "common/check.h"
@@ -50,8 +50,14 @@ SocketContext::~SocketContext() = default;
 
 struct Socket::Impl {
   Impl(zmq::context_t& context, zmq::socket_type type) : socket(context, type) {}
+  // Whether there is something to receive. Any call of libzmq may take what its descriptor tells.
+  bool HasMessage() { return (socket.get(zmq::sockopt::events) & ZMQ_POLLIN) != 0; }
+
   zmq::socket_t socket;
+  int fd = -1;
   bool router = false;
+  // Nothing can be received until the descriptor is readable: each look costs system calls.
+  bool drained = false;
   zmq::message_t received;  // what Receive returned last
 };
 
@@ -59,6 +65,7 @@ Socket::Socket(SocketContext& context, Type type, const Options& options)
     : impl_(std::make_unique<Impl>(context.impl_->context, TypeOf(type))) {
   zmq::socket_t& s = impl_->socket;
   impl_->router = type == Type::kRouter;
+  impl_->fd = s.get(zmq::sockopt::fd);
   s.set(zmq::sockopt::linger, static_cast<int>(ToMilliseconds(options.linger)));
   s.set(zmq::sockopt::sndhwm, options.high_water_mark);
   s.set(zmq::sockopt::rcvhwm, options.high_water_mark);
@@ -105,6 +112,7 @@ absl::Status Socket::Connect(const std::string& host, uint32_t port) {
 }
 
 Socket::SendResult Socket::Send(size_t bytes, Fill fill) {
+  impl_->drained = false;
   zmq::message_t message(bytes);
   fill(static_cast<char*>(message.data()));
   return impl_->socket.send(message, zmq::send_flags::dontwait) ? SendResult::kSent
@@ -112,6 +120,7 @@ Socket::SendResult Socket::Send(size_t bytes, Fill fill) {
 }
 
 Socket::SendResult Socket::SendTo(const std::string& route, size_t bytes, Fill fill) {
+  impl_->drained = false;
   // Only the first frame reports errors; the second one then always has room.
   try {
     zmq::message_t id(route.data(), route.size());
@@ -126,9 +135,13 @@ Socket::SendResult Socket::SendTo(const std::string& route, size_t bytes, Fill f
 }
 
 Socket::ReceiveResult Socket::Receive(std::string* route, std::string_view* frame) {
+  if (impl_->drained) return ReceiveResult::kNothing;
   zmq::message_t& part = impl_->received;
   try {
-    if (!impl_->socket.recv(part, zmq::recv_flags::dontwait)) return ReceiveResult::kNothing;
+    if (!impl_->socket.recv(part, zmq::recv_flags::dontwait)) {
+      impl_->drained = true;
+      return ReceiveResult::kNothing;
+    }
   } catch (const zmq::error_t& error) {
     if (error.num() == EINTR) return ReceiveResult::kNothing;
     throw;
@@ -147,23 +160,26 @@ Socket::ReceiveResult Socket::Receive(std::string* route, std::string_view* fram
   return ReceiveResult::kMalformed;
 }
 
-void PollSockets(std::span<Socket* const> sockets, int wake_fd, Duration timeout) {
-  std::vector<zmq::pollitem_t> items;
-  for (Socket* socket : sockets) {
-    if (socket == nullptr) continue;
-    items.push_back({socket->impl_->socket.handle(), 0, ZMQ_POLLIN, 0});
+// zmq_poll asks every socket twice, with two system calls each time.
+void PollSockets(std::span<Socket* const> sockets, const WakeEvent* wake, Duration timeout) {
+  constexpr size_t kSocketsMax = 3;
+  WT_CHECK(sockets.size() <= kSocketsMax);
+  std::array<pollfd, kSocketsMax + 1> fds;
+  for (size_t i = 0; i < sockets.size(); ++i) {
+    Socket::Impl& socket = *sockets[i]->impl_;
+    if (!socket.drained) socket.drained = !socket.HasMessage();
+    if (!socket.drained) timeout = Duration(0);
+    fds[i] = {socket.fd, POLLIN, 0};
   }
-  if (wake_fd >= 0) items.push_back({nullptr, wake_fd, ZMQ_POLLIN, 0});
-  // Rounded up: to wake before the deadline only to sleep again is waste.
-  const auto wait =
-      timeout < Duration(0)
-          ? milliseconds(-1)
-          : std::chrono::ceil<milliseconds>(std::min<Duration>(timeout, std::chrono::hours(1)));
-  try {
-    zmq::poll(items.data(), items.size(), wait);
-  } catch (const zmq::error_t& error) {
-    if (error.num() != EINTR) throw;
+  fds[sockets.size()] = {wake == nullptr ? -1 : wake->fd_, POLLIN, 0};
+  const auto whole = std::chrono::duration_cast<std::chrono::seconds>(timeout);
+  const timespec wait = {whole.count(), Duration(timeout - whole).count()};
+  // Interrupted: whoever is called again has lost nothing.
+  if (ppoll(fds.data(), sockets.size() + 1, &wait, nullptr) <= 0) return;
+  for (size_t i = 0; i < sockets.size(); ++i) {
+    if (fds[i].revents != 0) sockets[i]->impl_->drained = false;
   }
+  if (fds[sockets.size()].revents != 0) wake->Clear();
 }
 
 WakeEvent::WakeEvent() : fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) { WT_CHECK(fd_ >= 0); }
@@ -174,6 +190,13 @@ void WakeEvent::Notify() const {
   const uint64_t one = 1;
   [[maybe_unused]] const ssize_t n = write(fd_, &one, sizeof one);
   errno = saved;
+}
+
+void WakeEvent::Wait() const {
+  pollfd fd = {fd_, POLLIN, 0};
+  while (poll(&fd, 1, -1) <= 0) {  // interrupted
+  }
+  Clear();
 }
 
 void WakeEvent::Clear() const {

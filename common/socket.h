@@ -18,6 +18,28 @@
 
 namespace whippletree {
 
+class Socket;
+
+// Lets another thread, or a signal handler, end PollSockets.
+class WakeEvent {
+ public:
+  WakeEvent();
+  ~WakeEvent();
+  WakeEvent(const WakeEvent&) = delete;
+  WakeEvent& operator=(const WakeEvent&) = delete;
+
+  // Thread-safe and async-signal-safe.
+  void Notify() const;
+  // Blocks until notified. Consumes notifications.
+  void Wait() const;
+
+ private:
+  friend void PollSockets(std::span<Socket* const>, const WakeEvent*, Duration);
+  void Clear() const;
+
+  int fd_;
+};
+
 class SocketContext {
  public:
   // `io_threads`: of libzmq.
@@ -62,34 +84,17 @@ class Socket {
 
   enum class ReceiveResult { kMessage, kNothing, kMalformed };
   // Never blocks. `route` is set at a ROUTER, also of a malformed message. `frame` is valid until
-  // the next call.
+  // the next call. Once it has returned kNothing, only PollSockets finds out that there is more.
   ReceiveResult Receive(std::string* route, std::string_view* frame);
 
  private:
-  friend void PollSockets(std::span<Socket* const>, int, Duration);
+  friend void PollSockets(std::span<Socket* const>, const WakeEvent*, Duration);
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
 
-// Blocks until one of the sockets has something to receive, `wake_fd` (−1: none) is readable, or
-// `timeout` has passed (negative: never). Null sockets are skipped.
-void PollSockets(std::span<Socket* const> sockets, int wake_fd, Duration timeout);
-
-// Lets another thread, or a signal handler, end PollSockets.
-class WakeEvent {
- public:
-  WakeEvent();
-  ~WakeEvent();
-  WakeEvent(const WakeEvent&) = delete;
-  WakeEvent& operator=(const WakeEvent&) = delete;
-
-  int fd() const { return fd_; }
-  // Thread-safe and async-signal-safe.
-  void Notify() const;
-  void Clear() const;
-
- private:
-  int fd_;
-};
+// Blocks until one of the sockets has something to receive, `wake` (may be null) was notified, or
+// `timeout` (not negative) has passed. Consumes notifications.
+void PollSockets(std::span<Socket* const> sockets, const WakeEvent* wake, Duration timeout);
 
 }  // namespace whippletree

@@ -161,8 +161,7 @@ void Producer::Impl::Loop() {
       sleeping_ = true;
     }
     // Whatever is added from here on notifies.
-    sockets_.Poll(wake_.fd(), wait);
-    wake_.Clear();
+    sockets_.Poll(&wake_, wait);
     // Callers are not kept waiting meanwhile.
     sockets_.Receive([&](wire::Envelope& message) { received.push_back(std::move(message)); },
                      [&](const absl::Status& error) { bad_frames.push_back(error); });

@@ -107,8 +107,7 @@ absl::Status Worker::Impl::Run() {
     Instant now = ReadClock();
     const MonoTime deadline_next = executor.CheckDeadlines(now.mono);
     const MonoTime next = std::min({session.NextDeadline(), deadline_next, warn_at, leave_at});
-    sockets.Poll(wake_.fd(), next - now.mono);
-    wake_.Clear();
+    sockets.Poll(&wake_, next - now.mono);
     now = ReadClock();
     out.Clear();
     sockets.Receive([&](wire::Envelope& message) { session.OnDoor(now, message, &out); },
