@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "broker/config.h"
+#include "broker/core/limits.h"
 #include "broker/http.h"
 #include "broker/reloader.h"
 #include "broker/shell.h"
@@ -115,6 +116,7 @@ int Serve(const ServeOptions& options) {
   config.payload_bytes_max = static_cast<uint32_t>(options.payload_max);
   config.result_bytes_max = config.payload_bytes_max;
   config.peers_max = PeersMax();
+  config.ack_delay = core::kAckDelay;
   config.insecure = options.insecure;
   config.accept_data_loss = options.accept_data_loss;
   config.default_policy = policies->defaults;

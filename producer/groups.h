@@ -62,6 +62,8 @@ class ProducerGroups {
   void Poll(MonoTime now, uint64_t session, std::vector<wire::Envelope>* door,
             std::vector<wire::Envelope>* submit, std::vector<wire::GroupEnd>* ended);
   MonoTime NextDeadline() const;
+  // Somebody waits for the end of a group.
+  bool waits() const { return !closing_.empty(); }
 
  private:
   static constexpr Duration kRepeat = seconds(1);

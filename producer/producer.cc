@@ -28,6 +28,8 @@ namespace whippletree {
 
 // How long a named producer waits for the answer to its goodbye.
 constexpr Duration kGoodbyePatience = seconds(5);
+// What the broker takes for its own.
+constexpr Duration kAckDelay = milliseconds(1);
 
 class Producer::Impl {
  public:
@@ -60,7 +62,6 @@ class Producer::Impl {
 
   void Loop();
   void DeliverLoop();
-  void AddAcks(ProducerOutput* out);
   void Deliver(std::vector<ProducerOutput::Settled>& settled);
   void DeliverFollowOns(ProducerOutput::Settled& settled);
   void Wake();
@@ -88,7 +89,6 @@ class Producer::Impl {
   bool sleeping_ = false;
   bool added_ = false;  // something was added since the session was polled
   std::deque<Delivery> deliveries_;
-  std::vector<wire::OutcomeAck> acks_;  // to be sent
   std::condition_variable delivery_;
 
   ClientSockets sockets_;  // the thread's
@@ -166,15 +166,12 @@ void Producer::Impl::Loop() {
     sockets_.Receive([&](wire::Envelope& message) { received.push_back(std::move(message)); },
                      [&](const absl::Status& error) { bad_frames.push_back(error); });
     out.Clear();
-    bool acknowledges = false;
     {
       const std::lock_guard lock(mutex_);
       sleeping_ = added_ = false;
       const Instant now = ReadClock();
       for (wire::Envelope& message : received) session_.OnDoor(now, message, &out);
       for (const absl::Status& error : bad_frames) session_.OnBadFrame(error);
-      acknowledges = !acks_.empty();
-      AddAcks(&out);
       session_.Poll(now, &out);
       if (!out.settled.empty()) CrashPoint("outcome.received");
       welcomed_ = welcomed_ || session_.connected();
@@ -198,6 +195,8 @@ void Producer::Impl::Loop() {
     }
     changed_.notify_all();
     const bool submits = !out.submit.empty();
+    const bool acknowledges = std::any_of(out.door.begin(), out.door.end(),
+                                          [](const auto& m) { return m.has_outcome_ack(); });
     if (submits) CrashPoint("submit.before");
     const absl::Status status =
         sockets_.Carry(out.reopen_door, out.reopen_submit_port, out.door, out.submit);
@@ -211,14 +210,6 @@ void Producer::Impl::Loop() {
   if (!session_.closed() && options_.log) {
     options_.log("the broker has not confirmed the end of " + options_.name +
                  ": outcomes that were printed may come once more when it is started again");
-  }
-}
-
-// REQUIRES: mutex_ is held, or nobody else is left.
-void Producer::Impl::AddAcks(ProducerOutput* out) {
-  for (wire::OutcomeAck& ack : std::exchange(acks_, {})) {
-    if (ack.session() != session_.session()) continue;
-    *out->door.emplace_back().mutable_outcome_ack() = std::move(ack);
   }
 }
 
@@ -236,8 +227,7 @@ void Producer::Impl::DeliverLoop() {
     CrashPoint("outcome.taken");
     lock.lock();
     if (!delivery.ack || !kept) continue;
-    acks_.push_back(*std::move(delivery.ack));
-    Wake();
+    if (session_.Acknowledge(*delivery.ack, ReadClock().mono)) Wake();
   }
 }
 
@@ -436,6 +426,7 @@ absl::StatusOr<std::unique_ptr<Producer>> Producer::Connect(ProducerOptions opti
   config.named = !options.name.empty();
   config.name = config.named ? options.name : UniqueName("");
   config.process = RandomNumber();
+  config.ack_delay = kAckDelay;
   config.seed = RandomNumber();
   config.software = kSoftware;
   // Numbers that an earlier process of that name has not used, far from overflow.

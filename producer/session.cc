@@ -147,7 +147,7 @@ void ProducerSession::OnDoor(Instant now, wire::Envelope& message, ProducerOutpu
       OnUpdate(now, update, false, out);
     }
   }
-  if (message.has_outcomes()) OnOutcomes(message.outcomes(), out);
+  if (message.has_outcomes()) OnOutcomes(now, message.outcomes(), out);
   if (message.has_group_updates()) groups_.OnUpdates(message.group_updates());
   if (message.has_goodbye()) closed_ = true;
 }
@@ -161,6 +161,7 @@ void ProducerSession::OnWelcome(Instant now, const wire::Welcome& welcome, Produ
   if (!link_.OnWelcome(now.mono, welcome)) return;
   follow_ons_.OnWelcome(link_.broker_start() != broker_start, welcome);
   groups_.OnWelcome();
+  acks_.Reset(welcome.window_bytes());
   goodbye_at_ = MonoTime{};
   out->reopen_submit_port = welcome.submit_port();
   out->submit.clear();  // of the session before
@@ -356,6 +357,7 @@ void ProducerSession::Poll(Instant now, ProducerOutput* out) {
     }
   }
   if (link_.TakeLost()) out->log.push_back("connection lost; trying again");
+  if (link_.connected()) SendAcks(now.mono, out);
   if (closing_) SayGoodbye(now.mono, out);
   if (closing_ || !link_.connected()) return;
   while (!timers_.empty() && timers_.begin()->first <= now.mono) {
@@ -410,6 +412,7 @@ void ProducerSession::PollStream(Stream& stream, Instant now, ProducerOutput* ou
 MonoTime ProducerSession::NextDeadline() const {
   MonoTime next = link_.NextDeadline();
   if (!link_.connected()) return next;
+  next = std::min(next, acks_.NextDeadline());
   if (closing_) return closed_ ? next : std::min(next, goodbye_at_);
   for (const Stream* stream : touched_) next = std::min(next, stream->due());
   if (!timers_.empty()) next = std::min(next, timers_.begin()->first);

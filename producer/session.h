@@ -21,6 +21,7 @@
 #include "common/time.h"
 #include "producer/follow_ons.h"
 #include "producer/groups.h"
+#include "producer/outcome_acks.h"
 #include "producer/settled.h"
 #include "wire.pb.h"
 
@@ -37,8 +38,8 @@ struct ProducerOutput {
 
   using Settled = SettledJobs;
   std::vector<Settled> settled;
-  // For the door too, but only once the application has `settled`: the broker keeps outcomes, and
-  // sends no more than a window of them, until they are acknowledged. Void in another session.
+  // For Acknowledge(), once the application has `settled`: the broker keeps outcomes, and sends no
+  // more than a window of them, until they are acknowledged.
   std::optional<wire::OutcomeAck> ack;
   // Groups that have ended, each once, after the outcomes of its members. `lost`: the broker
   // restarted meanwhile, and the counts are those of the members that it had not accepted before.
@@ -59,10 +60,15 @@ class ProducerSession {
     // Number of the first group. A named producer must not use one again that an earlier process
     // has used.
     uint64_t first_group = 1;
+    // How long acknowledgements may be held back.
+    Duration ack_delay{0};
   };
 
   explicit ProducerSession(Config config)
-      : config_(std::move(config)), link_(config_.seed), groups_(config_.first_group) {}
+      : config_(std::move(config)),
+        link_(config_.seed),
+        groups_(config_.first_group),
+        acks_(config_.ack_delay) {}
 
   // Adds jobs and returns the number of the first. They are sent by the next Poll. `names` has one
   // for each job, or no job has one.
@@ -87,6 +93,9 @@ class ProducerSession {
   uint64_t OpenGroup() { return groups_.Open(); }
   absl::Status CheckGroup(uint64_t group) const { return groups_.CheckOpen(group); }
   absl::Status CloseGroup(uint64_t group) { return groups_.Close(group); }
+
+  // The application has what came with the acknowledgement. True: Poll() is to be called.
+  bool Acknowledge(const wire::OutcomeAck& ack, MonoTime now);
 
   void OnDoor(Instant now, wire::Envelope& message, ProducerOutput* out);
   // What came was no message.
@@ -178,7 +187,7 @@ class ProducerSession {
   void SendHello(ProducerOutput* out);
   void OnWelcome(Instant now, const wire::Welcome& welcome, ProducerOutput* out);
   void OnUpdate(Instant now, const wire::StreamUpdate& update, bool welcome, ProducerOutput* out);
-  void OnOutcomes(const wire::Outcomes& outcomes, ProducerOutput* out);
+  void OnOutcomes(Instant now, const wire::Outcomes& outcomes, ProducerOutput* out);
   void NoteFull(Stream& stream, const wire::StreamUpdate& update, ProducerOutput* out);
   void Accepted(Stream& stream, uint64_t next, Instant now);
   void Rewind(Stream& stream);
@@ -188,6 +197,10 @@ class ProducerSession {
   void SendRuns(Stream& stream, Instant now, bool probe, ProducerOutput* out);
   void SendCancels(Stream& stream, Instant now, ProducerOutput* out);
   wire::StreamClaim Claim(const Stream& stream) const;
+  // Acknowledgements are not held back: another process of the name must not be told again what the
+  // application had, and the end of a group is told after them.
+  bool AcksHurry() const { return config_.named || closing_ || groups_.waits(); }
+  void SendAcks(MonoTime now, ProducerOutput* out);
   void SayGoodbye(MonoTime now, ProducerOutput* out);
 
   const Config config_;
@@ -200,6 +213,7 @@ class ProducerSession {
   Streams full_;
   FollowOnStreams follow_ons_;
   ProducerGroups groups_;
+  OutcomeAcks acks_;
   uint32_t payload_bytes_max_ = 0;
   uint64_t first_jobs_limit_ = 0;
   uint64_t first_bytes_limit_ = 0;

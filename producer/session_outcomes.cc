@@ -6,7 +6,10 @@
 
 namespace whippletree {
 
-void ProducerSession::OnOutcomes(const wire::Outcomes& outcomes, ProducerOutput* out) {
+void ProducerSession::OnOutcomes(Instant now, const wire::Outcomes& outcomes, ProducerOutput* out) {
+  uint64_t bytes = 0;
+  for (const wire::OutcomeRange& range : outcomes.ranges()) bytes += range.results().block().size();
+  acks_.OnOutcomes(now.mono, bytes);
   if (outcomes.follow_on()) return follow_ons_.OnOutcomes(outcomes, &out->settled);
   auto it = streams_.find(outcomes.queue());
   if (it == streams_.end()) return;
@@ -22,6 +25,18 @@ void ProducerSession::OnOutcomes(const wire::Outcomes& outcomes, ProducerOutput*
     ++stream.outcome_next;
     Settle(stream, range, out);
   }
+}
+
+bool ProducerSession::Acknowledge(const wire::OutcomeAck& ack, MonoTime now) {
+  if (ack.session() != link_.session()) return false;  // of another session
+  return acks_.Add(ack, now) || AcksHurry();
+}
+
+void ProducerSession::SendAcks(MonoTime now, ProducerOutput* out) {
+  std::optional<wire::OutcomeAck> ack = acks_.Take(now, AcksHurry());
+  if (!ack) return;
+  ack->set_session(link_.session());
+  *out->door.emplace_back().mutable_outcome_ack() = *std::move(ack);
 }
 
 // Whatever of `range` was reported before is left out.

@@ -106,7 +106,8 @@ void WorkerSession::OnReportAck(Instant now, const wire::ReportAck& ack) {
     leases_.erase(it);
   });
   if (timed_ordinal_ != 0 && ack.next() > timed_ordinal_) {
-    for (Queue& queue : queues_) queue.window.OnTurnaround(now.mono - timed_at_);
+    const Duration took = now.mono - timed_at_ - std::chrono::microseconds(ack.delay_us());
+    for (Queue& queue : queues_) queue.window.OnTurnaround(std::max(Duration(0), took));
     timed_ordinal_ = 0;
   }
 }

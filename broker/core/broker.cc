@@ -57,7 +57,7 @@ void Broker::Step(Instant now, std::span<Input> inputs, Effects* effects) {
 
 MonoTime Broker::NextDeadline() const {
   if (!started_) return MonoTime{};
-  MonoTime next = next_tick_;
+  MonoTime next = std::min(next_tick_, NextHeld());
   if (!peer_timers_.empty()) next = std::min(next, peer_timers_.begin()->first);
   if (!queue_timers_.empty()) next = std::min(next, queue_timers_.begin()->first);
   // The calendar may jump; a tick is never far.
@@ -222,6 +222,7 @@ void Broker::Apply(SendFailed& in) {
 }
 
 void Broker::FireTimers() {
+  ReleaseHeld();
   while (!queue_timers_.empty() && queue_timers_.begin()->first <= now_.mono) {
     Queue& queue = *queue_by_number_[queue_timers_.begin()->second];
     queue_timers_.erase(queue_timers_.begin());
@@ -408,14 +409,7 @@ void Broker::FinishStep() {
     if (auto it = peers_.find(number); it != peers_.end()) SendDeliveries(*it->second);
   }
   for (uint64_t number : std::exchange(report_peers_, {})) {
-    auto it = peers_.find(number);
-    if (it == peers_.end() || !it->second->connected()) continue;
-    WorkerState& worker = *it->second->worker;
-    worker.report_due = false;
-    wire::Envelope message;
-    message.mutable_report_ack()->set_session(it->second->session);
-    message.mutable_report_ack()->set_next(worker.report_next);
-    SendTo(*it->second, std::move(message), worker.commit);
+    if (auto it = peers_.find(number); it != peers_.end()) SendReportAck(*it->second);
   }
   for (uint64_t number : std::exchange(dying_streams_, {})) {
     auto it = streams_.find(number);
@@ -427,6 +421,7 @@ void Broker::FinishStep() {
     }
     streams_.erase(it);
   }
+  PruneHeld();
   WriteRows();
   if (!effects_->writes.empty()) effects_->commit = ++commit_;
   effects_->is_awaited = gate_.held() > 0 || !commit_queues_.empty();

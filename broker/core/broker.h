@@ -7,9 +7,10 @@
 // The members are grouped by file: broker.cc (steps, timers, sends), hello.cc (what is wrong with a
 // hello), sessions.cc (welcome to loss), producers.cc (streams), schedule.cc (times of the
 // calendar), job_names.cc, cancel.cc, deaths.cc, admin.cc, groups.cc, follow_on.cc, outcomes.cc,
-// workers.cc (reports, leases), gates.cc (what keeps jobs from dispatch), batches.cc, dispatch.cc
-// (who gets what), stored.cc (payloads that only the store has), journal.cc (rows for the store),
-// restore.cc (and back), report.cc (status, log), invariants.cc.
+// ack_delay.cc (acceptances and acknowledgements), workers.cc (reports, leases), gates.cc (what
+// keeps jobs from dispatch), batches.cc, dispatch.cc (who gets what), stored.cc (payloads that only
+// the store has), journal.cc (rows for the store), restore.cc (and back), report.cc (status, log),
+// invariants.cc.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
@@ -185,7 +186,6 @@ class Broker {
   void Reject(Stream& stream, uint64_t first, uint64_t count, const absl::Status& status);
   void Touch(Stream& stream);
   void FillUpdate(const Stream& stream, wire::StreamUpdate* update) const;
-  void SendUpdates();
   void WakeFullStreams();
   // Its producer is gone for good.
   void DropStream(Stream& stream);
@@ -290,11 +290,25 @@ class Broker {
   void DropSettled(Stream& stream, uint64_t wanted);
   // Records the one outcome of jobs of a stream. `keep`: somebody wants to know it.
   void EndJobs(Stream& stream, wire::OutcomeRange outcome, bool keep);
-  void SendOutcomesOf(const Stream& stream);
+  void SendOutcomesOf(Stream& stream);
   void KeepOutcome(Stream& stream, wire::OutcomeRange outcome);
   void AddOutcome(Stream& stream, wire::OutcomeRange outcome);
   void ReleaseOutcome(Stream& stream, const wire::OutcomeRange& outcome, uint64_t bytes);
   void SendOutcomes(Peer& peer);
+
+  // ack_delay.cc
+  void SendUpdates();
+  // Nobody waits for the update, as far as the broker knows, or not yet.
+  bool MayHoldUpdate(const Stream& stream) const;
+  // Items of a report were recorded, with results of so many bytes.
+  void HoldReportAck(Peer& peer, uint64_t bytes);
+  void SendReportAck(Peer& peer);
+  bool IsHeld(MonoTime until, const Peer& peer) const;
+  bool IsHeld(MonoTime until, const Stream& stream) const;
+  // Drops entries of what was sent meanwhile.
+  void PruneHeld();
+  void ReleaseHeld();
+  MonoTime NextHeld() const;
 
   // workers.cc
   void OnReport(Peer& peer, wire::Report& report);
@@ -457,6 +471,9 @@ class Broker {
   std::set<std::pair<WallTime, uint64_t>> wall_timers_;
   std::map<uint64_t, uint64_t> orphan_streams_;  // of follow-on jobs without producer, by queue
   MonoTime next_tick_{};
+  // What is held back, until when: updates of streams, acknowledgements of workers' reports.
+  std::deque<std::pair<MonoTime, uint64_t>> held_updates_;
+  std::deque<std::pair<MonoTime, uint64_t>> held_acks_;
 
   // Rows to be written at the end of the step.
   std::set<std::string> changed_queues_;

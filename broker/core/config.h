@@ -107,6 +107,8 @@ struct Config {
   uint32_t payload_bytes_max = 16u << 20;
   uint32_t result_bytes_max = 16u << 20;
   uint32_t peers_max = 4096;
+  // How long acceptances and acknowledgements may be held back (see ack_delay.cc).
+  Duration ack_delay{0};
   uint32_t submit_port = 0;
   uint32_t complete_port = 0;
   bool insecure = false;

@@ -275,6 +275,7 @@ void Broker::SendDeliveries(Peer& peer) {
     }
     SetTimer(peer, worker.deliveries.resend_at());
     SendTo(peer, std::move(message), commit);
+    if (worker.first_report != kNever) report_peers_.insert(peer.number);  // there is company
   }
 }
 

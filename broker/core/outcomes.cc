@@ -69,7 +69,8 @@ void Broker::EndJobs(Stream& stream, wire::OutcomeRange outcome, bool keep) {
 }
 
 // At the end of the step.
-void Broker::SendOutcomesOf(const Stream& stream) {
+void Broker::SendOutcomesOf(Stream& stream) {
+  if (stream.update_at != kNever) Touch(stream);  // there is company
   peers_.at(stream.producer)->producer->unsent.insert(stream.number);
   outcome_peers_.insert(stream.producer);
 }

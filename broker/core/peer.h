@@ -54,8 +54,11 @@ struct WorkerState {
   uint64_t leased = 0;               // starts: a batch counts as one
   ResendQueue<uint64_t> deliveries;  // tokens
   uint64_t report_next = 1;          // ordinal
-  bool report_due = false;           // an acknowledgement is to be sent
-  uint64_t commit = 0;               // that the acknowledgement depends on
+  // Of reports that are not acknowledged: when the first and the last one came, bytes of results.
+  MonoTime first_report = kNever;
+  MonoTime last_report = kNever;
+  uint64_t reported_bytes = 0;
+  uint64_t commit = 0;  // that the acknowledgement depends on
   bool draining = false;
   uint64_t completed = 0;
   uint64_t failed = 0;

@@ -413,25 +413,6 @@ void Broker::FillUpdate(const Stream& stream, wire::StreamUpdate* update) const 
   }
 }
 
-void Broker::SendUpdates() {
-  std::map<std::pair<uint64_t, uint64_t>, wire::Envelope> messages;  // by peer and commit
-  for (uint64_t number : std::exchange(touched_streams_, {})) {
-    auto it = streams_.find(number);
-    if (it == streams_.end()) continue;
-    Stream& stream = *it->second;
-    stream.touched = false;
-    if (stream.producer == 0) continue;
-    const Peer& peer = *peers_.at(stream.producer);
-    wire::StreamUpdates* updates =
-        messages[{stream.producer, stream.commit}].mutable_stream_updates();
-    updates->set_session(peer.session);
-    FillUpdate(stream, updates->add_streams());
-    stream.gap_due = false;
-  }
-  for (auto& [key, message] : messages)
-    SendTo(*peers_.at(key.first), std::move(message), key.second);
-}
-
 void Broker::WakeFullStreams() {
   for (auto it = full_queues_.begin(); it != full_queues_.end();) {
     Queue& queue = *queue_by_number_[*it];

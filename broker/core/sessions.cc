@@ -150,6 +150,8 @@ void Broker::WelcomeProducer(Peer& peer, const wire::Hello& hello, Claimant clai
   ForEachStream(producer, [](Stream& stream) {
     stream.outcomes.Restart();
     stream.session_bytes = 0;
+    stream.told = {};
+    stream.update_at = kNever;
     stream.gap_told = false;
     stream.claimed = false;
   });
@@ -192,6 +194,8 @@ void Broker::WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* 
   worker.turn = 0;
   worker.draining = false;
   worker.report_next = 1;
+  worker.first_report = worker.last_report = kNever;
+  worker.reported_bytes = 0;
   worker.deliveries.Clear();
   for (const wire::Credit& credit : hello.credits()) {
     absl::Status error;

@@ -9,6 +9,7 @@
 #include "broker/core/stream_rows.h"
 #include "common/interval_set.h"
 #include "common/resend_queue.h"
+#include "common/time.h"
 #include "wire.pb.h"
 
 namespace whippletree::core {
@@ -49,6 +50,15 @@ struct Stream {
   std::unique_ptr<StreamRows> rows;  // of durable queues only
   // Its producer was told that an earlier start of the broker had accepted jobs that are lost.
   bool lost = false;
+
+  // What the producer was told last in this session.
+  struct Told {
+    bool open = false;  // that it may go on
+    uint64_t next = 1;
+    uint64_t session_bytes = 0;
+  };
+  Told told;
+  MonoTime update_at = kNever;  // until then an update may be held back
 
   bool touched = false;        // an update is due at the end of the step
   bool full = false;           // `next` was dropped for lack of room …

@@ -37,11 +37,14 @@ WorkerQueue* Broker::WorkerQueueOf(const Lease& lease) {
 
 void Broker::OnReport(Peer& peer, wire::Report& report) {
   WorkerState& worker = *peer.worker;
-  report_peers_.insert(peer.number);
   if (report.first_ordinal() > worker.report_next) {
     Count("early_reports");
+    report_peers_.insert(peer.number);
     return;
   }
+  const bool repeated = report.items_size() > 0 && report.first_ordinal() < worker.report_next;
+  uint64_t bytes = 0;
+  for (const wire::ReportItem& item : report.items()) bytes += item.results().block().size();
   uint64_t ordinal = report.first_ordinal();
   for (wire::ReportItem& item : *report.mutable_items()) {
     if (ordinal++ < worker.report_next) {
@@ -51,6 +54,8 @@ void Broker::OnReport(Peer& peer, wire::Report& report) {
     ++worker.report_next;
     OnReportItem(peer, item);
   }
+  if (report.items_size() > 0) HoldReportAck(peer, bytes);
+  if (repeated || report.draining()) report_peers_.insert(peer.number);
   // A repeated one tells what was; its cumulative parts were told since.
   if (ordinal < worker.report_next) return;
   OnWorkerState(peer, report.credits(), report.deliveries_next(), report.draining());

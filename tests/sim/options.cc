@@ -271,6 +271,8 @@ Options DrawOptions(uint64_t seed) {
   o.await_forgotten = prng.Chance(200);
   if (o.durable) o.faults.disk_low = Sometimes(&prng, 350, seconds(1), seconds(6));
   DrawJobAdmin(&prng, &o);
+  o.ack_delay = Pick(&prng, {Duration(0), microseconds(500), milliseconds(50)});
+  o.broker.ack_delay = Pick(&prng, {Duration(0), microseconds(500), milliseconds(50)});
   return o;
 }
 

@@ -83,6 +83,7 @@ struct Options {
   uint32_t workers = 1;
   uint32_t slots_max = 4;
   Duration active = seconds(10);      // while faults happen
+  Duration ack_delay{};               // of the producers; the broker's is its own
   Duration application_delay_mean{};  // from outcomes to their acknowledgement
   Duration store_delay_mean{};
   bool durable = false;  // some queue is

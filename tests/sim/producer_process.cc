@@ -17,6 +17,7 @@ ProducerProcess::ProducerProcess(World* world, std::string name, bool named, uin
   config.named = named;
   config.process = world_->prng.Next();
   config.seed = world_->prng.Next();
+  config.ack_delay = world_->options.ack_delay;
   config.first_group = 1 + world_->prng.Below(1'000'000'000);
   session_ = std::make_unique<ProducerSession>(config);
   if (prng_.Chance(world_->options.load.group)) group_ = session_->OpenGroup();
@@ -199,19 +200,15 @@ void ProducerProcess::Submit() {
 }
 
 // The application takes its time to take outcomes.
-void ProducerProcess::Acknowledge(wire::OutcomeAck ack) {
+void ProducerProcess::AcknowledgeLater(wire::OutcomeAck ack) {
   Duration delay = DrawDuration(&prng_, world_->options.application_delay_mean);
   if (hurry_) delay = Duration(0);
   acks_.emplace_back(world_->loop.now() + delay, std::move(ack));
-  SendAcks();
 }
 
-void ProducerProcess::SendAcks() {
-  while (!acks_.empty() && acks_.front().first <= world_->loop.now()) {
-    wire::Envelope message;
-    *message.mutable_outcome_ack() = std::move(acks_.front().second);
-    acks_.pop_front();
-    if (message.outcome_ack().session() == session_->session()) SendDoor(&message);
+void ProducerProcess::AcknowledgeDue() {
+  for (; !acks_.empty() && acks_.front().first <= world_->loop.now(); acks_.pop_front()) {
+    session_->Acknowledge(acks_.front().second, world_->loop.now());
   }
 }
 
@@ -268,7 +265,7 @@ void ProducerProcess::Turn() {
     session_->OnDoor(now, message, &out);
     note_epochs();
   });
-  SendAcks();
+  AcknowledgeDue();
   if (leave_at_ == kNever) {
     Submit();
     CloseGroup();
@@ -291,7 +288,7 @@ void ProducerProcess::Turn() {
   }
   for (const std::string& line : out.log) world_->Say(name_, line);
   Carry(out.reopen_door, out.reopen_submit_port, out.door, out.submit);
-  if (out.ack) Acknowledge(*std::move(out.ack));
+  if (out.ack) AcknowledgeLater(*std::move(out.ack));
   if (!session_->fatal().ok()) {
     Violation("fatal", name_ + " gave up: " + std::string(session_->fatal().message()));
   }

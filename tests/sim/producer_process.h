@@ -35,8 +35,8 @@ class ProducerProcess : public Process {
   static constexpr Duration kGoodbyeMax = std::chrono::seconds(3);
   static constexpr uint32_t kLateJobsMax = 40;  // that are submitted when it hurries
 
-  void Acknowledge(wire::OutcomeAck ack);
-  void SendAcks();
+  void AcknowledgeLater(wire::OutcomeAck ack);
+  void AcknowledgeDue();
   void Submit();
   void SubmitRun(const std::string& queue);
   JobSpec DrawJob(const wire::JobOptions& options);

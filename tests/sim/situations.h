@@ -51,9 +51,9 @@ inline constexpr std::string_view kSituations[] = {
     "deliveries_sent_again", "rejected_jobs", "repeated_hellos", "repeated_jobs",
     "repeated_reports", "stale_completions", "suspects", "unreachable_peers",
     // Seen at the edges.
-    "broker_crash", "broker_pause", "cancel_confirmed", "connection_reset", "deadline_exceeded",
-    "gate_released", "isolation", "job_dead", "lease_kept", "poison_death", "producer_death",
-    "producer_left", "producer_left_at_end", "producer_pause", "producer_resumed",
+    "ack_held", "broker_crash", "broker_pause", "cancel_confirmed", "connection_reset",
+    "deadline_exceeded", "gate_released", "isolation", "job_dead", "lease_kept", "poison_death",
+    "producer_death", "producer_left", "producer_left_at_end", "producer_pause", "producer_resumed",
     "revocation_crossed", "session_resumed", "socket_full", "start_mark", "stream_gone",
     "stream_lost", "stream_woken", "worker_death", "worker_drained", "worker_pause",
     "worker_stopped",
@@ -75,7 +75,8 @@ inline constexpr std::string_view kSituations[] = {
 
 // Met by one seed in some hundreds.
 inline constexpr std::string_view kRareSituations[] = {"restored_backoff", "restored_sealed_batch",
-                                                       "restored_suspect", "stale_completions"};
+                                                       "restored_suspect", "stale_completions",
+                                                       "stream_gone"};
 
 // A run of so many seeds meets all situations but the rare ones; and those as well.
 inline constexpr uint64_t kWholeRunSeeds = 500;

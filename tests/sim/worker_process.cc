@@ -57,6 +57,7 @@ void WorkerProcess::Turn() {
   const Instant now = world_->loop.instant();
   WorkerOutput out;
   Receive([&](wire::Envelope& message) {
+    if (message.report_ack().delay_us() > 0) world_->situations.Count("ack_held");
     if (message.has_welcome() && message.welcome().leases_kept_size() > 0) {
       world_->situations.Count("lease_kept");
     }

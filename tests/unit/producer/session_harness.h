@@ -19,8 +19,13 @@ class ProducerSessionTest : public ::testing::Test {
   using State = wire::StreamUpdate;
   using Outcome = wire::OutcomeRange;
 
-  explicit ProducerSessionTest(bool named = false)
-      : session({.name = "p", .named = named, .process = 1, .seed = 1, .software = "test"}) {}
+  explicit ProducerSessionTest(bool named = false, Duration ack_delay = Duration(0))
+      : session({.name = "p",
+                 .named = named,
+                 .process = 1,
+                 .seed = 1,
+                 .software = "test",
+                 .ack_delay = ack_delay}) {}
 
   void Poll() { session.Poll(now, &out); }
   // Polls at every deadline of the next `d`.
@@ -59,6 +64,7 @@ class ProducerSessionTest : public ::testing::Test {
     welcome->set_lease_duration_ms(1'000'000);
     welcome->set_first_jobs_limit(jobs_limit);
     welcome->set_first_bytes_limit(1 << 20);
+    welcome->set_window_bytes(1 << 20);
     for (const State& state : streams) *welcome->add_streams() = state;
     session.OnDoor(now, message, &out);
     EXPECT_EQ(out.reopen_submit_port, 7712u);

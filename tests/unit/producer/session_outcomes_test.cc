@@ -26,6 +26,79 @@ class NamedProducerTest : public ProducerSessionTest {
   NamedProducerTest() : ProducerSessionTest(true) {}
 };
 
+// Acknowledgements may be held back, for an hour.
+class HeldAckTest : public ProducerSessionTest {
+ protected:
+  explicit HeldAckTest(bool named = false) : ProducerSessionTest(named, std::chrono::hours(1)) {}
+  // The application has the outcome of a job.
+  void TakeOutcome(const wire::JobOptions& options = {}) {
+    if (named()) session.OpenStream("q");
+    Join(1, named() ? std::vector<State>{Update(1)} : std::vector<State>{});
+    Submit(1, options);
+    OnUpdate(Update(2));
+    OnOutcomes(1, {Range(Outcome::COMPLETED, 1, 1)});
+    ASSERT_TRUE(out.ack);
+    ack = *std::exchange(out.ack, std::nullopt);
+    out.Clear();
+  }
+  virtual bool named() const { return false; }
+  wire::OutcomeAck ack;
+};
+
+class NamedHeldAckTest : public HeldAckTest {
+ protected:
+  NamedHeldAckTest() : HeldAckTest(true) {}
+  bool named() const override { return true; }
+};
+
+TEST_F(HeldAckTest, IsHeldBack) {
+  TakeOutcome();
+  EXPECT_FALSE(session.Acknowledge(ack, now.mono));
+  Poll();
+  EXPECT_TRUE(out.door.empty());
+}
+
+TEST_F(HeldAckTest, GoesBeforeTheGoodbye) {
+  TakeOutcome();
+  session.Acknowledge(ack, now.mono);
+  session.Close();
+  Poll();
+  ASSERT_EQ(out.door.size(), 2u);
+  EXPECT_EQ(out.door[0].outcome_ack().session(), SessionNumber());
+  EXPECT_EQ(out.door[0].outcome_ack().streams(0).next(), 2u);
+  EXPECT_TRUE(out.door[1].has_goodbye());
+}
+
+TEST_F(HeldAckTest, DoesNotKeepTheEndOfAGroupWaiting) {
+  wire::JobOptions options;
+  options.set_group(session.OpenGroup());
+  TakeOutcome(options);
+  ASSERT_TRUE(session.CloseGroup(options.group()).ok());
+  EXPECT_TRUE(session.Acknowledge(ack, now.mono));
+  Poll();
+  EXPECT_TRUE(std::any_of(out.door.begin(), out.door.end(),
+                          [](const wire::Envelope& m) { return m.has_outcome_ack(); }));
+}
+
+TEST_F(HeldAckTest, OfAnotherSessionIsVoid) {
+  TakeOutcome();
+  Rejoin(2);
+  out.Clear();
+  EXPECT_FALSE(session.Acknowledge(ack, now.mono));
+  session.Close();
+  Poll();
+  ASSERT_EQ(out.door.size(), 1u);
+  EXPECT_TRUE(out.door[0].has_goodbye());
+}
+
+TEST_F(NamedHeldAckTest, OfOneThatMayComeBackIsNotHeldBack) {
+  TakeOutcome();
+  EXPECT_TRUE(session.Acknowledge(ack, now.mono));
+  Poll();
+  ASSERT_EQ(out.door.size(), 1u);
+  EXPECT_TRUE(out.door[0].has_outcome_ack());
+}
+
 TEST_F(ProducerOutcomeTest, AreReportedAndAcknowledged) {
   JoinAndSubmit(3);
   OnUpdate(Update(4));
