@@ -80,26 +80,22 @@ TEST_F(SocketTest, NothingThatArrivesBetweenSendsIsOverlooked) {
     int sent = 0;
     int received = 0;
     std::string from = route;
-    while (received < kMessages) {
+    while (true) {
       // As many as the other side has sent, and some more.
-      for (int i = 0; i < 3 && sent < kMessages && sent < received + 50; ++i) {
+      const auto may_send = [&] { return sent < kMessages && sent < received + 50; };
+      for (int i = 0; i < 3 && may_send(); ++i, ++sent) {
         const auto fill = [](char* frame) { *frame = 'x'; };
-        const Socket::SendResult result =
-            is_router ? socket.SendTo(route, 1, fill) : socket.Send(1, fill);
-        if (result != Socket::SendResult::kSent) break;
-        ++sent;
+        ASSERT_EQ(is_router ? socket.SendTo(route, 1, fill) : socket.Send(1, fill),
+                  Socket::SendResult::kSent);
       }
       std::string_view frame;
-      bool any = false;
-      while (socket.Receive(&from, &frame) == Socket::ReceiveResult::kMessage) {
-        any = true;
-        ++received;
-      }
-      if (any) continue;
+      const int before = received;
+      while (socket.Receive(&from, &frame) == Socket::ReceiveResult::kMessage) ++received;
+      if (sent == kMessages && received == kMessages) break;
+      if (received > before) continue;
       Socket* const sockets[] = {&socket};
       const auto begin = std::chrono::steady_clock::now();
-      PollSockets(sockets, nullptr,
-                  sent < kMessages && sent < received + 50 ? Duration(0) : kPatience);
+      PollSockets(sockets, nullptr, may_send() ? Duration(0) : kPatience);
       if (std::chrono::steady_clock::now() - begin >= kPatience) break;
     }
     EXPECT_EQ(received, kMessages);
