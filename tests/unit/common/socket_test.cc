@@ -72,40 +72,20 @@ TEST_F(SocketTest, AWakeEventEndsThePollAndIsConsumed) {
   wake.Wait();
 }
 
-// Sends take from a socket's descriptor what it tells of messages that arrived: either side sends
-// and receives in any mixture, and nobody may sleep beside a message.
-TEST_F(SocketTest, NothingThatArrivesBetweenSendsIsOverlooked) {
-  constexpr int kMessages = 20'000;
-  const auto run = [&](Socket& socket, const std::string& route, bool is_router) {
-    int sent = 0;
-    int received = 0;
-    std::string from = route;
-    while (true) {
-      // As many as the other side has sent, and some more.
-      const auto may_send = [&] { return sent < kMessages && sent < received + 50; };
-      for (int i = 0; i < 3 && may_send(); ++i, ++sent) {
-        const auto fill = [](char* frame) { *frame = 'x'; };
-        ASSERT_EQ(is_router ? socket.SendTo(route, 1, fill) : socket.Send(1, fill),
-                  Socket::SendResult::kSent);
-      }
-      std::string_view frame;
-      const int before = received;
-      while (socket.Receive(&from, &frame) == Socket::ReceiveResult::kMessage) ++received;
-      if (sent == kMessages && received == kMessages) break;
-      if (received > before) continue;
-      Socket* const sockets[] = {&socket};
-      const auto begin = std::chrono::steady_clock::now();
-      PollSockets(sockets, nullptr, may_send() ? Duration(0) : kPatience);
-      if (std::chrono::steady_clock::now() - begin >= kPatience) break;
-    }
-    EXPECT_EQ(received, kMessages);
-  };
+// A send may take from a socket's descriptor what it tells of a message that has arrived.
+TEST_F(SocketTest, WhatArrivesBeforeASendEndsThePoll) {
   std::string route;
+  std::string_view frame;
   Send(dealer, "hello");
   ASSERT_EQ(Receive(router, &route), "hello");
-  std::thread other([&] { run(dealer, "", false); });
-  run(router, route, true);
-  other.join();
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_EQ(router.Receive(&route, &frame), Socket::ReceiveResult::kNothing);
+    Send(dealer, "question");
+    // On its way for longer than libzmq lets sends pass without a look at what has arrived.
+    std::this_thread::sleep_for(milliseconds(3));
+    ASSERT_EQ(router.SendTo(route, 1, [](char* byte) { *byte = 'x'; }), Socket::SendResult::kSent);
+    ASSERT_EQ(Receive(router, &route), "question");
+  }
 }
 
 }  // namespace
