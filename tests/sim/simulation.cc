@@ -139,7 +139,8 @@ void Simulation::StartFaults() {
   Recur(f.broker_pause, "broker_pause", [this] {
     if (!broker_.up() || broker_.paused()) return false;
     broker_.Pause();
-    world_.loop.After(milliseconds(prng_.Between(100, 8000)), [this] { broker_.Resume(); });
+    const auto most = static_cast<uint64_t>(ToMilliseconds(kPauseMax));
+    world_.loop.After(milliseconds(prng_.Between(100, most)), [this] { broker_.Resume(); });
     return true;
   });
   Recur(f.broker_crash, "broker_crash", [this] {
@@ -309,6 +310,11 @@ void Simulation::Run() {
     RunUntil(world_.loop.now() + milliseconds(500));
   }
   RunUntil(world_.loop.now() + seconds(3));
+  // A broker that slept when the faults ended learns late of workers that are dead.
+  const MonoTime leases_end = world_.loop.now() + kPauseMax;
+  while (!broker_.core().leases().all().empty() && world_.loop.now() < leases_end) {
+    RunUntil(world_.loop.now() + milliseconds(500));
+  }
   CheckEnd();
 }
 

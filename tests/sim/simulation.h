@@ -46,6 +46,7 @@ class Simulation {
  private:
   static constexpr Duration kSettleMax = std::chrono::hours(1);
   static constexpr Duration kDrainMax = std::chrono::minutes(10);
+  static constexpr Duration kPauseMax = seconds(8);  // of the broker
   // Events of one run; more is a loop.
   static constexpr uint64_t kEventsMax = 1'000'000;
 
