@@ -51,7 +51,14 @@ SocketContext::~SocketContext() = default;
 struct Socket::Impl {
   Impl(zmq::context_t& context, zmq::socket_type type) : socket(context, type) {}
   // Whether there is something to receive. Any call of libzmq may take what its descriptor tells.
-  bool HasMessage() { return (socket.get(zmq::sockopt::events) & ZMQ_POLLIN) != 0; }
+  bool HasMessage() {
+    try {
+      return (socket.get(zmq::sockopt::events) & ZMQ_POLLIN) != 0;
+    } catch (const zmq::error_t& error) {
+      if (error.num() == EINTR) return true;  // perhaps
+      throw;
+    }
+  }
 
   zmq::socket_t socket;
   int fd = -1;

@@ -18,7 +18,7 @@ class OutcomeAcks {
   // `delay`: from the first outcome on that is not acknowledged.
   explicit OutcomeAcks(Duration delay) : delay_(delay) {}
 
-  // Outcomes have come, with so many bytes of results, and will be added.
+  // Outcomes have come, with so many bytes, and will be added, as far as they are taken.
   void OnOutcomes(MonoTime now, uint64_t bytes);
   // The application has them. True: Take() is to be called now, or NextDeadline() is earlier.
   bool Add(const wire::OutcomeAck& ack, MonoTime now);

@@ -410,6 +410,7 @@ void ProducerSession::PollStream(Stream& stream, Instant now, ProducerOutput* ou
 }
 
 MonoTime ProducerSession::NextDeadline() const {
+  if (!fatal_.ok()) return kNever;
   MonoTime next = link_.NextDeadline();
   if (!link_.connected()) return next;
   next = std::min(next, acks_.NextDeadline());

@@ -8,7 +8,9 @@ namespace whippletree {
 
 void ProducerSession::OnOutcomes(Instant now, const wire::Outcomes& outcomes, ProducerOutput* out) {
   uint64_t bytes = 0;
-  for (const wire::OutcomeRange& range : outcomes.ranges()) bytes += range.results().block().size();
+  for (const wire::OutcomeRange& range : outcomes.ranges()) {
+    bytes += range.results().block().size() + range.status().message().size();
+  }
   acks_.OnOutcomes(now.mono, bytes);
   if (outcomes.follow_on()) return follow_ons_.OnOutcomes(outcomes, &out->settled);
   auto it = streams_.find(outcomes.queue());

@@ -1,8 +1,7 @@
-// What is said back to peers: that jobs are accepted, that reports are recorded. Each message costs
-// a wake-up and some tens of microseconds here and there, so one that nobody waits for is held back
-// for a moment, until something else goes to the peer: a quick job costs four messages instead of
-// seven. After "delayed acknowledgements" (RFC 1122, 4.2.3.2; with the delay told, as in RFC
-// 9000, 13.2.5).
+// What is said back to peers: that jobs are accepted, that reports are recorded. Each occasion
+// costs a wake-up and some tens of microseconds here and there, so what nobody seems to wait for is
+// held back for a moment, until something else goes to the peer. After "delayed acknowledgements"
+// (RFC 1122, 4.2.3.2; with the delay told, as in RFC 9000, 13.2.5).
 #include <algorithm>
 #include <utility>
 
@@ -16,11 +15,12 @@ bool Broker::MayHoldUpdate(const Stream& stream) const {
   const uint64_t jobs = stream.next - stream.told.next;
   const uint64_t bytes = stream.session_bytes - stream.told.session_bytes;
   const bool has_news = stream.full || stream.gap_due || !stream.told.open || jobs == 0;
-  // An outcome is near only if the jobs are with workers.
-  const bool has_company = stream.outcomes.has_unsent() || stream.queue->jobs.waiting() > 0;
+  const bool has_company = stream.outcomes.has_unsent();
+  // Only jobs that are with workers may have an outcome soon.
+  const bool is_early = stream.queue->jobs.waiting() > 0;
   const bool has_credit = jobs * 4 < std::min(kStreamWindowJobs, policy.capacity_jobs) &&
                           bytes * 4 < std::min(config_.window_bytes(), policy.capacity_bytes);
-  return !has_news && !has_company && has_credit && stream.commit <= gate_.durable() &&
+  return !has_news && !has_company && !is_early && has_credit && stream.commit <= gate_.durable() &&
          config_.ack_delay > Duration(0) && now_.mono < stream.update_at;
 }
 

@@ -44,7 +44,12 @@ void Broker::OnReport(Peer& peer, wire::Report& report) {
   }
   const bool repeated = report.items_size() > 0 && report.first_ordinal() < worker.report_next;
   uint64_t bytes = 0;
-  for (const wire::ReportItem& item : report.items()) bytes += item.results().block().size();
+  for (const wire::ReportItem& item : report.items()) {
+    bytes += item.results().block().size() + item.status().message().size();
+    for (const wire::FollowOn& follow_on : item.follow_ons()) {
+      bytes += follow_on.run().block().size();
+    }
+  }
   uint64_t ordinal = report.first_ordinal();
   for (wire::ReportItem& item : *report.mutable_items()) {
     if (ordinal++ < worker.report_next) {
@@ -55,7 +60,8 @@ void Broker::OnReport(Peer& peer, wire::Report& report) {
     OnReportItem(peer, item);
   }
   if (report.items_size() > 0) HoldReportAck(peer, bytes);
-  if (repeated || report.draining()) report_peers_.insert(peer.number);
+  const bool has_unacknowledged = worker.first_report != kNever;
+  if (repeated || (report.draining() && has_unacknowledged)) report_peers_.insert(peer.number);
   // A repeated one tells what was; its cumulative parts were told since.
   if (ordinal < worker.report_next) return;
   OnWorkerState(peer, report.credits(), report.deliveries_next(), report.draining());

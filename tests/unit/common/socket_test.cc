@@ -36,6 +36,13 @@ class SocketTest : public ::testing::Test {
     return "";
   }
 
+  static void ExpectPollEnds(Socket& socket) {
+    Socket* const sockets[] = {&socket};
+    const auto begin = std::chrono::steady_clock::now();
+    PollSockets(sockets, nullptr, kPatience);
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, kPatience);
+  }
+
   SocketContext context;
   Socket router;
   Socket dealer;
@@ -57,17 +64,22 @@ TEST_F(SocketTest, WhatIsNotReceivedEndsTheNextPoll) {
   Send(dealer, "one");
   Send(dealer, "two");
   EXPECT_EQ(Receive(router, &route), "one");
-  // "two" may be there already, and the descriptor says nothing of it any more.
+  // It has arrived with the first one, and the descriptor says nothing of it any more.
+  std::this_thread::sleep_for(milliseconds(3));
+  ExpectPollEnds(router);
   EXPECT_EQ(Receive(router, &route), "two");
 }
 
 TEST_F(SocketTest, AWakeEventEndsThePollAndIsConsumed) {
   const WakeEvent wake;
-  Socket* const sockets[] = {&router};
   wake.Notify();
   wake.Notify();
-  PollSockets(sockets, &wake, std::chrono::hours(1));
-  PollSockets(sockets, &wake, Duration(0));
+  const auto begin = std::chrono::steady_clock::now();
+  PollSockets({}, &wake, kPatience);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, kPatience);
+  const auto consumed = std::chrono::steady_clock::now();
+  PollSockets({}, &wake, milliseconds(20));
+  EXPECT_GE(std::chrono::steady_clock::now() - consumed, milliseconds(20));
   wake.Notify();
   wake.Wait();
 }
@@ -84,6 +96,7 @@ TEST_F(SocketTest, WhatArrivesBeforeASendEndsThePoll) {
     // On its way for longer than libzmq lets sends pass without a look at what has arrived.
     std::this_thread::sleep_for(milliseconds(3));
     ASSERT_EQ(router.SendTo(route, 1, [](char* byte) { *byte = 'x'; }), Socket::SendResult::kSent);
+    ExpectPollEnds(router);
     ASSERT_EQ(Receive(router, &route), "question");
   }
 }

@@ -80,6 +80,17 @@ TEST_F(HeldAckTest, DoesNotKeepTheEndOfAGroupWaiting) {
                           [](const wire::Envelope& m) { return m.has_outcome_ack(); }));
 }
 
+TEST_F(HeldAckTest, KeepsNobodyAwakeOnceTheBrokerHasRefused) {
+  TakeOutcome();
+  session.Acknowledge(ack, now.mono);
+  wire::Envelope refusal;
+  refusal.mutable_refusal()->set_action(wire::Refusal::GIVE_UP);
+  *refusal.mutable_refusal()->mutable_status() = ToWire(absl::AbortedError("another one"));
+  OnDoor(refusal);
+  EXPECT_FALSE(session.fatal().ok());
+  EXPECT_EQ(session.NextDeadline(), kNever);
+}
+
 TEST_F(HeldAckTest, OfAnotherSessionIsVoid) {
   TakeOutcome();
   Rejoin(2);
