@@ -4,13 +4,7 @@
 // file. Not thread-safe. Remote input is never trusted: what is wrong is answered, counted and
 // logged. Broken internal state ends the process.
 //
-// The members are grouped by file: broker.cc (steps, timers, sends), hello.cc (what is wrong with a
-// hello), sessions.cc (welcome to loss), producers.cc (streams), schedule.cc (times of the
-// calendar), job_names.cc, cancel.cc, deaths.cc, admin.cc, groups.cc, follow_on.cc, outcomes.cc,
-// ack_delay.cc (acceptances and acknowledgements), workers.cc (reports, leases), gates.cc (what
-// keeps jobs from dispatch), batches.cc, dispatch.cc (who gets what), stored.cc (payloads that only
-// the store has), journal.cc (rows for the store), restore.cc (and back), report.cc (status, log),
-// invariants.cc.
+// The members are grouped by the file that has them; docs/architecture.md says what each is for.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
