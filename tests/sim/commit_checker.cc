@@ -38,7 +38,7 @@ void CommitChecker::OnItem(uint64_t session, uint64_t ordinal, uint64_t token) {
   const auto [item, is_new] = items_.try_emplace({session, ordinal}, Item{token});
   if (!is_new) return;
   items_not_durable_.insert(item->first);
-  items_without_commit_[token].push_back(&item->second);
+  items_without_commit_[token].push_back(item->first);
   for (auto lease = begin; lease != end; ++lease) notes_[lease->second.stream].tokens.insert(token);
 }
 
@@ -50,6 +50,14 @@ void CommitChecker::OnEffects(const core::Effects& effects) {
     last_commit_ = effects.commit;
     for (const record::Record& write : effects.writes) OnWrite(effects.commit, write, false);
   }
+  // What led to nothing was recorded before, or came too early and will come again.
+  for (const auto& [token, items] : items_without_commit_) {
+    for (const ItemKey& item : items) {
+      items_.erase(item);
+      items_not_durable_.erase(item);
+    }
+  }
+  items_without_commit_.clear();
   if (disk_.free_bytes < disk_.reserve_bytes) CheckLowDisk(effects.writes);
   for (const core::Send& send : effects.sends) OnSend(send);
 }
@@ -78,11 +86,11 @@ void CommitChecker::OnEnded(uint64_t commit, uint64_t stream, uint64_t first, ui
   }
 }
 
-// What a report's items led to: the first write about their leases after they came.
+// What a report's items led to: the writes about their leases in the step in which they came.
 void CommitChecker::NoteItems(uint64_t commit, uint64_t token) {
   const auto items = items_without_commit_.find(token);
   if (items == items_without_commit_.end()) return;
-  for (Item* item : items->second) item->commit = commit;
+  for (const ItemKey& item : items->second) items_.at(item).commit = commit;
   items_without_commit_.erase(items);
 }
 

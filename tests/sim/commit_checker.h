@@ -89,8 +89,9 @@ class CommitChecker {
   std::multimap<uint64_t, LeaseNotes> leases_;    // by token; several in a batch
   using ItemKey = std::pair<uint64_t, uint64_t>;  // session and ordinal
   std::map<ItemKey, Item> items_;                 // of reports
-  // Of these: those that no write was seen about, by token; and those not known to be durable.
-  std::map<uint64_t, std::vector<Item*>> items_without_commit_;
+  // Of these: those of this step that no write was seen about, by token; and those not known to be
+  // durable.
+  std::map<uint64_t, std::vector<ItemKey>> items_without_commit_;
   std::set<ItemKey> items_not_durable_;
 };
 
