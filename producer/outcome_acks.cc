@@ -35,10 +35,7 @@ std::optional<wire::OutcomeAck> OutcomeAcks::Take(MonoTime now, bool at_once) {
     stream_ack->set_follow_on(stream.second);
     stream_ack->set_next(next);
   }
-  next_.clear();
-  bytes_ = 0;
-  due_ = kNever;
-  late_ = false;
+  Reset(window_bytes_);
   return ack;
 }
 

@@ -29,11 +29,12 @@ class NamedProducerTest : public ProducerSessionTest {
 // Acknowledgements may be held back, for an hour.
 class HeldAckTest : public ProducerSessionTest {
  protected:
-  explicit HeldAckTest(bool named = false) : ProducerSessionTest(named, std::chrono::hours(1)) {}
+  explicit HeldAckTest(bool named = false)
+      : ProducerSessionTest(named, std::chrono::hours(1)), named_(named) {}
   // The application has the outcome of a job.
   void TakeOutcome(const wire::JobOptions& options = {}) {
-    if (named()) session.OpenStream("q");
-    Join(1, named() ? std::vector<State>{Update(1)} : std::vector<State>{});
+    if (named_) session.OpenStream("q");
+    Join(1, named_ ? std::vector<State>{Update(1)} : std::vector<State>{});
     Submit(1, options);
     OnUpdate(Update(2));
     OnOutcomes(1, {Range(Outcome::COMPLETED, 1, 1)});
@@ -41,14 +42,14 @@ class HeldAckTest : public ProducerSessionTest {
     ack = *std::exchange(out.ack, std::nullopt);
     out.Clear();
   }
-  virtual bool named() const { return false; }
+
+  const bool named_;
   wire::OutcomeAck ack;
 };
 
 class NamedHeldAckTest : public HeldAckTest {
  protected:
   NamedHeldAckTest() : HeldAckTest(true) {}
-  bool named() const override { return true; }
 };
 
 TEST_F(HeldAckTest, IsHeldBack) {
