@@ -102,7 +102,7 @@ void History::OnStreamUpdate(const std::string& producer, const wire::StreamUpda
                              bool welcome) {
   const auto queue = options_->broker.queues.find(update.queue());
   if (queue == options_->broker.queues.end() || !queue->second.durable) return;
-  if (update.follow_on()) return;
+  if (update.follow_on() || left_.contains(producer)) return;
   uint64_t& told = next_told_[{producer, update.queue()}];
   situations_->Checked(4);
   const bool gone = update.state() == wire::StreamUpdate::GONE;

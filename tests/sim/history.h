@@ -104,6 +104,9 @@ class History {
   void OnRowDamaged(const record::Run& run);
   // The broker has forgotten the producer.
   void OnProducerForgotten(const std::string& producer);
+  // It said goodbye and was told that it may go. A hostile network may still repeat its last hello,
+  // which is answered as that of a new producer; nobody reads that.
+  void OnProducerLeft(const std::string& producer) { left_.insert(producer); }
 
   // ---- The broker's edge.
   // It tells a producer of one of its streams, in a welcome or later. (A later one may overtake
@@ -155,6 +158,7 @@ class History {
   std::map<std::pair<std::string, std::string>, std::vector<uint64_t>> streams_;
   // Producer and durable queue → the highest `next` that was told.
   std::map<std::pair<std::string, std::string>, uint64_t> next_told_;
+  std::set<std::string> left_;               // producers
   std::map<std::string, MonoTime> expired_;  // worker → when its leases ended last
   // Worker → (uid, token) of what was delivered to it since.
   std::map<std::string, std::vector<std::pair<uint64_t, uint64_t>>> delivered_;

@@ -227,6 +227,7 @@ void ProducerProcess::SayGoodbye() {
   // What a hostile network repeats of the connection is not to come after the next process of the
   // name: TCP does not either.
   if (session_->closed() && !named_) {
+    world_->history.OnProducerLeft(name_);
     Exit();
   } else if (session_->closed() || world_->loop.now() >= leave_at_) {
     Kill();
