@@ -19,6 +19,7 @@
 #include "common/clock.h"
 #include "common/identity.h"
 #include "common/log.h"
+#include "common/session_link.h"
 #include "common/version.h"
 
 namespace whippletree {
@@ -116,7 +117,7 @@ int Serve(const ServeOptions& options) {
   config.payload_bytes_max = static_cast<uint32_t>(options.payload_max);
   config.result_bytes_max = config.payload_bytes_max;
   config.peers_max = PeersMax();
-  config.ack_delay = core::kAckDelay;
+  config.ack_delay = kAckDelay;
   config.insecure = options.insecure;
   config.accept_data_loss = options.accept_data_loss;
   config.default_policy = policies->defaults;

@@ -13,6 +13,10 @@
 
 namespace whippletree {
 
+// An acknowledgement that keeps nobody waiting may wait so long for a message that goes there
+// anyway, at the broker and at producers: a quick job is under way for less.
+inline constexpr Duration kAckDelay = milliseconds(1);
+
 class SessionLink {
  public:
   static constexpr Duration kHelloRetryMin = milliseconds(500);

@@ -28,8 +28,6 @@ namespace whippletree {
 
 // How long a named producer waits for the answer to its goodbye.
 constexpr Duration kGoodbyePatience = seconds(5);
-// What the broker takes for its own.
-constexpr Duration kAckDelay = milliseconds(1);
 
 class Producer::Impl {
  public:

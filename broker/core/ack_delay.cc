@@ -54,14 +54,15 @@ void Broker::SendUpdates() {
 
 void Broker::HoldReportAck(Peer& peer, uint64_t bytes) {
   WorkerState& worker = *peer.worker;
-  if (worker.first_report == kNever) {
-    worker.first_report = now_.mono;
+  HeldReports& held = worker.held_reports;
+  if (held.first == kNever) {
+    held.first = now_.mono;
     held_acks_.emplace_back(now_.mono + config_.ack_delay, peer.number);
   }
-  worker.last_report = now_.mono;
-  worker.reported_bytes += bytes;
+  held.last = now_.mono;
+  held.bytes += bytes;
   // It waits for this to leave, to report more, or for the answer of a disk.
-  if (worker.draining || worker.reported_bytes * 4 >= config_.window_bytes() ||
+  if (worker.draining || held.bytes * 4 >= config_.window_bytes() ||
       worker.commit > gate_.durable() || config_.ack_delay == Duration(0)) {
     report_peers_.insert(peer.number);
   }
@@ -69,10 +70,8 @@ void Broker::HoldReportAck(Peer& peer, uint64_t bytes) {
 
 void Broker::SendReportAck(Peer& peer) {
   WorkerState& worker = *peer.worker;
-  const Duration delay =
-      worker.last_report == kNever ? Duration(0) : now_.mono - worker.last_report;
-  worker.first_report = worker.last_report = kNever;
-  worker.reported_bytes = 0;
+  const HeldReports held = std::exchange(worker.held_reports, {});
+  const Duration delay = held.last == kNever ? Duration(0) : now_.mono - held.last;
   wire::Envelope message;
   wire::ReportAck* ack = message.mutable_report_ack();
   ack->set_session(peer.session);
@@ -83,8 +82,8 @@ void Broker::SendReportAck(Peer& peer) {
 }
 
 bool Broker::IsHeld(MonoTime until, const Peer& peer) const {
-  return peer.worker && peer.worker->first_report != kNever &&
-         peer.worker->first_report + config_.ack_delay == until;
+  return peer.worker && peer.worker->held_reports.first != kNever &&
+         peer.worker->held_reports.first + config_.ack_delay == until;
 }
 
 bool Broker::IsHeld(MonoTime until, const Stream& stream) const {

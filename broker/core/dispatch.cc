@@ -94,7 +94,7 @@ void Broker::DispatchAll(bool to_hold) {
 
 uint64_t Broker::PossibleStarts(const Queue& queue) {
   uint64_t starts = queue.jobs.ready();
-  if (queue.policy.batches()) starts /= std::max<uint64_t>(1, queue.policy.batch.max_jobs);
+  if (queue.policy.batches()) starts /= queue.policy.batch.max_jobs;
   return starts + queue.jobs.sealed() + (queue.policy.batches() ? 1 : 0);
 }
 
@@ -275,7 +275,7 @@ void Broker::SendDeliveries(Peer& peer) {
     }
     SetTimer(peer, worker.deliveries.resend_at());
     SendTo(peer, std::move(message), commit);
-    if (worker.first_report != kNever) report_peers_.insert(peer.number);  // there is company
+    if (worker.held_reports.first != kNever) report_peers_.insert(peer.number);  // there is company
   }
 }
 

@@ -66,7 +66,6 @@ void Broker::NoteReturned(const Slice& slice, uint64_t batch, Duration delay) {
   const auto until = ToMilliseconds((now_.wall + delay).time_since_epoch());
   stream.rows->Return(slice, batch, delay > Duration(0) ? static_cast<uint64_t>(until) : 0,
                       &effects_->writes);
-  stream.commit = ThisCommit();
 }
 
 void Broker::EraseLeaseRow(const Lease& lease) {

@@ -64,10 +64,6 @@ inline constexpr Duration kGrainMax = milliseconds(1);
 // Unanswered revocations and cancels are repeated after this.
 inline constexpr Duration kRepeatAfter = seconds(1);
 
-// What no peer is kept waiting by may wait so long for a message that goes there anyway: a quick
-// job is under way for less.
-inline constexpr Duration kAckDelay = milliseconds(1);
-
 // Outcomes of a producer that is gone are kept this long.
 inline constexpr Duration kProducerRetention = seconds(60);
 inline constexpr Duration kNamedProducerRetention = std::chrono::hours(24);

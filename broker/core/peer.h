@@ -45,6 +45,13 @@ struct WorkerQueue {
   uint64_t held = 0;  // of leased: not started
 };
 
+// Reports of a worker that are not acknowledged.
+struct HeldReports {
+  MonoTime first = kNever;  // when it came
+  MonoTime last = kNever;
+  uint64_t bytes = 0;  // of results
+};
+
 struct WorkerState {
   uint32_t slots = 0;
   std::vector<WorkerQueue> queues;
@@ -54,10 +61,7 @@ struct WorkerState {
   uint64_t leased = 0;               // starts: a batch counts as one
   ResendQueue<uint64_t> deliveries;  // tokens
   uint64_t report_next = 1;          // ordinal
-  // Of reports that are not acknowledged: when the first and the last one came, bytes of results.
-  MonoTime first_report = kNever;
-  MonoTime last_report = kNever;
-  uint64_t reported_bytes = 0;
+  HeldReports held_reports;
   uint64_t commit = 0;  // that the acknowledgement depends on
   bool draining = false;
   uint64_t completed = 0;

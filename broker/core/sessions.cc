@@ -194,8 +194,7 @@ void Broker::WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* 
   worker.turn = 0;
   worker.draining = false;
   worker.report_next = 1;
-  worker.first_report = worker.last_report = kNever;
-  worker.reported_bytes = 0;
+  worker.held_reports = {};
   worker.deliveries.Clear();
   for (const wire::Credit& credit : hello.credits()) {
     absl::Status error;

@@ -60,7 +60,7 @@ void Broker::OnReport(Peer& peer, wire::Report& report) {
     OnReportItem(peer, item);
   }
   if (report.items_size() > 0) HoldReportAck(peer, bytes);
-  const bool has_unacknowledged = worker.first_report != kNever;
+  const bool has_unacknowledged = worker.held_reports.first != kNever;
   if (repeated || (report.draining() && has_unacknowledged)) report_peers_.insert(peer.number);
   // A repeated one tells what was; its cumulative parts were told since.
   if (ordinal < worker.report_next) return;
@@ -109,9 +109,6 @@ void Broker::OnReportItem(Peer& peer, wire::ReportItem& item) {
         break;
       case wire::ReportItem::FAILED:
         peer.worker->failed += part.end - part.begin;
-        if (item.status().code() == 0) {  // a failure that says OK
-          *item.mutable_status() = WireStatus(absl::StatusCode::kUnknown, item.status().message());
-        }
         OnFailed(peer, *lease, part, item);
         break;
       case wire::ReportItem::HANDED_BACK:

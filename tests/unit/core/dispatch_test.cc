@@ -147,6 +147,27 @@ TEST(DispatchTest, NotMoreIsHeldThanAllowed) {
   EXPECT_EQ(got.held, 3u);
 }
 
+TEST(DispatchTest, OneMayBeHeld) {
+  Scene s;
+  WorkerPeer worker(&s.h, "w", {.held_max = 1});
+  worker.Join();
+  s.producer.SubmitAccepted("q", 1, 1);
+  EXPECT_EQ(TakeAll(&s.h, &worker).started, 1u);
+  s.producer.SubmitAccepted("q", 2, 2);
+  EXPECT_EQ(TakeAll(&s.h, &worker).held, 1u);
+}
+
+TEST(DispatchTest, ItIsKnownWhetherAQueueHasAFreeSlot) {
+  Scene s;
+  WorkerPeer worker(&s.h, "w", {.slots = 2});
+  worker.Join();
+  s.producer.SubmitAccepted("q", 1, 1);
+  EXPECT_TRUE(s.h.broker.HasFreeSlot(s.h.queue("q")));
+  s.producer.SubmitAccepted("q", 2, 1);
+  EXPECT_FALSE(s.h.broker.HasFreeSlot(s.h.queue("q")));
+  s.h.sent.clear();
+}
+
 // The broker keeps a copy of what is under way to a worker, beside the jobs themselves.
 TEST(DispatchTest, NotMoreIsUnderWayToAWorkerThanTheWindow) {
   Scene s;

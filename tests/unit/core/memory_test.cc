@@ -55,6 +55,23 @@ TEST(MemoryTest, AFullQueueLeavesRoomForOthers) {
   modest.SubmitAccepted("b", 1, 10);
 }
 
+TEST(MemoryTest, AProducerIsWokenWhenItsNextJobJustFits) {
+  Config config;
+  config.default_policy.capacity_bytes = 1000;
+  BrokerHarness h(config);
+  ProducerPeer producer(&h, "p");
+  producer.Join();
+  producer.Submit("q", 1, std::vector<std::string>(3, std::string(500, 'x')));
+  const State full = producer.TakeUpdate();
+  EXPECT_EQ(full.state(), State::FULL);
+  EXPECT_EQ(full.next(), 3u);
+  WorkerPeer worker(&h, "w", {.slots = 2});
+  worker.Join();
+  worker.Completed(worker.TakeDelivery().token());
+  EXPECT_EQ(producer.TakeUpdate().state(), State::OPEN);
+  h.sent.clear();
+}
+
 TEST(MemoryTest, EverythingIsGivenBackInTheEnd) {
   Config config;
   config.default_policy.max_attempts = 2;

@@ -136,6 +136,25 @@ TEST(OutcomeTest, OneThatIsLargerThanTheWindowIsSentAlone) {
 }
 
 // What was sent once must not grow: the producer may have it, and drops the same ordinal.
+TEST(OutcomeTest, ARangeHasNoMoreJobsThanARun) {
+  for (const uint32_t more : {kJobsPerRunMax - 1, kJobsPerRunMax}) {
+    Scene s(1, WideWindow());
+    s.worker.options.held_max = kJobsPerRunMax;
+    s.worker.Heartbeat();
+    s.producer.SubmitAccepted("q", 2, more);
+    wire::ReportItem first = WorkerPeer::Item(wire::ReportItem::COMPLETED, s.token, 0, 1);
+    wire::ReportItem rest =
+        WorkerPeer::Item(wire::ReportItem::COMPLETED, s.worker.TakeDelivery().token(), 0, more);
+    for (wire::Run* results : {first.mutable_results(), rest.mutable_results()}) {
+      results->clear_block();
+      for (uint32_t& size : *results->mutable_sizes()) size = 0;
+    }
+    s.worker.Report({first, rest});
+    EXPECT_EQ(s.producer.TakeOutcomes().ranges(0).count(), more < kJobsPerRunMax ? more + 1 : 1);
+    s.h.sent.clear();
+  }
+}
+
 TEST(OutcomeTest, ARangeThatWasSentDoesNotGrow) {
   Scene s(2);
   s.CompleteWith(0, "a");
@@ -194,6 +213,31 @@ TEST(OutcomeTest, AQueueWhoseOutcomesAreNotFetchedStopsDispatching) {
   EXPECT_EQ(s.h.ledger("q").waiting(), 1u);
   s.producer.Ack("q", 2);
   s.worker.TakeDelivery();
+}
+
+TEST(OutcomeTest, ThoseOfAllQueuesTakeHalfOfTheMemory) {
+  Config config;
+  config.memory_limit_bytes = 32 << 20;
+  BrokerHarness h(config);
+  ProducerPeer producer(&h, "p");
+  producer.Join();
+  const auto complete = [&](const std::string& queue, uint64_t bytes) {
+    producer.SubmitAccepted(queue, 1, 1);
+    WorkerPeer worker(&h, "w-" + queue, {.queues = {queue}});
+    worker.Join();
+    wire::ReportItem item =
+        WorkerPeer::Item(wire::ReportItem::COMPLETED, worker.TakeDelivery().token(), 0, 1);
+    item.clear_results();
+    AppendToRun(std::string(bytes, 'x'), item.mutable_results());
+    worker.Report({item});
+  };
+  const uint64_t part = config.budget_bytes() / 5;
+  complete("a", part);
+  complete("b", part);
+  complete("c", part);  // two fifths are taken, and no queue is held
+  producer.SubmitAccepted("d", 1, 1);
+  EXPECT_EQ(h.broker.Status().queues(3).gate(), "outcomes not fetched");
+  h.sent.clear();
 }
 
 TEST(OutcomeTest, OutcomesOfAProducerThatIsGoneAreNotKept) {

@@ -109,6 +109,25 @@ TEST(RestoreTest, ALeaseHasAWholeLeaseTimeAndIsChargedWhenItEnds) {
   EXPECT_EQ(worker.TakeDelivery().attempt(), 2u);
 }
 
+TEST(RestoreTest, AWorkersLeasesLastAsLongAsTheLongestOfThem) {
+  Config config = Scene::MakeConfig({});
+  config.queues["short"] = config.default_policy;
+  config.queues["short"].lease_duration = seconds(30);
+  BrokerHarness first(config);
+  ProducerPeer producer(&first, "p", {.named = true});
+  producer.Join();
+  WorkerPeer worker(&first, "w", {.slots = 2, .queues = {"short", "q"}});
+  worker.Join();
+  producer.SubmitAccepted("short", 1, 1);  // its lease comes first
+  producer.SubmitAccepted("q", 1, 1);
+  first.sent.clear();
+  BrokerHarness h(first.NextConfig(), first.rows, first.now);
+  h.Run(kLease - seconds(1));
+  EXPECT_EQ(h.ledger("q").leased + h.ledger("short").leased, 2u);
+  h.Run(seconds(1));
+  EXPECT_EQ(h.ledger("q").leased + h.ledger("short").leased, 0u);
+}
+
 TEST(RestoreTest, AnotherProcessOfTheWorkersNameIsRefusedWhileTheLeaseLives) {
   Scene s;
   s.producer.SubmitAccepted("q", 1, 1);
