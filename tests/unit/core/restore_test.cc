@@ -111,6 +111,7 @@ TEST(RestoreTest, ALeaseHasAWholeLeaseTimeAndIsChargedWhenItEnds) {
 
 TEST(RestoreTest, AWorkersLeasesLastAsLongAsTheLongestOfThem) {
   Config config = Scene::MakeConfig({});
+  const Duration longest = config.default_policy.lease_duration = std::chrono::minutes(10);
   config.queues["short"] = config.default_policy;
   config.queues["short"].lease_duration = seconds(30);
   BrokerHarness first(config);
@@ -122,7 +123,7 @@ TEST(RestoreTest, AWorkersLeasesLastAsLongAsTheLongestOfThem) {
   producer.SubmitAccepted("q", 1, 1);
   first.sent.clear();
   BrokerHarness h(first.NextConfig(), first.rows, first.now);
-  h.Run(kLease - seconds(1));
+  h.Run(longest - seconds(1));
   EXPECT_EQ(h.ledger("q").leased + h.ledger("short").leased, 2u);
   h.Run(seconds(1));
   EXPECT_EQ(h.ledger("q").leased + h.ledger("short").leased, 0u);
