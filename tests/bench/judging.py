@@ -9,8 +9,8 @@ import collections
 import heapq
 import statistics
 
-# What peers.md of the project's notes measured at, as ratios to the best raw ZeroMQ figure of the same
-# machine. Whoever reaches less than 0.8 of it here was not driven well.
+# What an earlier measurement gave on such a machine, as ratios to the best raw ZeroMQ figure of the same
+# machine (docs/benchmarks.md). Whoever reaches less than 0.8 of it here was not driven well.
 RAW_PER_SECOND = 4_760_000
 EXPECTED_PER_SECOND = {
     "redis": 1_220_000,
