@@ -19,6 +19,13 @@ TEST(TokenBucketTest, IsEmptyAtTheStart) {
   EXPECT_EQ(bucket.Available(kStart + milliseconds(100)), 1u);
 }
 
+// Three in a second: no whole number of nanoseconds each.
+TEST(TokenBucketTest, AFractionOfAnIntervalIsRoundedUp) {
+  const TokenBucket bucket({.count = 3, .burst = 3}, kStart);
+  EXPECT_EQ(bucket.Available(kStart + seconds(1)), 2u);
+  EXPECT_EQ(bucket.AvailableAt(3), kStart + seconds(1) + Duration(2));
+}
+
 // Envoy's trap: a bucket that refills on demand may allow twice its burst after idling.
 TEST(TokenBucketTest, IdleWhileFullAllowsOnlyOneBurst) {
   TokenBucket bucket({.count = 10, .burst = 3}, kStart);
