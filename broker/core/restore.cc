@@ -316,6 +316,7 @@ void Broker::RestoreLease(const record::Lease& row) {
   if (!peer.worker) {
     peer.worker = std::make_unique<WorkerState>();
     peer.process = row.process();
+    peer.last_heard = peer.lost_at = now_.mono;
   }
   // Each gets a whole lease time from now.
   peer.silence_max = std::max(peer.silence_max, lease.queue->policy.lease_duration);

@@ -16,6 +16,13 @@ Config WideWindow() {
 
 const uint64_t kWindowBytes = WideWindow().window_bytes();
 
+wire::ReportItem CompletedWith(uint64_t token, uint32_t index, const std::string& result) {
+  wire::ReportItem item = WorkerPeer::Item(wire::ReportItem::COMPLETED, token, index, 1);
+  item.clear_results();
+  AppendToRun(result, item.mutable_results());
+  return item;
+}
+
 // A producer with `jobs` accepted jobs in queue "q", and a worker with a slot for each.
 struct Scene {
   explicit Scene(uint32_t jobs, Config config = {}, wire::JobOptions options = {})
@@ -26,10 +33,7 @@ struct Scene {
     token = worker.TakeDelivery().token();
   }
   void CompleteWith(uint32_t index, const std::string& result) {
-    wire::ReportItem item = WorkerPeer::Item(wire::ReportItem::COMPLETED, token, index, 1);
-    item.clear_results();
-    AppendToRun(result, item.mutable_results());
-    worker.Report({item});
+    worker.Report({CompletedWith(token, index, result)});
   }
 
   BrokerHarness h;
@@ -135,7 +139,6 @@ TEST(OutcomeTest, OneThatIsLargerThanTheWindowIsSentAlone) {
   EXPECT_EQ(s.producer.TakeOutcome().results().block().size(), 2 * kWindowBytes);
 }
 
-// What was sent once must not grow: the producer may have it, and drops the same ordinal.
 TEST(OutcomeTest, ARangeHasNoMoreJobsThanARun) {
   for (const uint32_t more : {kJobsPerRunMax - 1, kJobsPerRunMax}) {
     Scene s(1, WideWindow());
@@ -155,6 +158,7 @@ TEST(OutcomeTest, ARangeHasNoMoreJobsThanARun) {
   }
 }
 
+// What was sent once must not grow: the producer may have it, and drops the same ordinal.
 TEST(OutcomeTest, ARangeThatWasSentDoesNotGrow) {
   Scene s(2);
   s.CompleteWith(0, "a");
@@ -225,11 +229,7 @@ TEST(OutcomeTest, ThoseOfAllQueuesTakeHalfOfTheMemory) {
     producer.SubmitAccepted(queue, 1, 1);
     WorkerPeer worker(&h, "w-" + queue, {.queues = {queue}});
     worker.Join();
-    wire::ReportItem item =
-        WorkerPeer::Item(wire::ReportItem::COMPLETED, worker.TakeDelivery().token(), 0, 1);
-    item.clear_results();
-    AppendToRun(std::string(bytes, 'x'), item.mutable_results());
-    worker.Report({item});
+    worker.Report({CompletedWith(worker.TakeDelivery().token(), 0, std::string(bytes, 'x'))});
   };
   const uint64_t part = config.budget_bytes() / 5;
   complete("a", part);

@@ -114,19 +114,21 @@ TEST(RestoreTest, AWorkersLeasesLastAsLongAsTheLongestOfThem) {
   const Duration longest = config.default_policy.lease_duration = std::chrono::minutes(10);
   config.queues["short"] = config.default_policy;
   config.queues["short"].lease_duration = seconds(30);
-  BrokerHarness first(config);
-  ProducerPeer producer(&first, "p", {.named = true});
-  producer.Join();
-  WorkerPeer worker(&first, "w", {.slots = 2, .queues = {"short", "q"}});
-  worker.Join();
-  producer.SubmitAccepted("short", 1, 1);  // its lease comes first
-  producer.SubmitAccepted("q", 1, 1);
-  first.sent.clear();
-  BrokerHarness h(first.NextConfig(), first.rows, first.now);
-  h.Run(longest - seconds(1));
-  EXPECT_EQ(h.ledger("q").leased + h.ledger("short").leased, 2u);
-  h.Run(seconds(1));
-  EXPECT_EQ(h.ledger("q").leased + h.ledger("short").leased, 0u);
+  for (const auto& queues : {std::pair("short", "q"), std::pair("q", "short")}) {  // by age
+    BrokerHarness first(config);
+    ProducerPeer producer(&first, "p", {.named = true});
+    producer.Join();
+    WorkerPeer worker(&first, "w", {.slots = 2, .queues = {"short", "q"}});
+    worker.Join();
+    producer.SubmitAccepted(queues.first, 1, 1);
+    producer.SubmitAccepted(queues.second, 1, 1);
+    first.sent.clear();
+    BrokerHarness h(first.NextConfig(), first.rows, first.now);
+    h.Run(longest - seconds(1));
+    EXPECT_EQ(h.ledger("q").leased + h.ledger("short").leased, 2u);
+    h.Run(seconds(1));
+    EXPECT_EQ(h.ledger("q").leased + h.ledger("short").leased, 0u);
+  }
 }
 
 TEST(RestoreTest, AnotherProcessOfTheWorkersNameIsRefusedWhileTheLeaseLives) {
