@@ -10,7 +10,12 @@ WIDTH, LABELS, BARS = 960, 350, 380
 LINE, TOP = 26, 64
 OURS, DURABLE, OTHER, LIMIT = "#1b6e53", "#4aa586", "#8a94a6", "#c9ced8"
 _SKIPPED = ("memory-0", "memory-1000", "durable-0", "durable-1000", "memory-1-worker",
-            "durable-1-worker", "memory-futures")
+            "durable-1-worker", "go-pool-10")
+_TITLES = {
+    "memory-singly": "Whippletree, memory, one call for each job",
+    "memory-futures": "Whippletree, memory, a future for each job",
+    "go-pool": "Go worker pool, one process",
+}
 
 
 def _colour(entry):
@@ -20,9 +25,7 @@ def _colour(entry):
 
 
 def _title(entry):
-    if entry.name == "memory-singly":
-        return "Whippletree, memory, submitted one by one"
-    return entry.title + (", synced" if entry.system in ("durable", "redis-always", "beanstalkd-synced") else "")
+    return _TITLES.get(entry.name, entry.title) + (", synced" if entry.system in ("durable", "redis-always", "beanstalkd-synced") else "")
 
 
 def _text(x, y, words, size=14, more=""):

@@ -10,6 +10,8 @@ NOTES = (
     "Ratios are medians of pairs measured in the same repetition, with the least and the largest.",
     "Peers run with one message per job, as their users run them; given many jobs in one message by "
     "hand, they too would be faster.",
+    "\"Of expected\": a peer's ratio to raw ZeroMQ in frames of 64 KiB, as a share of what it was in an "
+    "earlier measurement on a machine of this kind; below 0.8 it is marked under-driven.",
     "Raw ZeroMQ counts 500 jobs for 64 KiB; nothing is kept, leased or acknowledged there.",
 )
 
@@ -47,20 +49,27 @@ def _rows(lines):
 
 
 def goals(measured):
+    verdicts = judging.judge(measured)
     lines = [["goal", "bound", "median", "least … largest", ""]]
-    for verdict in judging.judge(measured):
+    for verdict in verdicts:
+        judged = {None: "not measured", True: "met", False: "**missed**"}[verdict.met]
+        if verdict.met and judging.under_driven(measured, verdict.peer):
+            judged += ", peer under-driven"
         lines.append([
             f"{verdict.group}: {verdict.what}", verdict.goal,
             "" if verdict.value is None else _number(verdict.value),
             "" if verdict.value is None else f"{_number(verdict.low)} … {_number(verdict.high)}",
-            {None: "not measured", True: "met", False: "**missed**"}[verdict.met]])
-    return _rows(lines)
+            judged])
+    counts = [(sum(v.met is met for v in verdicts), word)
+              for met, word in ((True, "met"), (False, "missed"), (None, "not measured"))]
+    said = ", ".join(f"{count} {word}" for count, word in counts if count)
+    return [f"Goals: {said}.", "", *_rows(lines)]
 
 
 def throughput(measured):
     raw = judging.best_raw(measured)
     lines = [["jobs/s, two workers, 100-byte payloads, results", "median", "least … largest",
-              "of best raw", "µs of server per job", "syncs", ""]]
+              "of best raw", "of expected", "µs of server per job", "syncs", ""]]
     for entry in plan.ENTRIES:
         rates = judging.spread(judging.figures(measured, entry.name, "rate"))
         if entry.group != "throughput" or not rates:
@@ -69,9 +78,11 @@ def throughput(measured):
         cpu = judging.spread(judging.paired(judging.figures(measured, entry.name, "server_cpu"),
                                             judging.figures(measured, entry.name, "jobs")))
         syncs = judging.spread(judging.figures(measured, entry.name, "syncs"))
+        expected = judging.of_expected(measured, entry.name)
         lines.append([
             entry.title, _number(rates.median), f"{_number(rates.low)} … {_number(rates.high)}",
-            _number(share.median, 2) if share else "", _number(1e6 * cpu.median, 2) if cpu else "",
+            _number(share.median, 2) if share else "", _number(expected, 2) if expected else "",
+            _number(1e6 * cpu.median, 2) if cpu else "",
             _number(syncs.median) if syncs else "",
             "under-driven" if judging.under_driven(measured, entry.name) else ""])
     return _rows(lines) if len(lines) > 1 else []

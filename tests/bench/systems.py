@@ -112,6 +112,16 @@ def wait_for_port(process, port):
     harness.wait_for(answers, f"{process.name} at port {port}")
 
 
+def wait_until_ready(process):
+    """Until a driver has said that it can be given work."""
+    def ready():
+        if not process.running():
+            raise RoundFailed(f"{process.name} has ended: {process.stderr().strip()}")
+        return process.lines() == ["ready"]
+
+    harness.wait_for(ready, process.name)
+
+
 class Whippletree:
     durable = False
     WINDOW = 100_000
@@ -184,9 +194,10 @@ class Peer:
         server, syncs = self.server(processes, port)
         self.prepare(processes, port)
         flags = self.options(mode) | options
-        for i in range(workers):
-            processes.driver(self.program, f"worker-{i}", role=self.worker_role(mode), port=port,
-                             payload=payload, **flags)
+        started = [processes.driver(self.program, f"worker-{i}", role=self.worker_role(mode),
+                                    port=port, payload=payload, **flags) for i in range(workers)]
+        for worker in started:
+            wait_until_ready(worker)
         producer = processes.driver(self.program, "producer", role="produce", port=port, mode=mode,
                                     seconds=seconds, payload=payload, **flags)
         return processes.figures(producer, seconds + harness.PATIENCE), server.pid, syncs
@@ -199,7 +210,7 @@ class Raw(Peer):
 
     def server(self, processes, port):
         server = processes.driver(self.program, "server", role="forward", port=port)
-        harness.wait_for(lambda: server.lines() == ["ready"] or not server.running(), "raw ZeroMQ")
+        wait_until_ready(server)
         return server, None
 
     def round(self, processes, mode, seconds, frame_kib=None, **options):
@@ -214,7 +225,7 @@ class Raw(Peer):
 
 class Redis(Peer):
     program = "bench-redis"
-    throughput = {"batch": 100, "window": 100_000}
+    throughput = {"batch": 250, "window": 100_000}
     aof = "no"
 
     def server(self, processes, port):
@@ -231,7 +242,7 @@ class Redis(Peer):
 
 class RedisAlways(Redis):
     aof = "yes"
-    throughput = {"batch": 100, "window": 20_000}
+    throughput = {"batch": 1000, "window": 100_000}
 
 
 class Beanstalkd(Peer):
@@ -260,8 +271,7 @@ class BeanstalkdSynced(Beanstalkd):
 
 class JetStream(Peer):
     program = "bench-nats"
-    throughput = {"batch": 500, "window": 20_000}
-    latency = {"batch": 100}
+    throughput = {"batch": 500, "window": 5_000}
     storage = "memory"
 
     def server(self, processes, port):
@@ -282,9 +292,9 @@ class JetStreamFile(JetStream):
 
 
 class GoPool:
-    def round(self, processes, mode, seconds, payload=100, workers=2):
+    def round(self, processes, mode, seconds, payload=100, workers=2, buffer=1000):
         pool = processes.start("pool", [DRIVERS / "bench-pool", "-seconds", seconds, "-payload",
-                                        payload, "-workers", workers])
+                                        payload, "-workers", workers, "-buffer", buffer])
         return processes.figures(pool, seconds + harness.PATIENCE), None, None
 
 

@@ -74,17 +74,19 @@ class JudgingTest(unittest.TestCase):
         measured = {"mixed": [{"makespan": 11, "fixed": {"1": 12, "10": 8, "100": 10}},
                               {"makespan": 11, "fixed": {"1": 6, "10": 20, "100": 7}}]}
         self.assertEqual(judging.best_fixed(measured), "100")
-        verdict = self.verdict(measured, "makespan, mixed times / best fixed prefetch")
+        verdict = self.verdict(measured, "makespan, mixed times / best fixed prefetch (computed), all orders")
         self.assertAlmostEqual(verdict.value, 22 / 17)
         self.assertEqual((verdict.low, verdict.high), (1.1, 11 / 7))
 
     def test_a_peer_far_below_its_known_ratio_is_under_driven(self):
-        raw = {"raw-64": rates(1000)}
-        known = judging.EXPECTED_PER_SECOND["redis"] / judging.RAW_PER_SECOND * 1000
+        raw = {"raw-64": rates(1000), "raw-256": rates(2000)}
+        known = judging.EXPECTED_PER_SECOND["redis"] / judging.EXPECTED_PER_SECOND["raw-64"] * 1000
+        self.assertAlmostEqual(judging.of_expected(raw | {"redis": rates(known / 2)}, "redis"), 0.5)
         self.assertFalse(judging.under_driven(raw | {"redis": rates(known * 0.81)}, "redis"))
         self.assertTrue(judging.under_driven(raw | {"redis": rates(known * 0.79)}, "redis"))
         self.assertIsNone(judging.under_driven({"redis": rates(1)}, "redis"))
         self.assertIsNone(judging.under_driven(raw | {"memory": rates(1)}, "memory"))
+        self.assertIsNone(judging.under_driven(raw, "raw-64"))
 
 
 class ScheduleTest(unittest.TestCase):
@@ -156,9 +158,19 @@ class ReportTest(unittest.TestCase):
 
     def test_the_table_says_all_that_a_reader_must_know(self):
         text = report.text(self.MEASURED, {"commit": "abc"})
-        for part in ("2,500,000", "under-driven", "one message per job", "met", "missed",
+        for part in ("2,500,000", "under-driven", "0.088", "one message per job", "met", "missed",
                      "not measured", "syncs", "abc"):
             self.assertIn(part, text)
+
+    def test_a_goal_met_beside_a_peer_that_was_driven_badly_says_so(self):
+        measured = {"raw-64": rates(4e6), "memory": rates(5e5), "redis": rates(1e5)}
+        self.assertIn("met, peer under-driven", report.text(measured, {}))
+        self.assertNotIn("peer under-driven",
+                         report.text(measured | {"redis": rates(1.6e5), "raw-64": rates(5e5)}, {}))
+
+    def test_goals_are_counted(self):
+        self.assertIn("Goals: 1 met, 1 missed, 19 not measured.", report.text(
+            {"raw-64": rates(10), "memory": rates(1), "durable": rates(1)}, {}))
 
     def test_the_picture_is_xml_and_names_its_figures(self):
         svg = picture.svg(self.MEASURED)

@@ -46,6 +46,11 @@ std::span<const std::string_view> Batch::Make(const Payloads& payloads, uint64_t
   return views_;
 }
 
+void Ready() {
+  std::puts("ready");
+  std::fflush(stdout);
+}
+
 void RunThroughput(const RoundOptions& options, System* system, Ledger* ledger) {
   std::thread receiver;
   if (!system->calls_back()) {

@@ -40,6 +40,9 @@ struct RoundOptions {
   static RoundOptions From(Flags* flags);
 };
 
+// By a server or worker, when it can be given work: prints "ready".
+void Ready();
+
 // Submits for `options.seconds`, waits for the last result, prints {"jobs", "seconds"}; seconds are
 // those from before the first submit to the last result.
 void RunThroughput(const RoundOptions& options, System* system, Ledger* ledger);

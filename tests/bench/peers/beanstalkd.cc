@@ -98,6 +98,7 @@ class Producer : public System {
 
 void RunWorker(uint64_t port, uint64_t batch) {
   Beanstalkd beanstalkd(port, "results", "jobs");
+  Ready();
   std::string result;
   for (uint64_t replies = 0;;) {
     uint64_t done = 0;

@@ -3,7 +3,6 @@
 // kept, leased or acknowledged. --role produce | work | forward; --frame is the size of a frame.
 #include <zmq.h>
 
-#include <cstdio>
 #include <cstring>
 #include <string>
 
@@ -67,8 +66,7 @@ void RunBroker(void* context, uint64_t port) {
   deliver.Bind(port + kDeliver);
   complete.Bind(port + kComplete);
   result.Bind(port + kReturn);
-  std::puts("ready");
-  std::fflush(stdout);
+  Ready();
   while (true) {
     zmq_pollitem_t items[] = {{submit.get(), 0, ZMQ_POLLIN, 0}, {complete.get(), 0, ZMQ_POLLIN, 0}};
     zmq_poll(items, 2, -1);
@@ -81,6 +79,7 @@ void RunWorker(void* context, uint64_t port) {
   Socket deliver(context, ZMQ_PULL), complete(context, ZMQ_PUSH);
   deliver.Connect(port + kDeliver);
   complete.Connect(port + kComplete);
+  Ready();
   while (true) {
     zmq_msg_t message;
     zmq_msg_init(&message);

@@ -1,12 +1,11 @@
 // NATS JetStream. Jobs are a work-queue stream with the storage of --storage memory|file; publishes
-// are pipelined and acknowledged. Workers share a pull consumer, ask for --batch jobs at a time
-// before they run dry, and acknowledge a job after its result. Results are plain messages to the
+// are pipelined and acknowledged. It pushes jobs to the workers, which are a queue group, so that
+// none has to ask; they acknowledge a job after its result. Results are plain messages to the
 // producer, as answers are with NATS: nobody keeps them, which is twice as fast as a stream of
 // them.
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <string>
 
 #include "tests/bench/drivers/round.h"
@@ -40,9 +39,9 @@ class Nats {
     connection_.Flush();
   }
 
-  // Returns when the server knows.
-  void Subscribe(std::string_view subject) {
-    connection_.AppendAll("SUB ", subject, " 2\r\nPING\r\n");
+  // Returns when the server knows. `group`: of those that share the messages; "": none.
+  void Subscribe(std::string_view subject, std::string_view group = "") {
+    connection_.AppendAll("SUB ", subject, " ", group, " 2\r\nPING\r\n");
     connection_.Flush();
     while (connection_.Line() != "PONG") {
     }
@@ -116,9 +115,8 @@ void SetUp(uint64_t port, const std::string& storage) {
                    R"(","max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"num_replicas":1})");
   nats.Request("$JS.API.CONSUMER.DURABLE.CREATE.jobs.take",
                R"({"stream_name":"jobs","config":{"durable_name":"take","deliver_policy":"all",)"
-               R"("ack_policy":"explicit","max_ack_pending":50000,"max_waiting":64,)"
-               R"("replay_policy":"instant"}})");
-  std::puts("ready");
+               R"("deliver_subject":"take","deliver_group":"workers","ack_policy":"explicit",)"
+               R"("max_ack_pending":50000,"replay_policy":"instant"}})");
 }
 
 class JetStream : public System {
@@ -152,24 +150,18 @@ class JetStream : public System {
   uint64_t unanswered_ = 0;
 };
 
-void RunWorker(uint64_t port, uint64_t batch) {
+void RunWorker(uint64_t port) {
   Nats nats(port);
-  const std::string request =
-      R"({"batch":)" + std::to_string(batch) + R"(,"expires":600000000000})";
+  nats.Subscribe("take", "workers");
+  Ready();
   std::string result;
-  for (uint64_t coming = 0;;) {
-    if (coming <= batch / 2) {
-      nats.Publish("$JS.API.CONSUMER.MSG.NEXT.jobs.take", "take", request);
-      coming += batch;
-    }
+  while (true) {
     if (!nats.has_input() && nats.gathered() > 0) nats.Flush();
     Message message;
     if (!nats.Next(&message)) continue;
-    if (message.is_status) Fail("NATS ended a request for jobs");
     Work(message.body, &result);
     nats.Publish("results", "", result);
     nats.Publish(message.reply_to, "", "+ACK");
-    --coming;
   }
 }
 
@@ -184,7 +176,7 @@ int Main(int argc, char** argv) {
     SetUp(port, storage);
     return 0;
   }
-  if (role == "work") RunWorker(port, options.batch);
+  if (role == "work") RunWorker(port);
   Ledger ledger(options.payload_bytes, options.window);
   JetStream system(port);
   RunRound(options, &system, &ledger);

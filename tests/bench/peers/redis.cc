@@ -1,7 +1,8 @@
 // Redis, driven so that nothing is lost when a worker dies: what a worker has taken stays in a list
 // of its own until its results are in the list of results.
 //   produce    RPUSH of --batch payloads, pipelined; results by BLMPOP, many at a time
-//   work       one script takes --batch jobs; results by one RPUSH; two batches under way
+//   work       one script takes --batch jobs and hands them over, and keeps them, as one string;
+//              results by one RPUSH; two batches under way
 //   answer     for one job at a time: blocking lists, and one round trip a job
 #include <hiredis/hiredis.h>
 #include <unistd.h>
@@ -16,13 +17,15 @@
 namespace whippletree::bench {
 namespace {
 
-// KEYS: jobs, those that this worker has. ARGV: how many to take. Results stay out of it: Lua would
-// hash and copy each of them.
+// KEYS: jobs, those that this worker has. ARGV: how many to take. One string in MessagePack spares
+// a list entry and a reply for each job. Results stay out of it: Lua would hash and copy each of
+// them.
 constexpr const char* kTake = R"lua(
   local jobs = redis.call('LPOP', KEYS[1], ARGV[1])
-  if not jobs then return {} end
-  redis.call('RPUSH', KEYS[2], unpack(jobs))
-  return jobs
+  if not jobs then return '' end
+  local packed = cmsgpack.pack(jobs)
+  redis.call('RPUSH', KEYS[2], packed)
+  return packed
 )lua";
 // Batches that may be without a reply.
 constexpr uint64_t kPipelined = 16;
@@ -84,6 +87,40 @@ class Connection {
   std::vector<size_t> sizes_;
 };
 
+// Calls take(index, text) for each text of an array in MessagePack, as Redis writes it; returns how
+// many there are. The specification has the bytes of the heads.
+template <typename Take>
+size_t ForEachPacked(std::string_view packed, Take&& take) {
+  const auto cut = [&packed](size_t n) {
+    if (packed.size() < n) Fail("Redis packed less than it says");
+    const std::string_view text = packed.substr(0, n);
+    packed.remove_prefix(n);
+    return text;
+  };
+  const auto number = [&cut](size_t bytes) {
+    size_t value = 0;
+    for (const char c : cut(bytes)) value = value << 8 | static_cast<unsigned char>(c);
+    return value;
+  };
+  if (packed.empty()) return 0;
+  size_t n = number(1);
+  if (n == 0xdc) {
+    n = number(2);
+  } else {
+    n &= 15;
+  }
+  for (size_t i = 0; i < n; ++i) {
+    size_t size = number(1);
+    if (size >= 0xd9 && size <= 0xdb) {
+      size = number(size_t{1} << (size - 0xd9));
+    } else {
+      size &= 31;
+    }
+    take(i, cut(size));
+  }
+  return n;
+}
+
 class Redis : public System {
  public:
   explicit Redis(uint64_t port) : submit_(port), results_(port) {}
@@ -139,7 +176,7 @@ class Taker {
       words_.assign({"RPUSH", "results"});
       words_.insert(words_.end(), results_.begin(), results_.begin() + static_cast<int64_t>(done));
       redis_.Append(words_);
-      redis_.Append({"LTRIM", mine_, std::to_string(done), "-1"});
+      redis_.Append({"LPOP", mine_});
     }
     redis_.Append({"EVALSHA", script_, "2", "jobs", mine_, most_});
     redis_.Flush();
@@ -153,8 +190,8 @@ class Taker {
     }
     requests_.pop_front();
     const Reply jobs = redis_.Get();
-    for (size_t i = 0; i < jobs->elements; ++i) Work(Reply::TextOf(jobs->element[i]), &results_[i]);
-    return jobs->elements;
+    return ForEachPacked(jobs.text(),
+                         [this](size_t i, std::string_view job) { Work(job, &results_[i]); });
   }
   // Waits for one job and works on it. REQUIRES: under_way() == 0.
   void WaitForOne() {
@@ -174,6 +211,7 @@ class Taker {
 
 void RunWorker(uint64_t port, uint64_t batch) {
   Taker taker(port, batch);
+  Ready();
   taker.Ask(0);
   taker.Ask(0);
   while (true) {
@@ -192,6 +230,7 @@ void RunAnswerer(uint64_t port) {
   const std::string mine = "taken-by-" + std::to_string(getpid());
   std::string result;
   redis.Append({"BLMOVE", "jobs", mine, "LEFT", "RIGHT", "0"});
+  Ready();
   while (true) {
     const Reply job = redis.Get();
     Work(job.text(), &result);

@@ -66,7 +66,7 @@ func main() {
 	seconds := flag.Float64("seconds", 5, "how long jobs are submitted")
 	size := flag.Int("payload", 100, "bytes of a payload, at least 16")
 	workers := flag.Int("workers", 2, "goroutines")
-	buffer := flag.Int("buffer", 10, "of each channel")
+	buffer := flag.Int("buffer", 1000, "of each channel")
 	flag.Parse()
 
 	text := make([]byte, *size+textStarts)
