@@ -1,6 +1,7 @@
 #include "common/run.h"
 
 #include <limits>
+#include <utility>
 
 namespace whippletree {
 
@@ -61,6 +62,24 @@ uint32_t RunData::Fitting(uint32_t begin, uint32_t end, uint64_t most) const {
 
 void RunData::CopyTo(uint32_t begin, uint32_t end, wire::Run* run) const {
   run->mutable_block()->append(block(begin, end));
+  CopySizesTo(begin, end, run);
+}
+
+void RunData::MoveTo(wire::Run* run) {
+  WT_CHECK(run->sizes().empty());
+  CopySizesTo(0, count_, run);
+  *run->mutable_block() = std::move(block_);
+  *this = RunData();
+}
+
+std::string RunData::Take() {
+  WT_CHECK(count_ == 1);
+  std::string payload = std::move(block_);
+  *this = RunData();
+  return payload;
+}
+
+void RunData::CopySizesTo(uint32_t begin, uint32_t end, wire::Run* run) const {
   auto* sizes = run->mutable_sizes();
   if (ends_.empty()) {
     sizes->Resize(sizes->size() + static_cast<int>(end - begin), size_);
@@ -81,9 +100,14 @@ bool IsValidRun(const wire::Run& run) {
   return sum == run.block().size() && sum <= std::numeric_limits<uint32_t>::max();
 }
 
-void AppendToRun(std::string_view payload, wire::Run* run) {
+void AppendToRun(std::string payload, wire::Run* run) {
   run->add_sizes(static_cast<uint32_t>(payload.size()));
-  run->mutable_block()->append(payload);
+  std::string* block = run->mutable_block();
+  if (block->capacity() < payload.size() && block->empty()) {
+    *block = std::move(payload);
+  } else {
+    block->append(payload);
+  }
 }
 
 }  // namespace whippletree

@@ -33,12 +33,20 @@ class RunData {
     return std::string_view(block_).substr(offset(begin), bytes(begin, end));
   }
 
+  // Room for payloads of so many bytes.
+  void Reserve(uint64_t bytes) { block_.reserve(bytes); }
   void Append(std::string_view payload);
   void Append(const RunData& other, uint32_t begin, uint32_t end);
   // Adds jobs [begin, end) to `run`.
   void CopyTo(uint32_t begin, uint32_t end, wire::Run* run) const;
+  // The same of all jobs, which this has no more. REQUIRES: `run` has no jobs.
+  void MoveTo(wire::Run* run);
+  // The payload of the only job, which this has no more. REQUIRES: count() == 1.
+  std::string Take();
 
  private:
+  // Adds the sizes of jobs [begin, end) to `run`.
+  void CopySizesTo(uint32_t begin, uint32_t end, wire::Run* run) const;
   uint64_t offset(uint32_t i) const {
     return ends_.empty() ? uint64_t{size_} * i : (i == 0 ? 0 : ends_[i - 1]);
   }
@@ -55,7 +63,7 @@ class RunData {
 // True if sizes and block agree and the count is in [1, kJobsPerRunMax].
 bool IsValidRun(const wire::Run& run);
 
-// Adds one payload to `run`.
-void AppendToRun(std::string_view payload, wire::Run* run);
+// Adds one payload to `run`; an only one that is large is moved.
+void AppendToRun(std::string payload, wire::Run* run);
 
 }  // namespace whippletree

@@ -79,14 +79,18 @@ size_t FillRun(std::span<const std::string_view> payloads, std::span<const std::
                size_t begin, RunData* run, RunData* run_names) {
   constexpr uint64_t kBytes = 64 << 10;
   uint64_t bytes = 0;
-  size_t at = begin;
-  while (at < payloads.size() && run->count() < kJobsPerRunMax) {
-    bytes += payloads[at].size() + (names.empty() ? 0 : names[at].size());
-    if (at > begin && bytes > kBytes) break;
-    if (!names.empty()) run_names->Append(names[at]);
-    run->Append(payloads[at++]);
+  size_t end = begin;
+  for (; end < payloads.size() && end - begin < kJobsPerRunMax; ++end) {
+    const uint64_t more = payloads[end].size() + (names.empty() ? 0 : names[end].size());
+    if (end > begin && bytes + more > kBytes) break;
+    bytes += more;
   }
-  return at;
+  run->Reserve(bytes);  // that of names is little
+  for (size_t i = begin; i < end; ++i) {
+    if (!names.empty()) run_names->Append(names[i]);
+    run->Append(payloads[i]);
+  }
+  return end;
 }
 
 GroupEnd FromWire(const wire::GroupEnd& end) {
@@ -116,7 +120,11 @@ Outcome& OutcomeMaker::Make(uint64_t number) {
   absl::StrAppend(&outcome_.id, jobs_.stream, "-", number);
   outcome_.kind = KindOf(range);
   if (results_) {
-    outcome_.result = results_->payload(static_cast<uint32_t>(number - range.first()));
+    if (results_->count() == 1) {
+      outcome_.result = results_->Take();
+    } else {
+      outcome_.result = results_->payload(static_cast<uint32_t>(number - range.first()));
+    }
     outcome_.status = absl::OkStatus();
   } else {
     outcome_.result.clear();

@@ -35,7 +35,8 @@ GroupEnd FromWire(const wire::GroupEnd& end);
 class OutcomeMaker {
  public:
   explicit OutcomeMaker(SettledJobs* jobs);
-  // Valid until the next call; it may be moved from. REQUIRES: `number` is in the range.
+  // Valid until the next call; it may be moved from. REQUIRES: `number` is in the range, and was
+  // not asked for before.
   Outcome& Make(uint64_t number);
 
  private:

@@ -19,13 +19,12 @@ void FollowOnStreams::OnWelcome(bool broker_restarted, const wire::Welcome& welc
   }
 }
 
-void FollowOnStreams::OnOutcomes(const wire::Outcomes& outcomes,
-                                 std::vector<SettledJobs>* settled) {
+void FollowOnStreams::OnOutcomes(wire::Outcomes& outcomes, std::vector<SettledJobs>* settled) {
   Stream& stream = streams_[outcomes.queue()];
   stream.ack_due = true;
   uint64_t ordinal = outcomes.first_ordinal();
   if (ordinal > stream.outcome_next) return;  // some before it are missing: they come again
-  for (const wire::OutcomeRange& range : outcomes.ranges()) {
+  for (wire::OutcomeRange& range : *outcomes.mutable_ranges()) {
     if (ordinal++ < stream.outcome_next) continue;
     ++stream.outcome_next;
     if (std::exchange(stream.number, range.stream()) != range.stream()) {
@@ -37,7 +36,7 @@ void FollowOnStreams::OnOutcomes(const wire::Outcomes& outcomes,
               if (!reported) fresh.push_back(part);
             });
     stream.settled.Add(range.first(), range.first() + range.count());
-    AppendSettled({outcomes.queue(), range.stream(), range, true}, fresh, settled);
+    AppendSettled({outcomes.queue(), stream.number, std::move(range), true}, fresh, settled);
   }
 }
 

@@ -22,7 +22,8 @@ class FollowOnStreams {
   void OnWelcome(bool broker_restarted, const wire::Welcome& welcome);
 
   // REQUIRES: outcomes.follow_on(). Adds to `settled` what was not reported before.
-  void OnOutcomes(const wire::Outcomes& outcomes, std::vector<SettledJobs>* settled);
+  // Takes the ranges.
+  void OnOutcomes(wire::Outcomes& outcomes, std::vector<SettledJobs>* settled);
 
   // One claim for each queue of which an outcome came.
   void AddClaims(wire::Hello* hello) const;

@@ -328,7 +328,8 @@ absl::StatusOr<uint64_t> Producer::Impl::Submit(const std::string& queue,
     RunData run_names;
     const size_t begin = at;
     at = FillRun(payloads, names, begin, &run, &run_names);
-    const uint64_t number = session_.Submit(queue, last_wire_options_, run, run_names);
+    const uint64_t number =
+        session_.Submit(queue, last_wire_options_, std::move(run), std::move(run_names));
     if (begin == 0) first = number;
   }
   callbacks_.Add(queue, first, payloads.size(), options.discard_outcome, std::move(callback));

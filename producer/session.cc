@@ -34,7 +34,7 @@ void ProducerSession::Touch(Stream& stream) {
 }
 
 uint64_t ProducerSession::Submit(const std::string& queue, const wire::JobOptions& options,
-                                 const RunData& run, const RunData& names) {
+                                 RunData run, RunData names) {
   Stream& stream = GetOrAdd(queue);
   WT_CHECK(stream.opened && run.count() > 0);
   WT_CHECK(names.count() == 0 || names.count() == run.count());
@@ -63,8 +63,8 @@ uint64_t ProducerSession::Submit(const std::string& queue, const wire::JobOption
   }
   Pending pending;
   pending.first = first;
-  pending.run = std::make_shared<RunData>(run);
-  pending.names = names;
+  pending.run = std::make_shared<RunData>(std::move(run));
+  pending.names = std::move(names);
   pending.options = std::make_shared<wire::JobOptions>(options);
   stream.pending.push_back(std::move(pending));
   return first;
@@ -147,7 +147,7 @@ void ProducerSession::OnDoor(Instant now, wire::Envelope& message, ProducerOutpu
       OnUpdate(now, update, false, out);
     }
   }
-  if (message.has_outcomes()) OnOutcomes(now, message.outcomes(), out);
+  if (message.has_outcomes()) OnOutcomes(now, *message.mutable_outcomes(), out);
   if (message.has_group_updates()) groups_.OnUpdates(message.group_updates());
   if (message.has_goodbye()) closed_ = true;
 }

@@ -74,8 +74,8 @@ class ProducerSession {
   // for each job, or no job has one.
   // REQUIRES: run.count() > 0; for a named producer the stream is open (see OpenStream); the group
   // in the options is open.
-  uint64_t Submit(const std::string& queue, const wire::JobOptions& options, const RunData& run,
-                  const RunData& names = {});
+  uint64_t Submit(const std::string& queue, const wire::JobOptions& options, RunData run,
+                  RunData names = {});
 
   // Asks the broker for the stream's state. It is open once StreamState says so.
   void OpenStream(const std::string& queue);
@@ -187,7 +187,7 @@ class ProducerSession {
   void SendHello(ProducerOutput* out);
   void OnWelcome(Instant now, const wire::Welcome& welcome, ProducerOutput* out);
   void OnUpdate(Instant now, const wire::StreamUpdate& update, bool welcome, ProducerOutput* out);
-  void OnOutcomes(Instant now, const wire::Outcomes& outcomes, ProducerOutput* out);
+  void OnOutcomes(Instant now, wire::Outcomes& outcomes, ProducerOutput* out);
   void NoteFull(Stream& stream, const wire::StreamUpdate& update, ProducerOutput* out);
   void Accepted(Stream& stream, uint64_t next, Instant now);
   void Rewind(Stream& stream);

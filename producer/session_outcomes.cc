@@ -6,7 +6,7 @@
 
 namespace whippletree {
 
-void ProducerSession::OnOutcomes(Instant now, const wire::Outcomes& outcomes, ProducerOutput* out) {
+void ProducerSession::OnOutcomes(Instant now, wire::Outcomes& outcomes, ProducerOutput* out) {
   uint64_t bytes = 0;
   for (const wire::OutcomeRange& range : outcomes.ranges()) {
     bytes += range.results().block().size() + range.status().message().size();
@@ -22,10 +22,10 @@ void ProducerSession::OnOutcomes(Instant now, const wire::Outcomes& outcomes, Pr
   Touch(stream);
   uint64_t ordinal = outcomes.first_ordinal();
   if (ordinal > stream.outcome_next) return;  // some before it are missing: they come again
-  for (const wire::OutcomeRange& range : outcomes.ranges()) {
+  for (wire::OutcomeRange& range : *outcomes.mutable_ranges()) {
     if (ordinal++ < stream.outcome_next) continue;
     ++stream.outcome_next;
-    Settle(stream, range, out);
+    Settle(stream, std::move(range), out);
   }
 }
 

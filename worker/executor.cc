@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "common/clock.h"
 
@@ -53,7 +54,7 @@ void Executor::AddFinished(Events::Finished finished) {
   const bool quick = finished.run_time < kQuick && !leases_.empty();
   if (finished.result.ok() && finished.result->size() <= kJoinedResultBytesMax &&
       finished.follow_ons.empty()) {
-    AddCompleted(finished.token, finished.index, *finished.result, finished.run_time,
+    AddCompleted(finished.token, finished.index, *std::move(finished.result), finished.run_time,
                  &events_.completed);
   } else {
     events_.finished.push_back(std::move(finished));

@@ -3,7 +3,8 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "common/run.h"
@@ -42,7 +43,7 @@ inline void AddStarted(uint64_t token, uint32_t index, std::vector<StartedJobs>*
 }
 
 // REQUIRES: result.size() <= kJoinedResultBytesMax.
-inline void AddCompleted(uint64_t token, uint32_t index, std::string_view result, Duration run_time,
+inline void AddCompleted(uint64_t token, uint32_t index, std::string result, Duration run_time,
                          std::vector<CompletedJobs>* all) {
   constexpr size_t kBytesMax = 32 << 10;  // of one piece, about
   constexpr uint32_t kJobsMax = 4096;     // the same
@@ -52,7 +53,7 @@ inline void AddCompleted(uint64_t token, uint32_t index, std::string_view result
     all->push_back({token, index, Duration(0), {}});
   }
   all->back().run_time += run_time;
-  AppendToRun(result, &all->back().results);
+  AppendToRun(std::move(result), &all->back().results);
 }
 
 }  // namespace whippletree

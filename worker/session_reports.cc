@@ -2,6 +2,7 @@
 // come again in one: the broker decides on the whole of it.
 #include <algorithm>
 #include <span>
+#include <utility>
 
 #include "common/check.h"
 #include "common/run.h"
@@ -219,7 +220,7 @@ void WorkerSession::OnFinished(uint64_t token, uint32_t index, absl::StatusOr<st
   }
   wire::ReportItem* item = Report(wire::ReportItem::COMPLETED, token, index,
                                   result->size() + BytesOf(follow_ons), !follow_ons.empty());
-  AppendToRun(*result, item->mutable_results());
+  AppendToRun(*std::move(result), item->mutable_results());
   AddFollowOns(follow_ons, item);
 }
 
@@ -245,7 +246,7 @@ std::vector<wire::ReportItem> WorkerSession::BatchItems(uint64_t token, BatchOut
       continue;
     }
     wire::ReportItem* item = ItemFor(&items, wire::ReportItem::COMPLETED, token, index);
-    AppendToRun(*result, item->mutable_results());
+    AppendToRun(*std::move(result), item->mutable_results());
     AddFollowOns({begin, follow_on}, item);
   }
   return items;

@@ -310,9 +310,10 @@ class Broker {
   void OnStarted(Lease& lease, const IntervalSet::Interval& part);
   void OnFailed(Peer& peer, Lease& lease, const IntervalSet::Interval& part,
                 wire::ReportItem& item);
-  // `results` are those of the jobs from index `first` on; `part` of these is still open.
-  void OnCompleted(Peer& peer, Lease& lease, const IntervalSet::Interval& part,
-                   const RunData& results, uint32_t first);
+  // `results` are those of the jobs from index `first` on; `part` of these is still open. Takes
+  // those of `part`.
+  void OnCompleted(Peer& peer, Lease& lease, const IntervalSet::Interval& part, RunData& results,
+                   uint32_t first);
   void OnWorkerState(Peer& peer, const google::protobuf::RepeatedPtrField<wire::Credit>& credits,
                      uint64_t deliveries_next, bool draining);
   // The jobs of `slice`, from index `index` of the lease on, end.

@@ -157,7 +157,7 @@ void Broker::OnFailed(Peer& peer, Lease& lease, const Interval& part, wire::Repo
   }
 }
 
-void Broker::OnCompleted(Peer& peer, Lease& lease, const Interval& part, const RunData& results,
+void Broker::OnCompleted(Peer& peer, Lease& lease, const Interval& part, RunData& results,
                          uint32_t first) {
   uint64_t at = part.begin;
   while (at < part.end) {
@@ -183,7 +183,11 @@ void Broker::OnCompleted(Peer& peer, Lease& lease, const Interval& part, const R
       outcome.set_worker(peer.name);
       if (!slice.options->discard_outcome()) {
         const auto from = static_cast<uint32_t>(index - first);
-        results.CopyTo(from, from + slice.count(), outcome.mutable_results());
+        if (slice.count() == results.count()) {
+          results.MoveTo(outcome.mutable_results());
+        } else {
+          results.CopyTo(from, from + slice.count(), outcome.mutable_results());
+        }
         std::string* block = outcome.mutable_results()->mutable_block();
         if (Planted("corrupt_result") && !block->empty()) (*block)[0] ^= 1;
       }

@@ -42,6 +42,41 @@ TEST(RunTest, AppendedPayloadsStayTheSame) {
   EXPECT_EQ(PayloadsOf(other), (std::vector<std::string>{"x", "34", "5", ""}));
 }
 
+TEST(RunTest, AllJobsAreMovedIntoARun) {
+  for (const std::vector<std::string>& payloads :
+       {std::vector<std::string>{"aa", "bb", "cc"}, {"a", "", "ccc"}, {"one"}}) {
+    RunData data;
+    for (const std::string& payload : payloads) data.Append(payload);
+    wire::Run run;
+    data.MoveTo(&run);
+    EXPECT_EQ(data.count(), 0u);
+    ASSERT_TRUE(IsValidRun(run));
+    EXPECT_EQ(PayloadsOf(RunData(&run)), payloads);
+    data.Append("next");
+    EXPECT_EQ(PayloadsOf(data), std::vector<std::string>{"next"});
+  }
+}
+
+TEST(RunTest, TheOnlyPayloadIsTaken) {
+  RunData data;
+  data.Append("one");
+  EXPECT_EQ(data.Take(), "one");
+  EXPECT_EQ(data.count(), 0u);
+}
+
+TEST(RunTest, ALargeFirstPayloadIsMovedAndOthersFollow) {
+  std::string large(100'000, 'x');
+  const char* const at = large.data();
+  wire::Run run;
+  AppendToRun(std::move(large), &run);
+  EXPECT_EQ(run.block().data(), at);
+  AppendToRun("y", &run);
+  AppendToRun("", &run);
+  ASSERT_TRUE(IsValidRun(run));
+  EXPECT_EQ(PayloadsOf(RunData(&run)),
+            (std::vector<std::string>{std::string(100'000, 'x'), "y", ""}));
+}
+
 TEST(RunTest, PartsOfEqualAndOfOtherSizesAreAppended) {
   RunData equal;
   for (const char* payload : {"aa", "bb", "cc"}) equal.Append(payload);

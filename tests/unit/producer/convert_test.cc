@@ -66,6 +66,19 @@ TEST(OutcomeMakerTest, NamesJobGroupAndResult) {
   EXPECT_TRUE(outcome.status.ok());
 }
 
+TEST(OutcomeMakerTest, TheOnlyResultIsNotCopied) {
+  SettledJobs jobs;
+  jobs.range.set_kind(wire::OutcomeRange::COMPLETED);
+  jobs.range.set_first(5);
+  jobs.range.set_count(1);
+  AppendToRun(std::string(100'000, 'x'), jobs.range.mutable_results());
+  const char* const at = jobs.range.results().block().data();
+  OutcomeMaker maker(&jobs);
+  const Outcome outcome = std::move(maker.Make(5));
+  EXPECT_EQ(outcome.result, std::string(100'000, 'x'));
+  EXPECT_EQ(outcome.result.data(), at);
+}
+
 TEST(OutcomeMakerTest, EachOutcomeIsWholeAfterTheLastOneWasMovedAway) {
   SettledJobs jobs;
   jobs.queue = "q";

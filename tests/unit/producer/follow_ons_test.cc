@@ -129,16 +129,17 @@ TEST_F(FollowOnTest, AreUnknownWhenTheBrokerIsAnother) {
   outcomes.set_first_ordinal(1);
   *outcomes.add_ranges() = Completed(1, 1);
   std::vector<SettledJobs> settled;
-  streams.OnOutcomes(outcomes, &settled);
+  const auto tell = [&](wire::Outcomes copy) { streams.OnOutcomes(copy, &settled); };
+  tell(outcomes);
   EXPECT_EQ(settled.size(), 1u);
   streams.OnWelcome(false, {});
-  streams.OnOutcomes(outcomes, &settled);
+  tell(outcomes);
   EXPECT_EQ(settled.size(), 1u);
   streams.OnWelcome(true, {});
   wire::Hello claims;
   streams.AddClaims(&claims);
   EXPECT_EQ(claims.streams_size(), 0);
-  streams.OnOutcomes(outcomes, &settled);  // another job 1
+  tell(outcomes);  // another job 1
   EXPECT_EQ(settled.size(), 2u);
 }
 
@@ -150,21 +151,22 @@ TEST_F(FollowOnTest, AreKnownWhenTheBrokerHasTheirStreamInItsStore) {
   *outcomes.add_ranges() = Completed(1, 1);
   outcomes.mutable_ranges(0)->set_stream(9);
   std::vector<SettledJobs> settled;
-  streams.OnOutcomes(outcomes, &settled);
+  const auto tell = [&](wire::Outcomes copy) { streams.OnOutcomes(copy, &settled); };
+  tell(outcomes);
   wire::Welcome welcome;
   wire::StreamUpdate* kept = welcome.add_streams();
   kept->set_queue("next");
   kept->set_follow_on(true);
   kept->set_stream(9);
   streams.OnWelcome(true, welcome);
-  streams.OnOutcomes(outcomes, &settled);  // the acknowledgement was lost
+  tell(outcomes);  // the acknowledgement was lost
   EXPECT_EQ(settled.size(), 1u);
   wire::Hello claims;
   streams.AddClaims(&claims);
   EXPECT_EQ(claims.streams(0).stream(), 9u);
   kept->set_stream(10);  // another one
   streams.OnWelcome(true, welcome);
-  streams.OnOutcomes(outcomes, &settled);
+  tell(outcomes);
   EXPECT_EQ(settled.size(), 2u);
 }
 
