@@ -19,7 +19,10 @@ class PrefetchWindow {
 
   // Jobs to have, running ones included; at least the number of slots.
   uint32_t jobs() const { return jobs_; }
+  // 0: not known.
   Duration service_time() const { return service_; }
+  // Slot time of what the worker should have beyond the jobs that run, of whatever queues.
+  Duration ahead() const { return slots_ * (turnaround_ + kAhead); }
 
   // `jobs` jobs took `busy` of slot time altogether; `bytes` of payload or result, what is more.
   void OnFinished(uint64_t jobs, Duration busy, uint64_t bytes) {
@@ -39,8 +42,7 @@ class PrefetchWindow {
     bytes_ = bytes > bytes_ ? bytes : bytes_ - (bytes_ - bytes) / 4;
     batch_jobs_ = batch_bytes_ = 0;
     batch_busy_ = Duration(0);
-    const auto reach = static_cast<uint64_t>((turnaround_ + kAhead).count());
-    uint64_t extra = slots_ * reach / static_cast<uint64_t>(service_.count());
+    uint64_t extra = static_cast<uint64_t>(ahead() / service_);
     extra = std::min(extra, kBytesAhead / std::max<uint64_t>(1, bytes_));
     const uint64_t target = std::min<uint64_t>(slots_ + extra, kJobsMax);
     jobs_ = static_cast<uint32_t>(std::min<uint64_t>(target, uint64_t{jobs_} * 2));

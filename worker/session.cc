@@ -108,7 +108,7 @@ void WorkerSession::OnWelcome(Instant now, const wire::Welcome& welcome, WorkerO
       continue;
     }
     out->drop.push_back(it->first);
-    possessed_ -= it->second.starts();
+    AddStarts(it->second.queue, -static_cast<int64_t>(it->second.starts()));
     unmarked_ -= it->second.unmarked.size();
     it = leases_.erase(it);
   }
@@ -173,7 +173,7 @@ void WorkerSession::TakeDelivery(wire::Delivery delivery, WorkerOutput* out) {
   }
   const uint32_t starts = lease.batch ? 1 : count;
   lease.payload_bytes = delivery.run().block().size() / std::max(1u, starts);
-  possessed_ += lease.starts();
+  AddStarts(lease.queue, static_cast<int64_t>(lease.starts()));
   queues_[lease.queue].received += starts;
   out->run.push_back(std::move(delivery));
   if (draining_) {  // crossed our word that we take nothing new
@@ -195,11 +195,28 @@ void WorkerSession::Drain(WorkerOutput* out) {
   }
 }
 
+void WorkerSession::AddStarts(size_t queue, int64_t more) {
+  possessed_ += static_cast<uint64_t>(more);
+  queues_[queue].possessed += static_cast<uint64_t>(more);
+}
+
 void WorkerSession::UpdateCredits() {
+  Duration busy{0};
+  bool known = true;  // how long all take that are here
   for (Queue& queue : queues_) {
     queue.window.Update();
+    busy += static_cast<int64_t>(queue.possessed) * queue.window.service_time();
+    if (queue.possessed > 0 && queue.window.service_time() == Duration(0)) known = false;
+  }
+  for (Queue& queue : queues_) {
     const uint32_t window = draining_ ? 0 : queue.window.jobs();
-    const uint64_t room = window > possessed_ ? window - possessed_ : 0;
+    uint64_t room = window > possessed_ ? window - possessed_ : 0;
+    // Jobs of others count by their time, if it is known.
+    const Duration service = queue.window.service_time();
+    if (known && service > Duration(0) && busy < queue.window.ahead() && window > queue.possessed) {
+      const auto fitting = static_cast<uint64_t>((queue.window.ahead() - busy) / service);
+      room = std::max(room, std::min(window - queue.possessed, fitting));
+    }
     const uint64_t limit = std::max(queue.jobs_limit, queue.received + room);
     const uint32_t held_max = window > config_.slots ? window - config_.slots : 0;
     if (limit != queue.jobs_limit || held_max != queue.held_max) queue.told = false;

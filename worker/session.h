@@ -115,6 +115,7 @@ class WorkerSession {
     std::string name;
     PrefetchWindow window;
     uint64_t received = 0;    // in this session
+    uint64_t possessed = 0;   // starts() of its leases
     uint64_t jobs_limit = 0;  // granted in this session
     uint32_t held_max = 0;    // told last
     bool told = false;        // the broker knows jobs_limit and held_max
@@ -160,6 +161,8 @@ class WorkerSession {
   // The same of jobs that are all open.
   void CloseJobs(Lease* lease, uint64_t begin, uint64_t end);
   void MarkStarts(Instant now);
+  // There are so many more starts of the queue here, or fewer.
+  void AddStarts(size_t queue, int64_t more);
   void UpdateCredits();
   wire::Credit CreditOf(Queue& queue);
   // The items to send next that go into one message; their bytes together.

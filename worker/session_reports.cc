@@ -121,9 +121,9 @@ WorkerSession::Lease* WorkerSession::CloseJob(uint64_t token, uint32_t index) {
 }
 
 void WorkerSession::CloseJobs(Lease* lease, uint64_t begin, uint64_t end) {
-  possessed_ -= lease->starts();
+  const uint64_t before = lease->starts();
   lease->open.Remove(begin, end);
-  possessed_ += lease->starts();
+  AddStarts(lease->queue, static_cast<int64_t>(lease->starts()) - static_cast<int64_t>(before));
   lease->held.Remove(begin, end);
   unmarked_ -= lease->unmarked.Remove(begin, end);
   lease->unacknowledged += end - begin;

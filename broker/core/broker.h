@@ -361,9 +361,8 @@ class Broker {
   bool DispatchPass(bool to_hold);
   // As many workers with room as its ready jobs need, or all. False: there are more.
   bool WakeTakers(Queue& queue, bool to_hold, bool all);
-  static uint64_t PossibleStarts(const Queue& queue);  // batches count as one
-  // How many jobs, or batches, of the queue are worth a message to the worker.
-  static uint64_t Grain(uint32_t slots, const WorkerQueue& wq);
+  // What each worker with room may take of its ready jobs in this pass.
+  uint64_t ShareOf(Queue& queue, bool to_hold) const;
   bool MayHoldNow(const Queue& queue) const;
   bool Serve(Peer& peer, bool to_hold);
   uint32_t Room(const WorkerState& worker, const WorkerQueue& wq, bool to_hold) const;
@@ -485,6 +484,7 @@ class Broker {
   std::set<uint64_t> group_peers_;
   std::set<uint64_t> woken_queues_;
   std::set<uint64_t> woken_workers_;
+  uint64_t pass_ = 0;  // of dispatch
   std::set<uint64_t> delivery_peers_;
   std::set<uint64_t> load_queues_;    // stored jobs of these may come next
   std::set<uint64_t> commit_queues_;  // they do, but their commit is not durable

@@ -11,6 +11,33 @@
 #include "common/check.h"
 
 namespace whippletree::core {
+namespace {
+
+// Batches count as one.
+uint64_t PossibleStarts(const Queue& queue) {
+  uint64_t starts = queue.jobs.ready();
+  if (queue.policy.batches()) starts /= queue.policy.batch.max_jobs;
+  return starts + queue.jobs.sealed() + (queue.policy.batches() ? 1 : 0);
+}
+
+// How many jobs, or batches, of the queue are worth a message to the worker.
+uint64_t Grain(uint32_t slots, const WorkerQueue& wq) {
+  if (wq.service_time_ns == 0) return 1;  // not known yet
+  // What it wants to hold grows with the turnaround, which says nothing about the jobs.
+  const auto most = uint64_t{slots} * static_cast<uint64_t>(kGrainMax.count()) / wq.service_time_ns;
+  return std::max<uint64_t>(1, std::min<uint64_t>(wq.held_max / kGrainsPerWindow, most));
+}
+
+// How many jobs of the queue may wait behind those of other queues, which have all slots. Those may
+// take long: so none, unless it is known how long all of them take, and then no more than the
+// worker wants to have of one queue.
+uint64_t RoomBehindOthers(const WorkerLoad& load, const WorkerQueue& wq) {
+  if (!load.known || wq.service_time_ns == 0 || load.busy_ns >= load.most_ns) return 0;
+  const uint64_t own = wq.held_max > wq.leased ? wq.held_max - wq.leased : 0;
+  return std::min(own, (load.most_ns - load.busy_ns) / wq.service_time_ns);
+}
+
+}  // namespace
 
 uint32_t Broker::Room(const WorkerState& worker, const WorkerQueue& wq, bool to_hold) const {
   if (worker.deliveries.bytes() >= config_.window_bytes()) return 0;
@@ -19,8 +46,9 @@ uint32_t Broker::Room(const WorkerState& worker, const WorkerQueue& wq, bool to_
     const uint64_t free = worker.slots > worker.leased ? worker.slots - worker.leased : 0;
     return static_cast<uint32_t>(std::min(credit, free));
   }
-  // Behind the jobs of other queues nothing is held: they may take long.
-  if (worker.leased - wq.leased >= worker.slots) return 0;
+  if (worker.leased - wq.leased >= worker.slots) {
+    return static_cast<uint32_t>(std::min(credit, RoomBehindOthers(worker.load, wq)));
+  }
   const uint64_t held = worker.leased > worker.slots ? worker.leased - worker.slots : 0;
   const uint64_t room = wq.held_max > held ? wq.held_max - held : 0;
   return static_cast<uint32_t>(std::min(credit, room));
@@ -30,27 +58,26 @@ bool Broker::HasFreeSlot(const Queue& queue) const {
   if (HeldByOutcomes(queue) || HeldByDisk(queue)) return false;
   return std::any_of(queue.ready.begin(), queue.ready.end(), [&](uint64_t number) {
     const Peer& peer = *peers_.at(number);
-    if (!peer.writable()) return false;
-    const auto& queues = peer.worker->queues;
-    return std::any_of(queues.begin(), queues.end(), [&](const WorkerQueue& wq) {
-      return wq.queue == &queue && Room(*peer.worker, wq, false) > 0;
-    });
+    return peer.writable() && Room(*peer.worker, *peer.worker->Find(queue), false) > 0;
   });
 }
 
 void Broker::UpdateReady(Peer& peer) {
-  const WorkerState& worker = *peer.worker;
+  WorkerState& worker = *peer.worker;
+  worker.load = worker.Load();
   const bool takes = peer.writable() && !worker.draining;
-  const auto put = [&](std::set<uint64_t>* peers, bool is_in) {
+  // A worker may serve a thousand queues, of which few change.
+  const auto put = [&](std::set<uint64_t>* peers, bool* was_in, bool is_in) {
+    if (std::exchange(*was_in, is_in) == is_in) return;
     if (is_in) {
       peers->insert(peer.number);
     } else {
       peers->erase(peer.number);
     }
   };
-  for (const WorkerQueue& wq : worker.queues) {
-    put(&wq.queue->ready, takes && Room(worker, wq, false) > 0);
-    put(&wq.queue->ready_to_hold, takes && Room(worker, wq, true) > 0);
+  for (WorkerQueue& wq : worker.queues) {
+    put(&wq.queue->ready, &wq.is_ready, takes && Room(worker, wq, false) > 0);
+    put(&wq.queue->ready_to_hold, &wq.is_ready_to_hold, takes && Room(worker, wq, true) > 0);
   }
 }
 
@@ -67,7 +94,9 @@ void Broker::Dispatch() {
   for (uint64_t number : woken_workers_) {
     auto it = peers_.find(number);
     if (it == peers_.end() || it->second->worker->leased >= it->second->worker->slots) continue;
-    for (const WorkerQueue& wq : it->second->worker->queues) Wake(*wq.queue);
+    for (const WorkerQueue& wq : it->second->worker->queues) {
+      if (wq.queue->held > 0) Wake(*wq.queue);
+    }
   }
   for (uint64_t number : woken_queues_) {
     Queue& queue = *queue_by_number_[number];
@@ -92,19 +121,6 @@ void Broker::DispatchAll(bool to_hold) {
   }
 }
 
-uint64_t Broker::PossibleStarts(const Queue& queue) {
-  uint64_t starts = queue.jobs.ready();
-  if (queue.policy.batches()) starts /= queue.policy.batch.max_jobs;
-  return starts + queue.jobs.sealed() + (queue.policy.batches() ? 1 : 0);
-}
-
-uint64_t Broker::Grain(uint32_t slots, const WorkerQueue& wq) {
-  if (wq.service_time_ns == 0) return 1;  // not known yet
-  // What it wants to hold grows with the turnaround, which says nothing about the jobs.
-  const auto most = uint64_t{slots} * static_cast<uint64_t>(kGrainMax.count()) / wq.service_time_ns;
-  return std::max<uint64_t>(1, std::min<uint64_t>(wq.held_max / kGrainsPerWindow, most));
-}
-
 bool Broker::WakeTakers(Queue& queue, bool to_hold, bool all) {
   if (!queue.jobs.has_ready()) return true;
   const uint64_t starts = PossibleStarts(queue);
@@ -112,30 +128,29 @@ bool Broker::WakeTakers(Queue& queue, bool to_hold, bool all) {
   for (uint64_t number : to_hold ? queue.ready_to_hold : queue.ready) {
     if (!all && covered >= starts) return false;
     woken_workers_.insert(number);
-    const WorkerState& worker = *peers_.at(number)->worker;
-    for (const WorkerQueue& wq : worker.queues) {
-      if (wq.queue == &queue) covered += Grain(worker.slots, wq);
-    }
+    WorkerState& worker = *peers_.at(number)->worker;
+    covered += Grain(worker.slots, *worker.Find(queue));
   }
   return true;
 }
 
 bool Broker::DispatchPass(bool to_hold) {
-  for (uint64_t number : woken_workers_) {
-    auto it = peers_.find(number);
-    if (it == peers_.end()) continue;
-    for (const WorkerQueue& wq : it->second->worker->queues) {
-      const auto& takers = to_hold ? wq.queue->ready_to_hold : wq.queue->ready;
-      const uint64_t n = std::max<uint64_t>(1, takers.size());
-      wq.queue->share = (PossibleStarts(*wq.queue) + n - 1) / n;
-    }
-  }
+  ++pass_;
   bool any = false;
   for (uint64_t number : woken_workers_) {
     auto it = peers_.find(number);
     if (it != peers_.end() && Serve(*it->second, to_hold)) any = true;
   }
   return any;
+}
+
+uint64_t Broker::ShareOf(Queue& queue, bool to_hold) const {
+  if (std::exchange(queue.share_pass, pass_) != pass_) {
+    const auto& takers = to_hold ? queue.ready_to_hold : queue.ready;
+    const uint64_t n = std::max<uint64_t>(1, takers.size());
+    queue.share = (PossibleStarts(queue) + n - 1) / n;
+  }
+  return queue.share;
 }
 
 bool Broker::MayHoldNow(const Queue& queue) const {
@@ -155,7 +170,7 @@ bool Broker::Serve(Peer& peer, bool to_hold) {
     if (to_hold && !MayHoldNow(queue)) continue;
     const uint64_t grain = Grain(worker.slots, wq);
     uint64_t room =
-        std::min<uint64_t>(Room(worker, wq, to_hold), std::max<uint64_t>(queue.share, grain));
+        std::min<uint64_t>(Room(worker, wq, to_hold), std::max(ShareOf(queue, to_hold), grain));
     if (room > 0 && !to_hold) room = std::min(room, AllowedStarts(queue));
     if (room == 0) continue;
     const bool batches = queue.policy.batches() || queue.jobs.sealed() > 0;
@@ -246,6 +261,7 @@ void Broker::GrantLease(Peer& peer, WorkerQueue& wq, std::vector<Slice> slices, 
     wq.held += lease.count();
     queue.held += lease.count();
     Count("jobs_prefetched", lease.count());
+    if (worker.leased - wq.leased >= worker.slots) Count("jobs_held_behind_others", lease.count());
   }
   worker.deliveries.Push(lease.token, bytes);
 }
@@ -324,11 +340,9 @@ void Broker::RevokeForIdle(Queue& queue) {
   }
   uint64_t idle = 0;
   for (uint64_t number : queue.ready) {
-    const WorkerState& worker = *peers_.at(number)->worker;
-    for (const WorkerQueue& wq : worker.queues) {
-      if (wq.queue == &queue)
-        idle += Room(worker, wq, false) > 0 ? wq.jobs_limit - wq.delivered : 0;
-    }
+    WorkerState& worker = *peers_.at(number)->worker;
+    const WorkerQueue& wq = *worker.Find(queue);
+    if (Room(worker, wq, false) > 0) idle += wq.jobs_limit - wq.delivered;
   }
   if (idle == 0) return;
   // From the worker that holds most, at most half of it, the newest first.
@@ -336,11 +350,10 @@ void Broker::RevokeForIdle(Queue& queue) {
   uint64_t most = 0;
   for (uint64_t number : queue.workers) {
     Peer& peer = *peers_.at(number);
-    for (const WorkerQueue& wq : peer.worker->queues) {
-      if (wq.queue == &queue && wq.held > most && peer.connected()) {
-        most = wq.held;
-        victim = &peer;
-      }
+    const WorkerQueue& wq = *peer.worker->Find(queue);
+    if (wq.held > most && peer.connected()) {
+      most = wq.held;
+      victim = &peer;
     }
   }
   if (victim == nullptr) return;

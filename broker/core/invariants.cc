@@ -118,6 +118,9 @@ void Broker::CheckInvariants() const {
     if (peer->worker) {
       WT_CHECK(peer->worker->leased == starts_by_worker[number]);
       for (const WorkerQueue& wq : peer->worker->queues) {
+        WT_CHECK(peer->worker->Find(*wq.queue) == &wq);
+        WT_CHECK(wq.queue->ready.contains(number) == wq.is_ready);
+        WT_CHECK(wq.queue->ready_to_hold.contains(number) == wq.is_ready_to_hold);
         uint64_t leased_here = 0;
         uint64_t held_here = 0;
         for (uint64_t token : peer->worker->leases) {

@@ -1,6 +1,9 @@
 // The peers that the broker knows: producers and workers, each with at most one session.
 #pragma once
 
+#include <absl/container/flat_hash_map.h>
+
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -43,6 +46,16 @@ struct WorkerQueue {
   // Starts: a batch counts as one.
   uint64_t leased = 0;
   uint64_t held = 0;  // of leased: not started
+  // It is one of Queue::ready, of Queue::ready_to_hold.
+  bool is_ready = false;
+  bool is_ready_to_hold = false;
+};
+
+// How long the slots of a worker are busy with what it has, in nanoseconds of slot time.
+struct WorkerLoad {
+  bool known = true;     // the service times of all that it has
+  uint64_t busy_ns = 0;  // of that, as far as they are
+  uint64_t most_ns = 0;  // that it wants to have of the queue that it wants most of
 };
 
 // Reports of a worker that are not acknowledged.
@@ -55,10 +68,12 @@ struct HeldReports {
 struct WorkerState {
   uint32_t slots = 0;
   std::vector<WorkerQueue> queues;
-  std::set<std::string> refused;  // queues that it wants to serve and cannot
-  size_t turn = 0;                // queue to be served first
+  absl::flat_hash_map<const Queue*, size_t> queue_at;  // in `queues`
+  std::set<std::string> refused;                       // queues that it wants to serve and cannot
+  size_t turn = 0;                                     // queue to be served first
   std::set<uint64_t> leases;
   uint64_t leased = 0;               // starts: a batch counts as one
+  WorkerLoad load;                   // as of the last UpdateReady
   ResendQueue<uint64_t> deliveries;  // tokens
   uint64_t report_next = 1;          // ordinal
   HeldReports held_reports;
@@ -66,6 +81,23 @@ struct WorkerState {
   bool draining = false;
   uint64_t completed = 0;
   uint64_t failed = 0;
+
+  // nullptr: it does not serve the queue.
+  WorkerQueue* Find(const Queue& queue) {
+    const auto it = queue_at.find(&queue);
+    return it == queue_at.end() ? nullptr : &queues[it->second];
+  }
+  WorkerLoad Load() const {
+    constexpr uint64_t kLongNs = 1'000'000'000;  // longer ones are no different
+    WorkerLoad now;
+    for (const WorkerQueue& wq : queues) {
+      const uint64_t service_ns = std::min(wq.service_time_ns, kLongNs);
+      now.known = now.known && (wq.leased == 0 || service_ns > 0);
+      now.busy_ns += wq.leased * service_ns;
+      now.most_ns = std::max(now.most_ns, wq.held_max * service_ns);
+    }
+    return now;
+  }
 };
 
 struct Peer {

@@ -163,7 +163,9 @@ uint32_t Broker::RoomFor(const Queue& queue, const RunData& run, uint32_t begin,
   if (Planted("ignore_capacity")) return end - begin;
   const uint64_t open = queue.open_jobs();
   if (open >= queue.policy.capacity_jobs) return 0;
-  end = static_cast<uint32_t>(std::min<uint64_t>(end, begin + (queue.policy.capacity_jobs - open)));
+  // The capacity may be the largest number there is.
+  end = begin +
+        static_cast<uint32_t>(std::min<uint64_t>(end - begin, queue.policy.capacity_jobs - open));
   uint64_t bytes = config_.budget_bytes() > used_bytes_ ? config_.budget_bytes() - used_bytes_ : 0;
   const uint64_t queue_bytes =
       queue.policy.capacity_bytes - std::min(queue.policy.capacity_bytes, queue.payload_bytes());

@@ -73,7 +73,8 @@ struct Queue {
   std::set<uint64_t> workers;         // that serve it
   std::set<uint64_t> ready;           // of these: with a free slot for a job of this queue
   std::set<uint64_t> ready_to_hold;   // with room for one that waits there
-  uint64_t share = 0;                 // of one worker in this pass of dispatch
+  uint64_t share = 0;                 // of one worker in a pass of dispatch, …
+  uint64_t share_pass = 0;            // … which was this one
   std::deque<uint64_t> full_streams;  // whose next job found no room, in order
   MonoTime timer = kNever;            // in Broker::queue_timers_
   bool serve_again = false;           // a gate may open by what happened in this step

@@ -189,6 +189,7 @@ void Broker::WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* 
     wq.queue->ready_to_hold.erase(peer.number);
   }
   worker.queues.clear();
+  worker.queue_at.clear();
   worker.refused.clear();
   worker.slots = hello.slots();
   worker.turn = 0;
@@ -209,6 +210,7 @@ void Broker::WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* 
       continue;
     }
     if (!queue->workers.insert(peer.number).second) continue;  // named twice
+    worker.queue_at.emplace(queue, worker.queues.size());
     WorkerQueue& wq = worker.queues.emplace_back();
     wq.queue = queue;
     wq.jobs_limit = credit.jobs_limit();

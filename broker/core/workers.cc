@@ -29,10 +29,7 @@ uint64_t Broker::CommitOf(const Lease& lease) const {
 }
 
 WorkerQueue* Broker::WorkerQueueOf(const Lease& lease) {
-  for (WorkerQueue& wq : peers_.at(lease.worker)->worker->queues) {
-    if (wq.queue == lease.queue) return &wq;
-  }
-  return nullptr;
+  return peers_.at(lease.worker)->worker->Find(*lease.queue);
 }
 
 void Broker::OnReport(Peer& peer, wire::Report& report) {
@@ -397,8 +394,11 @@ void Broker::OnWorkerState(Peer& peer,
     Count("rejected_frames");
     return;
   }
+  // Credits come in the order of the queues, mostly: each look goes on after the one before.
+  size_t at = 0;
   for (const wire::Credit& credit : credits) {
-    for (WorkerQueue& wq : worker.queues) {
+    for (size_t i = 0; i < worker.queues.size(); ++i, at = (at + 1) % worker.queues.size()) {
+      WorkerQueue& wq = worker.queues[at];
       if (wq.queue->name != credit.queue()) continue;
       wq.jobs_limit = std::max(wq.jobs_limit, credit.jobs_limit());
       wq.held_max = std::min(credit.held_max(), kHeldMax);

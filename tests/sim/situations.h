@@ -47,9 +47,9 @@ class Situations {
 inline constexpr std::string_view kSituations[] = {
     // Counted by the broker.
     "early_reports", "early_runs", "frames_of_other_sessions", "full_runs", "jobs_handed_back",
-    "jobs_prefetched", "jobs_revoked", "leases_expired", "outcomes_sent_again",
-    "deliveries_sent_again", "rejected_jobs", "repeated_hellos", "repeated_jobs",
-    "repeated_reports", "stale_completions", "suspects", "unreachable_peers",
+    "jobs_held_behind_others", "jobs_prefetched", "jobs_revoked", "leases_expired",
+    "outcomes_sent_again", "deliveries_sent_again", "rejected_jobs", "repeated_hellos",
+    "repeated_jobs", "repeated_reports", "stale_completions", "suspects", "unreachable_peers",
     // Seen at the edges.
     "ack_held", "broker_crash", "broker_pause", "cancel_confirmed", "connection_reset",
     "deadline_exceeded", "gate_released", "isolation", "job_dead", "lease_kept", "poison_death",

@@ -223,15 +223,49 @@ TEST(DispatchTest, QueuesOfAWorkerTakeTurns) {
   EXPECT_EQ(order, "ababab");
 }
 
-TEST(DispatchTest, NothingIsHeldBehindTheJobsOfOtherQueues) {
+// How many of 50 jobs of "b" wait behind some of "a" that have the slot.
+uint32_t HeldBehind(uint32_t jobs_of_a, QueueCredit a, QueueCredit b) {
   Scene s;
-  WorkerPeer worker(&s.h, "w", {.slots = 2, .queues = {"slow", "quick"}, .held_max = 10});
+  WorkerPeer worker(&s.h, "w", {.queues = {"a", "b"}, .of_queue = {{"a", a}, {"b", b}}});
   worker.Join();
-  s.producer.SubmitAccepted("slow", 1, 2);
-  TakeAll(&s.h, &worker);
-  s.producer.SubmitAccepted("quick", 1, 5);
-  s.h.ExpectNothingLeft();
-  EXPECT_EQ(s.h.ledger("quick").waiting(), 5u);
+  s.producer.SubmitAccepted("a", 1, jobs_of_a);
+  EXPECT_EQ(TakeAll(&s.h, &worker).started, 1u);
+  s.producer.SubmitAccepted("b", 1, 50);
+  const Got got = TakeAll(&s.h, &worker);
+  EXPECT_EQ(got.started, 0u);
+  EXPECT_EQ(s.h.ledger("b").waiting(), 50u - got.held);
+  return got.held;
+}
+
+TEST(DispatchTest, NothingIsHeldBehindJobsThatMayTakeLong) {
+  const QueueCredit quick = {.held_max = 10, .service_time = microseconds(10)};
+  EXPECT_EQ(HeldBehind(1, {.held_max = 10}, quick), 0u);  // nobody knows how long those take
+  EXPECT_EQ(HeldBehind(1, {.service_time = seconds(1)}, quick), 0u);
+  EXPECT_EQ(HeldBehind(1, {.service_time = microseconds(100)}, quick), 0u);  // as long as ten
+  EXPECT_EQ(HeldBehind(1, quick, {.held_max = 10}), 0u);  // nor how long its own take
+}
+
+TEST(DispatchTest, QuickJobsWaitBehindQuickJobsOfOtherQueues) {
+  const QueueCredit quick = {.held_max = 10, .service_time = microseconds(100)};
+  // Together no more than would be held of one queue.
+  EXPECT_EQ(HeldBehind(1, quick, quick), 9u);
+  EXPECT_EQ(HeldBehind(4, quick, quick), 6u);
+  EXPECT_EQ(HeldBehind(10, quick, quick), 0u);
+  // … of the queue of which most is.
+  EXPECT_EQ(HeldBehind(4, quick, {.held_max = 40, .service_time = microseconds(50)}), 32u);
+  // And no more than of its own.
+  EXPECT_EQ(HeldBehind(1, quick, {.held_max = 7, .service_time = microseconds(10)}), 7u);
+}
+
+TEST(DispatchTest, QueuesOfQuickJobsShareWhatAWorkerHolds) {
+  Scene s;
+  WorkerPeer worker(&s.h, "w",
+                    {.queues = {"a", "b", "c"}, .held_max = 30, .service_time = microseconds(100)});
+  worker.Join();
+  for (const char* queue : {"a", "b", "c"}) s.producer.SubmitAccepted(queue, 1, 10);
+  EXPECT_EQ(TakeAll(&s.h, &worker).held, 29u);
+  for (const char* queue : {"a", "b"}) EXPECT_EQ(s.h.ledger(queue).leased, 10u);
+  EXPECT_EQ(s.h.ledger("c").leased, 10u);
 }
 
 TEST(DispatchTest, JobsGoOnlyToWorkersOfTheirQueue) {

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -146,13 +147,19 @@ class ProducerPeer {
   uint64_t attempt_ = 0;
 };
 
+struct QueueCredit {
+  uint32_t held_max = 0;
+  Duration service_time{};
+};
+
 struct WorkerPeerOptions {
   uint32_t slots = 1;
   std::vector<std::string> queues = {"q"};
   uint32_t held_max = 0;
   uint64_t jobs_limit = 1'000'000;
   uint64_t process = 1;
-  Duration service_time{};  // of a job, as it measured; 0: not known yet
+  Duration service_time{};                           // of a job, as it measured; 0: not known yet
+  std::map<std::string, QueueCredit> of_queue = {};  // instead of those, of single queues
 };
 
 // A worker at the door route of its name; it acknowledges deliveries that it took.
@@ -272,8 +279,12 @@ class WorkerPeer {
       wire::Credit* credit = credits->Add();
       credit->set_queue(queue);
       credit->set_jobs_limit(options.jobs_limit);
-      credit->set_held_max(options.held_max);
-      credit->set_service_time_ns(static_cast<uint64_t>(options.service_time.count()));
+      const auto own = options.of_queue.find(queue);
+      const QueueCredit with = own != options.of_queue.end()
+                                   ? own->second
+                                   : QueueCredit{options.held_max, options.service_time};
+      credit->set_held_max(with.held_max);
+      credit->set_service_time_ns(static_cast<uint64_t>(with.service_time.count()));
     }
   }
 

@@ -1,6 +1,8 @@
 // What a stream takes: numbers, gaps, room, credit.
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "broker/core/limits.h"
 #include "tests/unit/core/fake_peers.h"
 
@@ -150,6 +152,41 @@ TEST(StreamTest, RejectedUsesTheNumberUp) {
   EXPECT_EQ(rejected.status().message(), "payload of 5 bytes; at most 4 are taken");
   EXPECT_EQ(h.ledger("q").accepted, 2u);
   EXPECT_EQ(h.counter("rejected_jobs"), 1u);
+}
+
+// As a broker without a configuration has it.
+Config NoCapacity() {
+  Config config;
+  config.payload_bytes_max = 4;
+  config.default_policy.capacity_jobs = std::numeric_limits<uint64_t>::max();
+  config.default_policy.capacity_bytes = std::numeric_limits<uint64_t>::max();
+  return config;
+}
+
+TEST(StreamTest, AQueueWithoutCapacityTakesWhatFollowsARejectedJob) {
+  BrokerHarness h(NoCapacity());
+  ProducerPeer producer(&h, "p");
+  producer.Join();
+  producer.Submit("q", 1, {"1", "12345", "3"});
+  EXPECT_EQ(producer.TakeUpdate().next(), 4u);
+  EXPECT_EQ(producer.TakeOutcome().kind(), wire::OutcomeRange::REJECTED);
+  EXPECT_EQ(h.ledger("q").accepted, 2u);
+}
+
+TEST(StreamTest, AQueueWithoutCapacityTakesTheRestOfARepeatedRun) {
+  BrokerHarness h(NoCapacity());
+  ProducerPeer producer(&h, "p");
+  WorkerPeer worker(&h, "w", {.slots = 2});
+  producer.Join();
+  worker.Join();
+  producer.Submit("q", 1, {"1", "2"});
+  producer.TakeUpdate();
+  worker.Completed(worker.TakeDelivery().token(), 0, 2);
+  producer.TakeOutcome();
+  producer.Submit("q", 1, {"1", "2", "3"});
+  EXPECT_EQ(producer.TakeUpdate().next(), 4u);
+  EXPECT_EQ(h.ledger("q").accepted, 3u);
+  EXPECT_EQ(worker.TakeDelivery().first(), 3u);
 }
 
 TEST(StreamTest, BadOptionsRejectTheWholeRun) {

@@ -11,7 +11,20 @@ namespace {
 using Tokens = std::vector<uint64_t>;
 
 class WorkerReportTest : public WorkerSessionTest {};
-class WorkerCreditTest : public WorkerSessionTest {};
+class WorkerCreditTest : public WorkerSessionTest {
+ protected:
+  // Of both queues so many jobs of 1 µs that the window of each is 32 jobs.
+  void LearnQuickJobs() {
+    uint64_t ordinal = 1;
+    for (uint64_t token = 1; token <= 8; ++token) {
+      Deliver(ordinal++, token, 2, 2, token % 2 == 0 ? "q" : "other");
+      Finish(token, 0, microseconds(1));
+      Finish(token, 1, microseconds(1));
+      Poll();
+      TakeItems();
+    }
+  }
+};
 
 TEST_F(WorkerReportTest, JoinsWithItsSlotsAndQueues) {
   Join(7);
@@ -379,6 +392,33 @@ TEST_F(WorkerCreditTest, JobsOfOneQueueTakeUpTheRoomOfTheOthers) {
   Run(seconds(2));
   ASSERT_FALSE(out.door.empty());
   EXPECT_EQ(CreditIn(out.door[0].heartbeat(), "other").jobs_limit(), 2u);
+}
+
+TEST_F(WorkerCreditTest, JobsThatAreKnownToBeQuickTakeUpTheirTimeOnly) {
+  Join();
+  LearnQuickJobs();
+  Deliver(9, 9, 20, 2, "q");
+  Deliver(10, 10, 2, 0, "other");
+  Finish(10, 0, microseconds(1));
+  Finish(10, 1, microseconds(1));
+  Poll();
+  TakeItems();
+  EXPECT_EQ(CreditIn(report, "other").held_max(), 62u);
+  EXPECT_EQ(CreditIn(report, "other").jobs_limit(), 10u + 64);
+}
+
+TEST_F(WorkerCreditTest, JobsThatMayTakeLongTakeUpTheRoomOfQuickOnes) {
+  Join();
+  LearnQuickJobs();
+  Deliver(9, 9, 1, 1, "q");
+  Finish(9, 0, seconds(1));  // some do
+  Deliver(10, 10, 20, 2, "q");
+  Deliver(11, 11, 2, 0, "other");
+  Finish(11, 0, microseconds(1));
+  Finish(11, 1, microseconds(1));
+  Poll();
+  TakeItems();
+  EXPECT_EQ(CreditIn(report, "other").jobs_limit(), 10u + 64 - 20);
 }
 
 TEST_F(WorkerCreditTest, HeartbeatsRepeatWhatMattersMost) {
