@@ -201,22 +201,35 @@ void WorkerSession::AddStarts(size_t queue, int64_t more) {
 }
 
 void WorkerSession::UpdateCredits() {
+  constexpr Duration kLong = seconds(1);  // not quick, whatever the turnaround
   Duration busy{0};
-  bool known = true;  // how long all take that are here
+  Duration longest{0};  // of what is here
   for (Queue& queue : queues_) {
     queue.window.Update();
-    busy += static_cast<int64_t>(queue.possessed) * queue.window.service_time();
-    if (queue.possessed > 0 && queue.window.service_time() == Duration(0)) known = false;
+    if (queue.possessed == 0) continue;
+    const Duration service = queue.window.service_time();
+    const Duration counted = service > Duration(0) ? std::min(service, kLong) : kLong;
+    busy += static_cast<int64_t>(queue.possessed) * counted;
+    longest = std::max(longest, counted);
+  }
+  // What waits behind the jobs that run, on average.
+  const uint64_t waiting = possessed_ > config_.slots ? possessed_ - config_.slots : 0;
+  if (waiting > 0) {
+    busy = busy / static_cast<int64_t>(possessed_) * static_cast<int64_t>(waiting);
+  } else {
+    busy = Duration(0);
   }
   for (Queue& queue : queues_) {
     const uint32_t window = draining_ ? 0 : queue.window.jobs();
     uint64_t room = window > possessed_ ? window - possessed_ : 0;
-    // Jobs of others count by their time, if it is known.
+    // Jobs of other queues count by their time, if all are known to be quick.
     const Duration service = queue.window.service_time();
-    if (known && service > Duration(0) && busy < queue.window.ahead() && window > queue.possessed) {
-      const auto fitting = static_cast<uint64_t>((queue.window.ahead() - busy) / service);
+    const Duration most = queue.window.ahead();
+    if (service > Duration(0) && longest <= most && busy < most && window > queue.possessed) {
+      const auto fitting = static_cast<uint64_t>((most - busy) / service);
       room = std::max(room, std::min(window - queue.possessed, fitting));
     }
+    if (service > 2 * queue.service_told || 2 * service < queue.service_told) queue.told = false;
     const uint64_t limit = std::max(queue.jobs_limit, queue.received + room);
     const uint32_t held_max = window > config_.slots ? window - config_.slots : 0;
     if (limit != queue.jobs_limit || held_max != queue.held_max) queue.told = false;
@@ -231,6 +244,7 @@ wire::Credit WorkerSession::CreditOf(Queue& queue) {
   credit.set_jobs_limit(queue.jobs_limit);
   credit.set_held_max(queue.held_max);
   credit.set_service_time_ns(static_cast<uint64_t>(queue.window.service_time().count()));
+  queue.service_told = queue.window.service_time();
   queue.told = true;
   return credit;
 }

@@ -118,7 +118,8 @@ class WorkerSession {
     uint64_t possessed = 0;   // starts() of its leases
     uint64_t jobs_limit = 0;  // granted in this session
     uint32_t held_max = 0;    // told last
-    bool told = false;        // the broker knows jobs_limit and held_max
+    Duration service_told{};  // the same
+    bool told = false;        // the broker knows these
   };
   struct Lease {
     size_t queue;

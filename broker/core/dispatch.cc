@@ -28,13 +28,50 @@ uint64_t Grain(uint32_t slots, const WorkerQueue& wq) {
   return std::max<uint64_t>(1, std::min<uint64_t>(wq.held_max / kGrainsPerWindow, most));
 }
 
+WorkerLoad LoadOf(const WorkerState& worker) {
+  constexpr uint64_t kLongNs = 1'000'000'000;  // what others say that takes longer is never quick
+  WorkerLoad load;
+  uint64_t leased = 0;
+  uint64_t busy_ns = 0;
+  uint64_t longest_ns = 0;
+  for (const WorkerQueue& wq : worker.queues) {
+    const uint64_t service_ns =
+        wq.service_time_ns > 0 ? std::min(wq.service_time_ns, kLongNs) : kLongNs;
+    if (service_ns < kLongNs) load.most_ns = std::max(load.most_ns, wq.held_max * service_ns);
+    if (wq.leased == 0) continue;
+    leased += wq.leased;
+    busy_ns += wq.leased * service_ns;
+    longest_ns = std::max(longest_ns, service_ns);
+  }
+  // There may be leases of queues that it served before.
+  load.quick = leased == worker.leased && longest_ns < kLongNs && longest_ns <= load.most_ns;
+  if (leased > worker.slots) load.ahead_ns = busy_ns / leased * (leased - worker.slots);
+  return load;
+}
+
 // How many jobs of the queue may wait behind those of other queues, which have all slots. Those may
-// take long: so none, unless it is known how long all of them take, and then no more than the
+// take long: so none, unless it is known that all of them are quick, and then no more than the
 // worker wants to have of one queue.
 uint64_t RoomBehindOthers(const WorkerLoad& load, const WorkerQueue& wq) {
-  if (!load.known || wq.service_time_ns == 0 || load.busy_ns >= load.most_ns) return 0;
+  if (!load.quick || wq.service_time_ns == 0 || load.ahead_ns >= load.most_ns) return 0;
   const uint64_t own = wq.held_max > wq.leased ? wq.held_max - wq.leased : 0;
-  return std::min(own, (load.most_ns - load.busy_ns) / wq.service_time_ns);
+  return std::min(own, (load.most_ns - load.ahead_ns) / wq.service_time_ns);
+}
+
+// From `turn` on, the first queue that only a free slot helps; `queues.size()`: there is none.
+template <typename MayStart>
+size_t WaitsForSlot(const WorkerState& worker, const MayStart& may_start) {
+  const size_t n = worker.queues.size();
+  for (size_t i = 0; i < n; ++i) {
+    const size_t at = (worker.turn + i) % n;
+    const WorkerQueue& wq = worker.queues[at];
+    const bool may_hold =
+        wq.queue->may_hold() && wq.held_max > 0 && wq.service_time_ns > 0 && !wq.never_held;
+    if (wq.leased == 0 && !may_hold && wq.jobs_limit > wq.delivered && may_start(*wq.queue)) {
+      return at;
+    }
+  }
+  return n;
 }
 
 }  // namespace
@@ -64,7 +101,7 @@ bool Broker::HasFreeSlot(const Queue& queue) const {
 
 void Broker::UpdateReady(Peer& peer) {
   WorkerState& worker = *peer.worker;
-  worker.load = worker.Load();
+  worker.load = LoadOf(worker);
   const bool takes = peer.writable() && !worker.draining;
   // A worker may serve a thousand queues, of which few change.
   const auto put = [&](std::set<uint64_t>* peers, bool* was_in, bool is_in) {
@@ -84,7 +121,10 @@ void Broker::UpdateReady(Peer& peer) {
 void Broker::Dispatch() {
   for (uint64_t number : woken_workers_) {
     auto it = peers_.find(number);
-    if (it != peers_.end()) UpdateReady(*it->second);
+    if (it == peers_.end()) continue;
+    UpdateReady(*it->second);
+    WorkerState& worker = *it->second->worker;
+    if (worker.leased < worker.slots) worker.free_at = now_.mono;
   }
   for (uint64_t number : woken_queues_) {
     if (queue_by_number_[number]->jobs.stored_ready() > 0) load_queues_.insert(number);
@@ -162,6 +202,21 @@ bool Broker::Serve(Peer& peer, bool to_hold) {
   WorkerState& worker = *peer.worker;
   if (!peer.writable() || worker.draining) return false;
   const size_t n = worker.queues.size();
+  if (to_hold && now_.mono >= worker.free_at + kFreeSlotAfter) {
+    // What must not wait in a worker would never start while others keep its slots taken.
+    const size_t waiting = WaitsForSlot(worker, [this](Queue& queue) {
+      if (!queue.jobs.may_start() || HeldByOutcomes(queue) || HeldByDisk(queue)) return false;
+      const bool lingers = queue.policy.batches() && queue.jobs.sealed() == 0 &&
+                           queue.jobs.ready() < queue.policy.batch.max_jobs &&
+                           now_.mono < queue.jobs.oldest() + queue.policy.batch.linger;
+      return !lingers && AllowedStarts(queue) > 0;
+    });
+    if (waiting < n) {
+      worker.turn = waiting;
+      return false;
+    }
+    worker.free_at = now_.mono;
+  }
   for (size_t i = 0; i < n; ++i) {
     const size_t at = (worker.turn + i) % n;
     WorkerQueue& wq = worker.queues[at];
@@ -180,6 +235,7 @@ bool Broker::Serve(Peer& peer, bool to_hold) {
       const uint64_t more = std::min<uint64_t>(Room(worker, wq, true), grain - granted);
       if (more > 0) granted += Grant(peer, wq, static_cast<uint32_t>(more), true);
     }
+    wq.never_held = to_hold && granted == 0;
     if (granted > 0) {
       worker.turn = (at + 1) % n;
       return true;

@@ -61,6 +61,9 @@ inline constexpr Duration kRevokeAfter = milliseconds(5);
 inline constexpr uint32_t kGrainsPerWindow = 4;
 // No more than this of work for each slot.
 inline constexpr Duration kGrainMax = milliseconds(1);
+// A worker whose slots had jobs for so long leaves one free for a queue of which nothing can wait
+// in it.
+inline constexpr Duration kFreeSlotAfter = milliseconds(10);
 // Unanswered revocations and cancels are repeated after this.
 inline constexpr Duration kRepeatAfter = seconds(1);
 

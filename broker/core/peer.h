@@ -3,7 +3,6 @@
 
 #include <absl/container/flat_hash_map.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -49,13 +48,14 @@ struct WorkerQueue {
   // It is one of Queue::ready, of Queue::ready_to_hold.
   bool is_ready = false;
   bool is_ready_to_hold = false;
+  bool never_held = false;  // what came next of it must not wait in a worker
 };
 
-// How long the slots of a worker are busy with what it has, in nanoseconds of slot time.
+// What a worker has beyond the jobs that run, in nanoseconds of slot time.
 struct WorkerLoad {
-  bool known = true;     // the service times of all that it has
-  uint64_t busy_ns = 0;  // of that, as far as they are
-  uint64_t most_ns = 0;  // that it wants to have of the queue that it wants most of
+  bool quick = false;     // nothing that it has takes longer than most_ns, and that is known
+  uint64_t ahead_ns = 0;  // on average
+  uint64_t most_ns = 0;   // that it wants to have of the queue that it wants most of
 };
 
 // Reports of a worker that are not acknowledged.
@@ -74,6 +74,7 @@ struct WorkerState {
   std::set<uint64_t> leases;
   uint64_t leased = 0;               // starts: a batch counts as one
   WorkerLoad load;                   // as of the last UpdateReady
+  MonoTime free_at{};                // when a slot was free last, or no queue waited for one
   ResendQueue<uint64_t> deliveries;  // tokens
   uint64_t report_next = 1;          // ordinal
   HeldReports held_reports;
@@ -86,17 +87,6 @@ struct WorkerState {
   WorkerQueue* Find(const Queue& queue) {
     const auto it = queue_at.find(&queue);
     return it == queue_at.end() ? nullptr : &queues[it->second];
-  }
-  WorkerLoad Load() const {
-    constexpr uint64_t kLongNs = 1'000'000'000;  // longer ones are no different
-    WorkerLoad now;
-    for (const WorkerQueue& wq : queues) {
-      const uint64_t service_ns = std::min(wq.service_time_ns, kLongNs);
-      now.known = now.known && (wq.leased == 0 || service_ns > 0);
-      now.busy_ns += wq.leased * service_ns;
-      now.most_ns = std::max(now.most_ns, wq.held_max * service_ns);
-    }
-    return now;
   }
 };
 

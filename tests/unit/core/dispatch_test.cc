@@ -241,18 +241,19 @@ TEST(DispatchTest, NothingIsHeldBehindJobsThatMayTakeLong) {
   const QueueCredit quick = {.held_max = 10, .service_time = microseconds(10)};
   EXPECT_EQ(HeldBehind(1, {.held_max = 10}, quick), 0u);  // nobody knows how long those take
   EXPECT_EQ(HeldBehind(1, {.service_time = seconds(1)}, quick), 0u);
-  EXPECT_EQ(HeldBehind(1, {.service_time = microseconds(100)}, quick), 0u);  // as long as ten
+  EXPECT_EQ(HeldBehind(1, {.service_time = microseconds(101)}, quick), 0u);  // longer than ten
   EXPECT_EQ(HeldBehind(1, quick, {.held_max = 10}), 0u);  // nor how long its own take
 }
 
 TEST(DispatchTest, QuickJobsWaitBehindQuickJobsOfOtherQueues) {
   const QueueCredit quick = {.held_max = 10, .service_time = microseconds(100)};
   // Together no more than would be held of one queue.
-  EXPECT_EQ(HeldBehind(1, quick, quick), 9u);
-  EXPECT_EQ(HeldBehind(4, quick, quick), 6u);
-  EXPECT_EQ(HeldBehind(10, quick, quick), 0u);
+  EXPECT_EQ(HeldBehind(1, quick, quick), 10u);
+  EXPECT_EQ(HeldBehind(4, quick, quick), 7u);
+  EXPECT_EQ(HeldBehind(10, quick, quick), 1u);
+  EXPECT_EQ(HeldBehind(11, quick, quick), 0u);
   // … of the queue of which most is.
-  EXPECT_EQ(HeldBehind(4, quick, {.held_max = 40, .service_time = microseconds(50)}), 32u);
+  EXPECT_EQ(HeldBehind(4, quick, {.held_max = 40, .service_time = microseconds(50)}), 34u);
   // And no more than of its own.
   EXPECT_EQ(HeldBehind(1, quick, {.held_max = 7, .service_time = microseconds(10)}), 7u);
 }
@@ -266,6 +267,63 @@ TEST(DispatchTest, QueuesOfQuickJobsShareWhatAWorkerHolds) {
   EXPECT_EQ(TakeAll(&s.h, &worker).held, 29u);
   for (const char* queue : {"a", "b"}) EXPECT_EQ(s.h.ledger(queue).leased, 10u);
   EXPECT_EQ(s.h.ledger("c").leased, 10u);
+}
+
+// A worker of a queue of quick jobs that never ends, with one job of another that is `other`'s. How
+// many milliseconds that job waits.
+int StartsAmongQuickJobs(QueueCredit of_other, const wire::JobOptions& options,
+                         const QueuePolicy& policy) {
+  Config config;
+  config.queues["other"] = policy;
+  BrokerHarness h(config);
+  ProducerPeer producer(&h, "p");
+  producer.Join();
+  const QueueCredit quick = {.held_max = 10, .service_time = microseconds(100)};
+  WorkerPeer worker(
+      &h, "w", {.queues = {"quick", "other"}, .of_queue = {{"quick", quick}, {"other", of_other}}});
+  worker.Join();
+  producer.SubmitAccepted("quick", 1, 10'000);
+  std::deque<std::pair<uint64_t, uint32_t>> jobs;  // (token, index) of what the worker has
+  for (int ms = 0; ms < 100; ++ms) {
+    if (ms == 20) {
+      producer.Submit("other", 1, {"x"}, options);
+      producer.TakeUpdate();
+    }
+    // It completes one job at a time, and tells at once, so that it always has others.
+    for (int i = 0; i < 10; ++i) {
+      while (h.HasFrameFor("w")) {
+        for (const wire::Delivery& delivery : worker.TakeDeliveries()) {
+          if (delivery.queue() == "other") return ms - 20;
+          for (uint32_t j = 0; j < static_cast<uint32_t>(delivery.run().sizes_size()); ++j) {
+            jobs.emplace_back(delivery.token(), j);
+          }
+        }
+      }
+      if (jobs.empty()) break;
+      const auto [token, index] = jobs.front();
+      jobs.pop_front();
+      worker.Completed(token, index);
+      producer.TakeOutcomes();
+    }
+    h.Run(milliseconds(1));
+  }
+  return 1000;
+}
+
+TEST(DispatchTest, WhatCannotWaitInAWorkerStartsAmongQuickJobs) {
+  const QueueCredit quick = {.held_max = 10, .service_time = microseconds(100)};
+  constexpr int kMost = 14;
+  EXPECT_LT(StartsAmongQuickJobs({}, {}, {}), kMost);  // nobody knows how long it takes
+  EXPECT_LT(StartsAmongQuickJobs({.service_time = seconds(1)}, {}, {}), kMost);
+  wire::JobOptions keyed;
+  keyed.set_key("k");
+  EXPECT_LT(StartsAmongQuickJobs(quick, keyed, {}), kMost);
+  QueuePolicy one_at_a_time;
+  one_at_a_time.concurrency = 1;
+  EXPECT_LT(StartsAmongQuickJobs(quick, {}, one_at_a_time), kMost);
+  QueuePolicy batches;
+  batches.batch.max_jobs = 2;
+  EXPECT_LT(StartsAmongQuickJobs(quick, {}, batches), kMost);
 }
 
 TEST(DispatchTest, JobsGoOnlyToWorkersOfTheirQueue) {
