@@ -222,6 +222,9 @@ void WorkerSession::UpdateCredits() {
   for (Queue& queue : queues_) {
     const uint32_t window = draining_ ? 0 : queue.window.jobs();
     uint64_t room = window > possessed_ ? window - possessed_ : 0;
+    // All slots, as far as other queues go: the broker knows when one is free.
+    const uint64_t slots = draining_ ? 0 : config_.slots;
+    if (slots > queue.possessed) room = std::max(room, slots - queue.possessed);
     // Jobs of other queues count by their time, if all are known to be quick.
     const Duration service = queue.window.service_time();
     const Duration most = queue.window.ahead();

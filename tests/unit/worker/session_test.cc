@@ -421,6 +421,18 @@ TEST_F(WorkerCreditTest, JobsThatMayTakeLongTakeUpTheRoomOfQuickOnes) {
   EXPECT_EQ(CreditIn(report, "other").jobs_limit(), 10u + 64 - 20);
 }
 
+// Else a queue of long jobs would get none as long as others keep the worker busy.
+TEST_F(WorkerCreditTest, AQueueMayHaveAllSlotsWhateverElseIsHere) {
+  Join();
+  Deliver(1, 11, 1, 1, "other");
+  Deliver(2, 12, 20, 1, "q");
+  Finish(11, 0);
+  Poll();
+  TakeItems();
+  EXPECT_EQ(CreditIn(report, "other").jobs_limit(), 1u + 2);
+  EXPECT_EQ(CreditIn(report, "other").held_max(), 0u);
+}
+
 TEST_F(WorkerCreditTest, HeartbeatsRepeatWhatMattersMost) {
   Join();
   Deliver(1, 11, 1, 1);
