@@ -20,7 +20,7 @@ namespace {
 
 // jemalloc 5.3.0 makes its first arena before it reads that option, and would give such a block
 // back at once when it is freed: payloads of 10 MB took twice their time in page faults.
-[[maybe_unused]] const bool large_blocks_wait_too = [] {
+[[maybe_unused]] const bool kLargeBlocksWaitToo = [] {
   size_t bytes = size_t{1} << 40;
   return mallctl("arena.0.oversize_threshold", nullptr, nullptr, &bytes, sizeof bytes) == 0;
 }();
