@@ -21,7 +21,7 @@ EXPECTED_PER_SECOND = {
     "beanstalkd-synced": 2_150,
     "jetstream": 151_000,
     "jetstream-file": 89_000,
-    "go-pool-10": 3_770_000,
+    "go-pool": 3_770_000,  # with channels of 10
 }
 UNDER_DRIVEN_BELOW = 0.8
 RAW_ENTRIES = ("raw-16", "raw-64", "raw-256")

@@ -10,7 +10,7 @@ WIDTH, LABELS, BARS = 960, 350, 380
 LINE, TOP = 26, 64
 OURS, DURABLE, OTHER, LIMIT = "#1b6e53", "#4aa586", "#8a94a6", "#c9ced8"
 _SKIPPED = ("memory-0", "memory-1000", "durable-0", "durable-1000", "memory-1-worker",
-            "durable-1-worker", "go-pool-10")
+            "durable-1-worker")
 _TITLES = {
     "memory-singly": "Whippletree, memory, one call for each job",
     "memory-futures": "Whippletree, memory, a future for each job",

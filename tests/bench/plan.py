@@ -36,7 +36,6 @@ ENTRIES = [
     _entry("jetstream", "throughput", "NATS JetStream, memory", "jetstream"),
     _entry("jetstream-file", "throughput", "NATS JetStream, file", "jetstream-file"),
     _entry("go-pool", "throughput", "Go worker pool, one process, channels of 1,000", "go-pool"),
-    _entry("go-pool-10", "throughput", "— channels of 10", "go-pool", buffer=10),
     _entry("trip-memory", "latency", "Whippletree, memory", "memory"),
     _entry("trip-durable", "latency", "Whippletree, durable", "durable"),
     _entry("trip-raw", "latency", "raw ZeroMQ, four hops", "raw"),

@@ -292,9 +292,9 @@ class JetStreamFile(JetStream):
 
 
 class GoPool:
-    def round(self, processes, mode, seconds, payload=100, workers=2, buffer=1000):
+    def round(self, processes, mode, seconds, payload=100, workers=2):
         pool = processes.start("pool", [DRIVERS / "bench-pool", "-seconds", seconds, "-payload",
-                                        payload, "-workers", workers, "-buffer", buffer])
+                                        payload, "-workers", workers])
         return processes.figures(pool, seconds + harness.PATIENCE), None, None
 
 
