@@ -394,17 +394,13 @@ void Broker::OnWorkerState(Peer& peer,
     Count("rejected_frames");
     return;
   }
-  // Credits come in the order of the queues, mostly: each look goes on after the one before.
-  size_t at = 0;
   for (const wire::Credit& credit : credits) {
-    for (size_t i = 0; i < worker.queues.size(); ++i, at = (at + 1) % worker.queues.size()) {
-      WorkerQueue& wq = worker.queues[at];
-      if (wq.queue->name != credit.queue()) continue;
-      wq.jobs_limit = std::max(wq.jobs_limit, credit.jobs_limit());
-      wq.held_max = std::min(credit.held_max(), kHeldMax);
-      wq.service_time_ns = credit.service_time_ns();
-      break;
-    }
+    const auto queue = queues_.find(credit.queue());
+    WorkerQueue* wq = queue == queues_.end() ? nullptr : worker.Find(*queue->second);
+    if (wq == nullptr) continue;
+    wq->jobs_limit = std::max(wq->jobs_limit, credit.jobs_limit());
+    wq->held_max = std::min(credit.held_max(), kHeldMax);
+    wq->service_time_ns = credit.service_time_ns();
   }
   worker.deliveries.Acknowledge(deliveries_next, now_.mono, [this](uint64_t token) {
     if (Lease* lease = leases_.Find(token)) lease->delivered = true;

@@ -104,19 +104,22 @@ def sync_counter(directory):
 
 def wait_for_port(process, port):
     def answers():
-        if not process.running():
-            raise RoundFailed(f"{process.name} does not run: {process.stderr()}{process.stdout()}")
+        require_running(process)
         with socket.socket() as s:
             return s.connect_ex(("127.0.0.1", port)) == 0
 
     harness.wait_for(answers, f"{process.name} at port {port}")
 
 
+def require_running(process):
+    if not process.running():
+        raise RoundFailed(f"{process.name} has ended: {process.stderr()}{process.stdout()}".strip())
+
+
 def wait_until_ready(process):
     """Until a driver has said that it can be given work."""
     def ready():
-        if not process.running():
-            raise RoundFailed(f"{process.name} has ended: {process.stderr().strip()}")
+        require_running(process)
         return process.lines() == ["ready"]
 
     harness.wait_for(ready, process.name)
@@ -144,8 +147,7 @@ class Whippletree:
 
         def joined():
             for worker in started:
-                if not worker.running():
-                    raise RoundFailed(f"{worker.name} has ended: {worker.stderr().strip()}")
+                require_running(worker)
             return len(broker.status()["workers"]) >= len(started) * in_each
 
         harness.wait_for(joined, "the workers", 2 * harness.PATIENCE)

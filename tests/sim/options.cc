@@ -29,10 +29,12 @@ core::QueuePolicy DrawPolicy(Prng* prng, bool tiny) {
   policy.max_attempts = static_cast<uint32_t>(Pick(prng, {1, 2, 3, 3, 5}));
   policy.backoff_min = milliseconds(Pick(prng, {1, 20, 300}));
   policy.backoff_max = policy.backoff_min * static_cast<int64_t>(Pick(prng, {1, 4, 16}));
-  // Without a bound, as a broker without a configuration has it.
-  if (!tiny) policy.capacity_jobs = policy.capacity_bytes = std::numeric_limits<uint64_t>::max();
-  if (tiny) policy.capacity_jobs = Pick(prng, {1, 2, 3, 5, 10, 30});
-  if (tiny && prng->Chance(500)) policy.capacity_bytes = Pick(prng, {64, 500, 4000});
+  if (tiny) {
+    policy.capacity_jobs = Pick(prng, {1, 2, 3, 5, 10, 30});
+    if (prng->Chance(500)) policy.capacity_bytes = Pick(prng, {64, 500, 4000});
+  } else {  // no bound, as a broker without a configuration has it
+    policy.capacity_jobs = policy.capacity_bytes = std::numeric_limits<uint64_t>::max();
+  }
   return policy;
 }
 

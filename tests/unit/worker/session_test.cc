@@ -13,15 +13,18 @@ using Tokens = std::vector<uint64_t>;
 class WorkerReportTest : public WorkerSessionTest {};
 class WorkerCreditTest : public WorkerSessionTest {
  protected:
-  // Of both queues so many jobs of 1 µs that the window of each is 32 jobs.
+  // Two jobs of 1 µs come, with this ordinal and token, and are reported.
+  void RunQuickJobs(uint64_t number, uint32_t started, const std::string& queue = "q") {
+    Deliver(number, number, 2, started, queue);
+    Finish(number, 0, microseconds(1));
+    Finish(number, 1, microseconds(1));
+    Poll();
+    TakeItems();
+  }
+  // Of both queues so many of them that the window of each is 32 jobs.
   void LearnQuickJobs() {
-    uint64_t ordinal = 1;
-    for (uint64_t token = 1; token <= 8; ++token) {
-      Deliver(ordinal++, token, 2, 2, token % 2 == 0 ? "q" : "other");
-      Finish(token, 0, microseconds(1));
-      Finish(token, 1, microseconds(1));
-      Poll();
-      TakeItems();
+    for (uint64_t number = 1; number <= 8; ++number) {
+      RunQuickJobs(number, 2, number % 2 == 0 ? "q" : "other");
     }
   }
 };
@@ -359,20 +362,15 @@ TEST_F(WorkerCreditTest, IsToldOnlyWhenItChanges) {
 
 TEST_F(WorkerCreditTest, GrowsWithQuickJobsAndFallsWithSlowOnes) {
   Join();
-  uint64_t ordinal = 1;
   uint32_t held_max = 0;
-  for (uint64_t token = 1; token <= 4; ++token) {
-    Deliver(ordinal++, token, 2, 2);
-    Finish(token, 0, microseconds(1));
-    Finish(token, 1, microseconds(1));
-    Poll();
-    TakeItems();
+  for (uint64_t number = 1; number <= 4; ++number) {
+    RunQuickJobs(number, 2);
     EXPECT_GT(CreditIn(report).held_max(), held_max);
     held_max = CreditIn(report).held_max();
   }
   EXPECT_EQ(held_max, 30u);  // 2, 4, 8, 16, 32 jobs with those in the slots
   EXPECT_EQ(CreditIn(report).jobs_limit(), 8u + 32);
-  Deliver(ordinal, 9, 1, 1);
+  Deliver(5, 9, 1, 1);
   Finish(9, 0, seconds(10));
   Poll();
   TakeItems();
@@ -398,11 +396,7 @@ TEST_F(WorkerCreditTest, JobsThatAreKnownToBeQuickTakeUpTheirTimeOnly) {
   Join();
   LearnQuickJobs();
   Deliver(9, 9, 20, 2, "q");
-  Deliver(10, 10, 2, 0, "other");
-  Finish(10, 0, microseconds(1));
-  Finish(10, 1, microseconds(1));
-  Poll();
-  TakeItems();
+  RunQuickJobs(10, 0, "other");
   EXPECT_EQ(CreditIn(report, "other").held_max(), 62u);
   EXPECT_EQ(CreditIn(report, "other").jobs_limit(), 10u + 64);
 }
@@ -413,11 +407,7 @@ TEST_F(WorkerCreditTest, JobsThatMayTakeLongTakeUpTheRoomOfQuickOnes) {
   Deliver(9, 9, 1, 1, "q");
   Finish(9, 0, seconds(1));  // some do
   Deliver(10, 10, 20, 2, "q");
-  Deliver(11, 11, 2, 0, "other");
-  Finish(11, 0, microseconds(1));
-  Finish(11, 1, microseconds(1));
-  Poll();
-  TakeItems();
+  RunQuickJobs(11, 0, "other");
   EXPECT_EQ(CreditIn(report, "other").jobs_limit(), 10u + 64 - 20);
 }
 
