@@ -148,6 +148,7 @@ int JobCommands::Dead(wire::DeadRequest::Action action) const {
       absl::StatusOr<wire::DeadReply> reply = AskDead(request);
       if (!reply.ok()) return FailCommand(reply.status(), true);
       last = *std::move(reply);
+      request.set_through(last.through());
       jobs += static_cast<uint64_t>(last.jobs_size());
       left -= static_cast<uint64_t>(last.jobs_size());
       if (last.jobs_size() > 0) request.set_after(is_list ? last.jobs().rbegin()->order() : 0);

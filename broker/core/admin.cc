@@ -85,30 +85,40 @@ wire::AdminReply Broker::OnDead(const wire::DeadRequest& request) {
   if (!request.queue().empty() && !queues_.contains(request.queue())) {
     return Refused(absl::NotFoundError("the broker knows no queue " + request.queue()));
   }
+  if (static_cast<uint32_t>(request.ids_size()) > kDeadPerReply) {
+    return Refused(absl::InvalidArgumentError("at most 1000 dead jobs at a time"));
+  }
+  const bool is_list = request.action() == wire::DeadRequest::LIST;
+  if (request.ids().empty() && request.queue().empty() && !is_list) {
+    return Refused(absl::InvalidArgumentError("say which dead jobs: by id, or all of a queue"));
+  }
+  if (!request.ids().empty() && (!request.queue().empty() || is_list)) {
+    return Refused(absl::InvalidArgumentError("say the ids of dead jobs, or a queue, not both"));
+  }
   std::vector<DeadJobs::Id> ids;
+  std::set<DeadJobs::Id> named;
   for (const wire::JobId& id : request.ids()) {
+    if (!named.emplace(id.stream(), id.number()).second) continue;  // said twice, done once
     ids.emplace_back(id.stream(), id.number());
     if (dead_.Find(ids.back()) != nullptr) continue;
     return Refused(absl::NotFoundError("no dead job " + JobIdText(id.stream(), id.number()) +
                                        " is kept; nothing was done"));
-  }
-  const bool is_list = request.action() == wire::DeadRequest::LIST;
-  if (ids.empty() && request.queue().empty() && !is_list) {
-    return Refused(absl::InvalidArgumentError("say which dead jobs: by id, or all of a queue"));
-  }
-  if (ids.size() > kDeadPerReply) {
-    return Refused(absl::InvalidArgumentError("at most 1000 dead jobs at a time"));
   }
   wire::AdminReply out;
   wire::DeadReply* reply = out.mutable_dead();
   if (ids.empty()) {
     const uint32_t most =
         std::min(kDeadPerReply, request.limit() > 0 ? request.limit() : kListedMax);
+    // A command works on what was there when it began: what dies meanwhile, perhaps for the second
+    // time, is not for it.
+    const uint64_t through = request.through() > 0 ? request.through() : dead_.last_order();
+    reply->set_through(through);
     const record::Dead* job = dead_.After(request.queue(), request.after());
-    for (; job != nullptr && ids.size() < most; job = dead_.After(request.queue(), job->order())) {
+    for (; job != nullptr && job->order() <= through && ids.size() < most;
+         job = dead_.After(request.queue(), job->order())) {
       ids.emplace_back(job->stream(), job->number());
     }
-    reply->set_more(job != nullptr);
+    reply->set_more(job != nullptr && job->order() <= through);
   }
   for (const DeadJobs::Id& id : ids) {
     const record::Dead& job = *dead_.Find(id);

@@ -30,6 +30,9 @@ class DeadJobs {
   // nullptr: there is none.
   const record::Dead* After(const std::string& queue, uint64_t order) const;
 
+  // Of the job that died last; 0: none did.
+  uint64_t last_order() const { return last_order_; }
+
   uint64_t count() const { return jobs_.size(); }
   uint64_t count(const std::string& queue) const;
   // What these take of the memory.

@@ -103,6 +103,65 @@ struct Scene {
   uint64_t next = 1;
 };
 
+TEST(DeadJobsTest, AnIdThatIsSaidTwiceIsDoneOnce) {
+  Scene s;
+  s.Kill("a");
+  s.Kill("b");
+  EXPECT_EQ(s.Ask(Request::SHOW, "", {1, 1, 1}).jobs_size(), 1);
+  EXPECT_EQ(s.Ask(Request::DROP, "", {1, 1}).jobs_size(), 1);
+  EXPECT_EQ(s.h.broker.dead().count(), 1u);
+  const wire::DeadReply requeued = s.Ask(Request::REQUEUE, "", {2, 2, 2});
+  EXPECT_EQ(requeued.jobs_size(), 1);
+  EXPECT_EQ(s.h.broker.dead().count(), 0u);
+  EXPECT_EQ(s.h.broker.queues().at("q")->ledger.accepted, 3u);
+  s.worker.TakeDelivery();
+}
+
+TEST(DeadJobsTest, IdsAndAQueueTogetherAreRefused) {
+  Scene s;
+  s.Kill("a");
+  for (const auto action : {Request::SHOW, Request::DROP, Request::REQUEUE, Request::LIST}) {
+    wire::AdminRequest request;
+    request.mutable_dead()->set_action(action);
+    request.mutable_dead()->set_queue("q");
+    request.mutable_dead()->add_ids()->set_stream(1);
+    EXPECT_EQ(s.h.Ask(std::move(request)).error().code(),
+              static_cast<int>(absl::StatusCode::kInvalidArgument));
+  }
+  EXPECT_EQ(s.h.broker.dead().count(), 1u);
+}
+
+// A job that is requeued and dies again is not requeued once more by the same command.
+TEST(DeadJobsTest, ACommandWorksOnWhatWasThereWhenItBegan) {
+  Scene s;
+  for (const char* payload : {"a", "b", "c"}) s.Kill(payload);
+  wire::DeadRequest request;
+  request.set_queue("q");
+  request.set_limit(2);
+  const auto ask = [&](Request::Action action) {
+    request.set_action(action);
+    wire::AdminRequest admin;
+    *admin.mutable_dead() = request;
+    wire::DeadReply reply = s.h.Ask(std::move(admin)).dead();
+    request.set_through(reply.through());
+    return reply;
+  };
+  wire::DeadReply reply = ask(Request::REQUEUE);
+  EXPECT_EQ(reply.jobs_size(), 2);
+  EXPECT_TRUE(reply.more());
+  for (int i = 0; i < 2; ++i) {
+    s.worker.Failed(s.worker.TakeDelivery().token(), absl::StatusCode::kInvalidArgument);
+  }
+  EXPECT_EQ(s.h.broker.dead().count(), 3u);
+  reply = ask(Request::REQUEUE);
+  EXPECT_EQ(reply.jobs_size(), 1);
+  EXPECT_FALSE(reply.more());
+  s.worker.Failed(s.worker.TakeDelivery().token(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ask(Request::REQUEUE).jobs_size(), 0);
+  EXPECT_EQ(ask(Request::DROP).jobs_size(), 0);
+  EXPECT_EQ(s.h.broker.dead().count(), 3u);
+}
+
 TEST(DeadJobsTest, PayloadStatusAndHistoryAreKept) {
   QueuePolicy policy;
   policy.max_attempts = 3;
