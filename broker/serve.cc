@@ -113,6 +113,7 @@ int Serve(const ServeOptions& options) {
   config.epoch_offset = static_cast<uint32_t>((now.wall.time_since_epoch() % seconds(1)).count());
   config.broker_start = RandomNumber();
   config.seed = RandomNumber();
+  config.secret_key = RandomKey();  // a store has its own
   config.memory_limit_bytes = options.policy.memory_limit;
   config.payload_bytes_max = static_cast<uint32_t>(options.payload_max);
   config.result_bytes_max = config.payload_bytes_max;

@@ -103,6 +103,7 @@ absl::Status BrokerShell::OpenStore(const Options& options) {
     // Higher than that of any start before, whatever the clock was.
     config.epoch = static_cast<uint32_t>(store_->opened().epoch);
     config.store_id = store_->opened().store_id;
+    config.secret_key = store_->opened().secret_key;
     config.last_commit = store_->opened().last_commit;
   } else {
     store_ = std::make_unique<MemoryStore>(std::move(callbacks));

@@ -16,6 +16,12 @@ uint64_t RandomNumber() {
   return number;
 }
 
+std::array<uint8_t, 16> RandomKey() {
+  std::array<uint8_t, 16> key;
+  WT_CHECK(getrandom(key.data(), key.size(), 0) == static_cast<ssize_t>(key.size()));
+  return key;
+}
+
 std::string UniqueName(const std::string& prefix) {
   std::string name = prefix;
   if (name.empty()) {

@@ -1,9 +1,14 @@
 // A set of numbers kept as disjoint half-open intervals [begin, end), in order.
-// Cheap while the set has few intervals, whatever their length.
+// Cheap while the set has few intervals, whatever their length; with n of them each change costs
+// log n, wherever in the set it is, and reading what it touches.
 #pragma once
+
+#include <absl/container/btree_set.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
+#include <utility>
 #include <vector>
 
 #include "common/check.h"
@@ -18,18 +23,36 @@ class IntervalSet {
     friend bool operator==(const Interval&, const Interval&) = default;
   };
 
+ private:
+  struct ByBegin {
+    using is_transparent = void;
+    bool operator()(const Interval& a, const Interval& b) const { return a.begin < b.begin; }
+    bool operator()(const Interval& a, uint64_t begin) const { return a.begin < begin; }
+    bool operator()(uint64_t begin, const Interval& b) const { return begin < b.begin; }
+  };
+  using Intervals = absl::btree_set<Interval, ByBegin>;
+
+ public:
   IntervalSet() = default;
   IntervalSet(uint64_t begin, uint64_t end) { Add(begin, end); }
 
   bool empty() const { return intervals_.empty(); }
   // How many numbers are in the set.
   uint64_t size() const { return size_; }
-  const std::vector<Interval>& intervals() const { return intervals_; }
-  // REQUIRES: !empty().
-  uint64_t front() const { return intervals_.front().begin; }
+  // Ascending; none touches the next.
+  const Intervals& intervals() const { return intervals_; }
+  // The lowest number. REQUIRES: !empty().
+  uint64_t front() const { return intervals_.begin()->begin; }
+  // Above the highest number. REQUIRES: !empty().
+  uint64_t end() const { return intervals_.rbegin()->end; }
+  // The lowest number not below `x` that is not in the set.
+  uint64_t FirstMissing(uint64_t x) const {
+    const auto it = FirstEndingAfter(x);
+    return it != intervals_.end() && it->begin <= x ? it->end : x;
+  }
 
   bool Contains(uint64_t x) const {
-    auto it = FirstEndingAfter(x);
+    const auto it = FirstEndingAfter(x);
     return it != intervals_.end() && it->begin <= x;
   }
 
@@ -54,56 +77,75 @@ class IntervalSet {
 
   void Add(uint64_t begin, uint64_t end) {
     if (begin >= end) return;
-    if (!intervals_.empty() && intervals_.back().end == begin) {  // the common case: appending
-      intervals_.back().end = end;
+    if (!intervals_.empty() && intervals_.rbegin()->end == begin) {  // the common case: appending
+      SetEnd(std::prev(intervals_.end()), end);
       size_ += end - begin;
       return;
     }
-    size_ += (end - begin) - Count(begin, end);
     // Everything that touches [begin, end) becomes one interval.
-    auto first = std::lower_bound(intervals_.begin(), intervals_.end(), begin,
-                                  [](const Interval& i, uint64_t b) { return i.end < b; });
-    auto last = first;
-    while (last != intervals_.end() && last->begin <= end) {
-      begin = std::min(begin, last->begin);
-      end = std::max(end, last->end);
-      ++last;
+    auto it = FirstEndingAfter(begin == 0 ? 0 : begin - 1);
+    uint64_t there = 0;
+    const uint64_t wanted = end - begin;
+    const uint64_t from = begin;
+    const uint64_t to = end;
+    while (it != intervals_.end() && it->begin <= to) {
+      const uint64_t low = std::max(from, it->begin);
+      const uint64_t high = std::min(to, it->end);
+      if (low < high) there += high - low;
+      begin = std::min(begin, it->begin);
+      end = std::max(end, it->end);
+      it = intervals_.erase(it);
     }
-    first = intervals_.erase(first, last);
-    intervals_.insert(first, {begin, end});
+    intervals_.insert(it, Interval{begin, end});
+    size_ += wanted - there;
   }
 
   // Returns how many numbers were removed.
   uint64_t Remove(uint64_t begin, uint64_t end) {
     if (begin >= end) return 0;
-    const uint64_t removed = Count(begin, end);
-    if (removed == 0) return 0;
+    auto it = FirstEndingAfter(begin);
+    uint64_t removed = 0;
+    while (it != intervals_.end() && it->begin < end) {
+      const Interval whole = *it;
+      removed += std::min(end, whole.end) - std::max(begin, whole.begin);
+      if (whole.begin < begin) {
+        SetEnd(it, begin);
+        ++it;
+      } else if (whole.end <= end) {
+        it = intervals_.erase(it);
+        continue;
+      } else {
+        SetBegin(it, end);
+        break;
+      }
+      if (whole.end > end) {  // a hole in the middle
+        intervals_.insert(it, Interval{end, whole.end});
+        break;
+      }
+    }
     size_ -= removed;
-    auto it = intervals_.begin() + (FirstEndingAfter(begin) - intervals_.begin());
-    if (it->begin < begin && it->end > end) {  // a hole in the middle
-      const Interval tail{end, it->end};
-      it->end = begin;
-      intervals_.insert(it + 1, tail);
-      return removed;
-    }
-    if (it->begin < begin) {
-      it->end = begin;
-      ++it;
-    }
-    auto last = it;
-    while (last != intervals_.end() && last->end <= end) ++last;
-    it = intervals_.erase(it, last);
-    if (it != intervals_.end() && it->begin < end) it->begin = end;
     return removed;
   }
 
  private:
-  std::vector<Interval>::const_iterator FirstEndingAfter(uint64_t x) const {
-    return std::upper_bound(intervals_.begin(), intervals_.end(), x,
-                            [](uint64_t value, const Interval& i) { return value < i.end; });
+  // These leave the order of the intervals as it is.
+  static void SetBegin(Intervals::iterator it, uint64_t begin) {
+    const_cast<Interval&>(*it).begin = begin;
+  }
+  static void SetEnd(Intervals::iterator it, uint64_t end) { const_cast<Interval&>(*it).end = end; }
+
+  Intervals::const_iterator FirstEndingAfter(uint64_t x) const {
+    auto it = intervals_.upper_bound(x);
+    if (it != intervals_.begin() && std::prev(it)->end > x) --it;
+    return it;
+  }
+  Intervals::iterator FirstEndingAfter(uint64_t x) {
+    auto it = intervals_.upper_bound(x);
+    if (it != intervals_.begin() && std::prev(it)->end > x) --it;
+    return it;
   }
 
-  std::vector<Interval> intervals_;  // disjoint, not touching, ascending
+  Intervals intervals_;  // disjoint, not touching
   uint64_t size_ = 0;
 };
 

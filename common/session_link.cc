@@ -22,15 +22,18 @@ SessionLink::Action SessionLink::Poll(MonoTime now) {
   return Action::kHello;
 }
 
-bool SessionLink::OnWelcome(MonoTime now, const wire::Welcome& welcome) {
+bool SessionLink::OnWelcome(MonoTime now, const wire::Envelope& message) {
+  const wire::Welcome& welcome = message.welcome();
   if (welcome.session() == 0) return false;
   // Also when that session is over: a late repetition must not bring it back.
   if (welcome.broker_start() == broker_start_ && welcome.session() <= last_session_) return false;
   session_ = last_session_ = welcome.session();
+  secret_ = welcome.secret();
   if (!welcome.store_id().empty()) {
     // Lower than before only if the broker was told to go on without what is lost.
     store_id_ = welcome.store_id();
-    commit_ = welcome.commit();
+    commit_ = message.commit();
+    receipt_ = message.receipt();
   }
   broker_start_ = welcome.broker_start();
   heartbeat_interval_ = milliseconds(std::max<uint32_t>(10, welcome.heartbeat_interval_ms()));

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "common/prng.h"
 #include "common/time.h"
@@ -40,15 +41,23 @@ class SessionLink {
   // The store of durable queues that a welcome named last; empty: none yet. It is remembered beyond
   // brokers that have none.
   const std::string& store_id() const { return store_id_; }
-  // The highest commit of it that we were told of.
+  // The highest commit of it that we were told of, and its receipt.
   uint64_t commit() const { return commit_; }
+  uint64_t receipt() const { return receipt_; }
 
+  // REQUIRES: message.has_welcome().
   // False: an old welcome that came late. Else the session is the new one.
-  bool OnWelcome(MonoTime now, const wire::Welcome& welcome);
-  // Something of this session came from the broker, and depends on `commit`.
-  void OnHeard(MonoTime now, uint64_t commit) {
+  bool OnWelcome(MonoTime now, const wire::Envelope& message);
+  // Something of this session came from the broker.
+  void OnHeard(MonoTime now, const wire::Envelope& message) {
     heard_ = now;
-    commit_ = std::max(commit_, commit);
+    if (message.commit() <= commit_) return;
+    commit_ = message.commit();
+    receipt_ = message.receipt();
+  }
+  // Signs what is sent in this session.
+  void Sign(std::vector<wire::Envelope>* messages) const {
+    for (wire::Envelope& message : *messages) message.set_secret(secret_);
   }
   // The broker does not know us.
   void OnSayHello(MonoTime now);
@@ -59,9 +68,11 @@ class SessionLink {
   Prng prng_;
   uint64_t session_ = 0;
   uint64_t last_session_ = 0;  // of the last welcome
+  uint64_t secret_ = 0;        // the same
   uint64_t broker_start_ = 0;
   std::string store_id_;
   uint64_t commit_ = 0;
+  uint64_t receipt_ = 0;
   uint64_t attempt_ = 0;
   Duration heartbeat_interval_{};
   Duration silence_max_{};

@@ -38,9 +38,7 @@ class FollowOnStreams {
     uint64_t outcome_next = 1;  // ordinal
     bool ack_due = false;
     // Lowest number whose outcome is still wanted.
-    uint64_t wanted() const {
-      return settled.empty() || settled.front() > 1 ? 1 : settled.intervals().front().end;
-    }
+    uint64_t wanted() const { return settled.FirstMissing(1); }
   };
 
   std::map<std::string, Stream> streams_;  // by queue

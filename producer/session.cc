@@ -106,6 +106,7 @@ void ProducerSession::SendHello(ProducerOutput* out) {
   hello->set_broker_start(link_.broker_start());
   hello->set_store_id(link_.store_id());
   hello->set_commit(link_.commit());
+  hello->set_receipt(link_.receipt());
   for (auto& [queue, stream] : streams_) {
     if (!stream.gone.ok()) continue;
     // The broker cannot have forgotten what it never saw.
@@ -131,7 +132,7 @@ void ProducerSession::OnDoor(Instant now, wire::Envelope& message, ProducerOutpu
     return;
   }
   if (message.has_welcome()) {
-    OnWelcome(now, message.welcome(), out);
+    OnWelcome(now, message, out);
     return;
   }
   uint64_t session = 0;
@@ -141,7 +142,7 @@ void ProducerSession::OnDoor(Instant now, wire::Envelope& message, ProducerOutpu
   if (message.has_group_updates()) session = message.group_updates().session();
   if (message.has_goodbye()) session = message.goodbye().session();
   if (!link_.connected() || session != link_.session()) return;  // of another session
-  link_.OnHeard(now.mono, message.commit());
+  link_.OnHeard(now.mono, message);
   if (message.has_stream_updates()) {
     for (const wire::StreamUpdate& update : message.stream_updates().streams()) {
       OnUpdate(now, update, false, out);
@@ -156,9 +157,10 @@ void ProducerSession::OnBadFrame(const absl::Status& error) {
   if (absl::IsFailedPrecondition(error)) fatal_ = error;
 }
 
-void ProducerSession::OnWelcome(Instant now, const wire::Welcome& welcome, ProducerOutput* out) {
+void ProducerSession::OnWelcome(Instant now, const wire::Envelope& message, ProducerOutput* out) {
   const uint64_t broker_start = link_.broker_start();
-  if (!link_.OnWelcome(now.mono, welcome)) return;
+  if (!link_.OnWelcome(now.mono, message)) return;
+  const wire::Welcome& welcome = message.welcome();
   follow_ons_.OnWelcome(link_.broker_start() != broker_start, welcome);
   groups_.OnWelcome();
   acks_.Reset(welcome.window_bytes());
@@ -349,6 +351,12 @@ void ProducerSession::SendRuns(Stream& stream, Instant now, bool probe, Producer
 
 void ProducerSession::Poll(Instant now, ProducerOutput* out) {
   if (!fatal_.ok()) return;
+  DoWhatIsDue(now, out);
+  link_.Sign(&out->door);
+  link_.Sign(&out->submit);
+}
+
+void ProducerSession::DoWhatIsDue(Instant now, ProducerOutput* out) {
   for (SessionLink::Action action; (action = link_.Poll(now.mono)) != SessionLink::Action::kNone;) {
     if (action == SessionLink::Action::kHello) {
       SendHello(out);

@@ -179,13 +179,14 @@ class ProducerSession {
   };
   using Streams = std::set<Stream*, ByQueue>;  // of streams_
 
+  void DoWhatIsDue(Instant now, ProducerOutput* out);
   Stream& GetOrAdd(const std::string& queue);
   // The next Poll looks at it: something of it has changed.
   void Touch(Stream& stream);
   void PollStream(Stream& stream, Instant now, ProducerOutput* out, wire::OutcomeAck* ack);
   void SetFull(Stream& stream, bool full);
   void SendHello(ProducerOutput* out);
-  void OnWelcome(Instant now, const wire::Welcome& welcome, ProducerOutput* out);
+  void OnWelcome(Instant now, const wire::Envelope& message, ProducerOutput* out);
   void OnUpdate(Instant now, const wire::StreamUpdate& update, bool welcome, ProducerOutput* out);
   void OnOutcomes(Instant now, wire::Outcomes& outcomes, ProducerOutput* out);
   void NoteFull(Stream& stream, const wire::StreamUpdate& update, ProducerOutput* out);

@@ -43,7 +43,7 @@ void WorkerSession::OnDoor(Instant now, wire::Envelope& message, WorkerOutput* o
     return;
   }
   if (message.has_welcome()) {
-    OnWelcome(now, message.welcome(), out);
+    OnWelcome(now, message, out);
     return;
   }
   uint64_t session = 0;
@@ -53,7 +53,7 @@ void WorkerSession::OnDoor(Instant now, wire::Envelope& message, WorkerOutput* o
   if (message.has_cancel_jobs()) session = message.cancel_jobs().session();
   if (message.has_report_ack()) session = message.report_ack().session();
   if (!link_.connected() || session != link_.session()) return;  // of another session
-  link_.OnHeard(now.mono, message.commit());
+  link_.OnHeard(now.mono, message);
   if (message.has_deliveries()) OnDeliveries(now, message.mutable_deliveries(), out);
   if (message.has_report_ack()) OnReportAck(now, message.report_ack());
   if (message.has_revoke()) {
@@ -79,6 +79,7 @@ void WorkerSession::SendHello(WorkerOutput* out) {
   hello->set_broker_start(link_.broker_start());
   hello->set_store_id(link_.store_id());
   hello->set_commit(link_.commit());
+  hello->set_receipt(link_.receipt());
   hello->set_slots(config_.slots);
   // Credit counts anew in the coming session.
   for (Queue& queue : queues_) {
@@ -87,11 +88,15 @@ void WorkerSession::SendHello(WorkerOutput* out) {
   }
   UpdateCredits();
   for (Queue& queue : queues_) *hello->add_credits() = CreditOf(queue);
-  for (const auto& [token, lease] : leases_) hello->add_leases(token);
+  for (const auto& [token, lease] : leases_) {
+    hello->add_leases(token);
+    hello->add_lease_secrets(lease.secret);
+  }
 }
 
-void WorkerSession::OnWelcome(Instant now, const wire::Welcome& welcome, WorkerOutput* out) {
-  if (!link_.OnWelcome(now.mono, welcome)) return;
+void WorkerSession::OnWelcome(Instant now, const wire::Envelope& message, WorkerOutput* out) {
+  if (!link_.OnWelcome(now.mono, message)) return;
+  const wire::Welcome& welcome = message.welcome();
   out->reopen_complete_port = welcome.complete_port();
   out->complete.clear();  // of the session before
   payload_bytes_max_ = welcome.payload_bytes_max();
@@ -160,6 +165,7 @@ void WorkerSession::TakeDelivery(wire::Delivery delivery, WorkerOutput* out) {
   }
   Lease& lease = leases_[token];
   lease.queue = queue->second;
+  lease.secret = delivery.secret();
   lease.batch = delivery.batch();
   const uint32_t started = lease.batch ? count : std::min(delivery.started(), count);
   if (delivery.indexes_size() == 0) {
@@ -253,6 +259,12 @@ wire::Credit WorkerSession::CreditOf(Queue& queue) {
 }
 
 void WorkerSession::Poll(Instant now, WorkerOutput* out) {
+  DoWhatIsDue(now, out);
+  link_.Sign(&out->door);
+  link_.Sign(&out->complete);
+}
+
+void WorkerSession::DoWhatIsDue(Instant now, WorkerOutput* out) {
   if (!fatal_.ok() || done_) return;
   for (SessionLink::Action action; (action = link_.Poll(now.mono)) != SessionLink::Action::kNone;) {
     if (action == SessionLink::Action::kHello) {

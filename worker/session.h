@@ -123,6 +123,7 @@ class WorkerSession {
   };
   struct Lease {
     size_t queue;
+    uint64_t secret = 0;
     IntervalSet open;             // not reported
     IntervalSet held;             // of open: not started, and no start is charged
     IntervalSet unmarked;         // of open: started, and neither charged nor marked
@@ -136,8 +137,9 @@ class WorkerSession {
     bool joined = false;  // goes into one message with the next
   };
 
+  void DoWhatIsDue(Instant now, WorkerOutput* out);
   void SendHello(WorkerOutput* out);
-  void OnWelcome(Instant now, const wire::Welcome& welcome, WorkerOutput* out);
+  void OnWelcome(Instant now, const wire::Envelope& message, WorkerOutput* out);
   // Tells which queues are refused, and which no more.
   void NoteRefused(const wire::Welcome& welcome, WorkerOutput* out);
   void OnDeliveries(Instant now, wire::Deliveries* deliveries, WorkerOutput* out);
@@ -171,9 +173,7 @@ class WorkerSession {
   // They are there and fit the window.
   bool MayReport() const;
   void SendReports(Instant now, WorkerOutput* out);
-  uint64_t DeliveriesNext() const {
-    return received_.Contains(1) ? received_.intervals()[0].end : 1;
-  }
+  uint64_t DeliveriesNext() const { return received_.FirstMissing(1); }
 
   const Config config_;
   SessionLink link_;

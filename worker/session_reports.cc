@@ -326,7 +326,9 @@ void WorkerSession::SendReports(Instant now, WorkerOutput* out) {
       const auto& next = reports_.PeekUnsent();
       bytes += next.bytes;
       joined = next.value.joined;
-      *report->add_items() = next.value.item;
+      wire::ReportItem* item = report->add_items();
+      *item = next.value.item;
+      if (const Lease* lease = FindLease(item->token())) item->set_secret(lease->secret);
       reports_.MarkSent(now.mono);
     }
     for (Queue& queue : queues_) {

@@ -106,8 +106,8 @@ void Broker::HalveBatch(Lease& lease, const wire::Status& status, const std::str
   const bool counts = IsRetryable(status.code());
   const bool alone = lease.open.size() == 1;  // it is the guilty one
   std::vector<Slice> guilty_or_not;
-  const std::vector<IntervalSet::Interval> open = lease.open.intervals();
-  for (const auto& part : open) {
+  const IntervalSet open = lease.open;
+  for (const auto& part : open.intervals()) {
     std::vector<std::pair<Slice, uint64_t>> pieces;
     lease.ForEach(part, [&](Slice slice, uint64_t at) { pieces.emplace_back(slice, at); });
     for (const auto& entry : pieces) {

@@ -14,6 +14,7 @@ namespace whippletree::core {
 
 Broker::Broker(Config config)
     : config_(std::move(config)),
+      secrets_(config_.secret_key),
       policies_{config_.default_policy, config_.queues, config_.unknown_queues},
       prng_(config_.seed),
       last_session_(config_.first_number()),
@@ -339,7 +340,10 @@ void Broker::CheckPeer(Peer& peer) {
 void Broker::SendTo(Peer& peer, wire::Envelope message, uint64_t commit) {
   if (!peer.connected()) return;
   commit = std::max(commit, peer.welcome_commit);
-  if (!config_.store_id.empty()) message.set_commit(commit);
+  if (!config_.store_id.empty() && commit > 0) {
+    message.set_commit(commit);
+    message.set_receipt(secrets_.Receipt(commit));
+  }
   if (Planted("send_before_commit") ||
       (Planted("confirm_before_commit") && message.has_report_ack())) {
     Release({peer.route, peer.session, std::move(message)});

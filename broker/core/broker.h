@@ -31,6 +31,7 @@
 #include "broker/core/peer.h"
 #include "broker/core/planted.h"
 #include "broker/core/queue.h"
+#include "broker/core/secrets.h"
 #include "broker/core/stream.h"
 #include "common/interval_set.h"
 #include "common/prng.h"
@@ -109,6 +110,7 @@ class Broker {
   // hello.cc
   absl::Status CheckHello(const wire::Hello& hello) const;
   // DATA_LOSS: the peer was told of commits that the store does not have. Says which.
+  // PERMISSION_DENIED: it cannot prove that it was told.
   absl::Status CheckCommits(const wire::Hello& hello) const;
 
   // sessions.cc
@@ -127,7 +129,8 @@ class Broker {
   uint64_t CommitOf(const Peer& peer) const;
   uint64_t CommitOf(const Lease& lease) const;
   Duration SilenceMax(const Peer& peer) const;
-  // The peer of this session; else null, and who can be told is told to say hello.
+  // The peer of this session, if the message has its secret; else null, and who can be told is told
+  // to say hello.
   Peer* FindSession(uint64_t session, wire::Role role, const FrameIn& in);
   void LoseSession(Peer& peer, std::string_view reason);
   // `may_return`: it was silent for too long.
@@ -423,6 +426,7 @@ class Broker {
   std::string GateOf(const Queue& queue) const;
 
   const Config config_;
+  const Secrets secrets_;
   Policies policies_;
   Prng prng_;
   Instant now_{};

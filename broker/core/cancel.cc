@@ -24,8 +24,7 @@ void Broker::CancelJobs(Stream& stream, const IntervalSet& jobs) {
   if (jobs.empty()) return;
   const IntervalSet waiting = WaitingOf(stream, jobs);
   std::set<uint64_t> tokens;
-  for (auto it = stream.leases.begin();
-       it != stream.leases.lower_bound(jobs.intervals().back().end); ++it) {
+  for (auto it = stream.leases.begin(); it != stream.leases.lower_bound(jobs.end()); ++it) {
     tokens.insert(it->second);
   }
   for (uint64_t token : tokens) {
@@ -72,8 +71,7 @@ IntervalSet Broker::WaitingOf(const Stream& stream, const IntervalSet& jobs) con
   if (waiting.empty()) return waiting;
   const IntervalSet open = waiting;
   std::set<uint64_t> tokens;  // a batch has several slices of the stream
-  for (auto it = stream.leases.begin();
-       it != stream.leases.lower_bound(open.intervals().back().end); ++it) {
+  for (auto it = stream.leases.begin(); it != stream.leases.lower_bound(open.end()); ++it) {
     if (!tokens.insert(it->second).second) continue;
     ForEachOpen(leases_.all().at(it->second), stream.number, open,
                 [&](const IntervalSet::Interval& part, uint64_t number) {

@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 
+#include "broker/core/secrets.h"
 #include "common/time.h"
 
 namespace whippletree::core {
@@ -92,6 +93,8 @@ struct Config {
   uint32_t epoch_offset = 0;
   // Of the store that keeps durable queues; empty: nothing outlives the broker.
   std::string store_id{};
+  // Made with the store; without one, at each start. From the system's source of randomness.
+  SecretKey secret_key{};
   // What the store has, if it has something: the last commit.
   uint64_t last_commit = 0;
   // Go on with a store that has less than what peers were told of.

@@ -362,6 +362,7 @@ void Broker::FillDelivery(const Lease& lease, wire::Delivery* delivery) const {
   };
   const Slice& front = lease.slices.front();
   delivery->set_token(lease.token);
+  delivery->set_secret(secrets_.OfLease(lease.token));
   delivery->set_queue(lease.queue->name);
   delivery->set_started(static_cast<uint32_t>(lease.charged.size()));
   delivery->set_batch(lease.batch);

@@ -1,6 +1,7 @@
 // What is wrong with a hello, by itself or beside the store.
 #include "broker/core/broker.h"
 #include "broker/core/limits.h"
+#include "broker/core/planted.h"
 #include "common/codec.h"
 
 namespace whippletree::core {
@@ -44,6 +45,13 @@ absl::Status Broker::CheckHello(const wire::Hello& hello) const {
 
 absl::Status Broker::CheckCommits(const wire::Hello& hello) const {
   if (config_.store_id.empty() || hello.store_id() != config_.store_id) return absl::OkStatus();
+  if (hello.commit() == 0) return absl::OkStatus();
+  // Else anybody could stop a broker by naming a commit.
+  if (hello.receipt() != secrets_.Receipt(hello.commit()) && !Planted("trust_receipts")) {
+    return absl::PermissionDeniedError(
+        "the receipt of commit " + std::to_string(hello.commit()) +
+        " is not one of this store: say Envelope.commit and Envelope.receipt back as they came");
+  }
   // What an earlier start told of was in the store when this one opened it. This start may have
   // given the same numbers to other commits since.
   const bool same_start = hello.broker_start() == config_.broker_start;

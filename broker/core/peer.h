@@ -98,6 +98,7 @@ struct Peer {
   uint64_t process = 0;
   uint64_t hello_attempt = 0;
   uint64_t session = 0;  // 0: lost
+  uint64_t secret = 0;   // of the session
   std::string route;
   // The commit that the session's welcome depends on: nothing else overtakes it.
   uint64_t welcome_commit = 0;

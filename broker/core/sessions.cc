@@ -4,6 +4,7 @@
 
 #include "broker/core/broker.h"
 #include "broker/core/limits.h"
+#include "broker/core/planted.h"
 #include "common/check.h"
 #include "common/status.h"
 #include "common/version.h"
@@ -17,7 +18,15 @@ void Broker::OnHello(const std::string& route, wire::Hello& hello) {
     Refuse(route, status, wire::Refusal::GIVE_UP);
     return;
   }
-  if (absl::Status lost = CheckCommits(hello); !lost.ok()) {
+  absl::Status lost = CheckCommits(hello);
+  if (absl::IsPermissionDenied(lost)) {
+    Count("wrong_receipts");
+    Log(LogLevel::kWarning, "wrong_receipt",
+        {{"peer", hello.name()}, {"error", std::string(lost.message())}});
+    Refuse(route, lost, wire::Refusal::GIVE_UP);
+    return;
+  }
+  if (!lost.ok()) {
     Log(LogLevel::kError, "commits_lost",
         {{"error", std::string(lost.message())}, {"accepted", config_.accept_data_loss}});
     if (!config_.accept_data_loss) {
@@ -74,6 +83,7 @@ void Broker::OnHello(const std::string& route, wire::Hello& hello) {
   peer->hello_attempt = hello.attempt();
   peer->software = hello.software();
   peer->session = ++last_session_;
+  peer->secret = secrets_.OfSession(peer->session);
   peer->route = route;
   peer->last_heard = now_.mono;
   peer->lost_at = kNever;
@@ -82,6 +92,7 @@ void Broker::OnHello(const std::string& route, wire::Hello& hello) {
   wire::Envelope message;
   wire::Welcome* welcome = message.mutable_welcome();
   welcome->set_session(peer->session);
+  welcome->set_secret(peer->secret);
   welcome->set_broker_start(config_.broker_start);
   welcome->set_submit_port(config_.submit_port);
   welcome->set_complete_port(config_.complete_port);
@@ -119,11 +130,8 @@ void Broker::OnHello(const std::string& route, wire::Hello& hello) {
       static_cast<uint32_t>(ToMilliseconds(peer->silence_max / kHeartbeatsPerLease)));
   SetTimer(*peer, now_.mono + peer->silence_max);
   peer->welcome_commit = CommitOf(*peer);
-  if (!config_.store_id.empty()) {
-    welcome->set_store_id(config_.store_id);
-    welcome->set_commit(std::max(gate_.durable(), peer->welcome_commit));
-  }
-  SendTo(*peer, std::move(message));
+  if (!config_.store_id.empty()) welcome->set_store_id(config_.store_id);
+  SendTo(*peer, std::move(message), gate_.durable());
   if (peer->producer) ResumeGroups(*peer, hello, same_start && !is_new);
 }
 
@@ -228,7 +236,11 @@ void Broker::WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* 
     }
   }
   // What it lists goes on; what it does not list it never had, or has no more.
-  const std::set<uint64_t> listed(hello.leases().begin(), hello.leases().end());
+  std::set<uint64_t> listed;
+  for (int i = 0; i < std::min(hello.leases_size(), hello.lease_secrets_size()); ++i) {
+    const uint64_t token = hello.leases(i);
+    if (hello.lease_secrets(i) == secrets_.OfLease(token)) listed.insert(token);
+  }
   for (uint64_t token : had) {
     if (!listed.contains(token)) {
       EndLease(token, true, "not listed by its worker");
@@ -285,8 +297,14 @@ Peer* Broker::FindSession(uint64_t session, wire::Role role, const FrameIn& in) 
   if (auto it = peer_by_session_.find(session); it != peer_by_session_.end()) {
     peer = peers_.at(it->second).get();
   }
-  const bool fits = peer != nullptr && (role == wire::ROLE_UNSPECIFIED || peer->role == role) &&
-                    (in.channel != Channel::kDoor || peer->route == in.route);
+  const bool known = peer != nullptr && (role == wire::ROLE_UNSPECIFIED || peer->role == role);
+  if (known && in.message.secret() != peer->secret && !Planted("trust_sessions")) {
+    Count("wrong_secrets");
+    Log(LogLevel::kWarning, "wrong_secret", {{"session", session - config_.first_number()}});
+    peer = nullptr;
+  }
+  const bool fits =
+      known && peer != nullptr && (in.channel != Channel::kDoor || peer->route == in.route);
   if (!fits) {
     Count("frames_of_other_sessions");
     if (in.channel == Channel::kDoor) {

@@ -67,7 +67,8 @@ void Broker::OnReport(Peer& peer, wire::Report& report) {
 void Broker::OnReportItem(Peer& peer, wire::ReportItem& item) {
   Lease* lease = leases_.Find(item.token());
   std::vector<Interval> parts;
-  if (lease != nullptr && lease->worker == peer.number) {
+  if (lease != nullptr && lease->worker == peer.number &&
+      item.secret() == secrets_.OfLease(lease->token)) {
     parts = lease->open.Intersect(item.first(), uint64_t{item.first()} + item.count());
   }
   uint64_t current = 0;
@@ -341,8 +342,8 @@ void Broker::EndLease(uint64_t token, bool uncharged, std::string_view why) {
     EraseIfDone(lease);
     return;
   }
-  const std::vector<Interval> open = lease.open.intervals();
-  for (const Interval& part : open) {
+  const IntervalSet open = lease.open;
+  for (const Interval& part : open.intervals()) {
     SplitBy(IntervalSet(lease.charged), part, [&](Interval piece, bool charged) {
       if (charged && !uncharged && Planted("skip_charge")) {
         GiveBack(lease, piece, false, false);

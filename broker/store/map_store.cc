@@ -9,7 +9,7 @@ namespace whippletree {
 
 MapStore::MapStore(MapDisk* disk, StoreCallbacks callbacks)
     : disk_(disk), callbacks_(std::move(callbacks)) {
-  opened_ = {disk_->store_id, ++disk_->epoch, disk_->last_commit};
+  opened_ = {disk_->store_id, ++disk_->epoch, disk_->last_commit, disk_->secret_key};
   last_ = opened_.last_commit;
 }
 

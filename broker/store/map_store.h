@@ -1,6 +1,7 @@
 // A store in memory that loses what is not durable when it crashes: for tests and the simulator.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -18,6 +19,7 @@ struct MapDisk {
   std::string store_id = "map";
   uint64_t epoch = 0;
   uint64_t last_commit = 0;
+  std::array<uint8_t, 16> secret_key{};
   std::map<std::string, std::string> rows;
 };
 

@@ -165,7 +165,10 @@ absl::Status RocksdbStore::BeginEpoch(const std::optional<StoreMeta>& found) {
   StoreMeta after = before;
   after.format = kStoreFormat;
   after.rocksdb_version = RocksDb::VersionNumber();
-  if (!found) after.store_id = absl::StrFormat("%016x%016x", RandomNumber(), RandomNumber());
+  if (!found) {
+    after.store_id = absl::StrFormat("%016x%016x", RandomNumber(), RandomNumber());
+    after.secret_key = RandomKey();
+  }
   after.epoch = std::max(after.epoch + 1, options_.epoch_min);
   after.chain.to.epoch = after.epoch;
   RocksDb::Batch batch;
@@ -173,7 +176,7 @@ absl::Status RocksdbStore::BeginEpoch(const std::optional<StoreMeta>& found) {
   if (absl::Status status = db_->Write(&batch); !status.ok()) return status;
   written_ = after.chain.to;
   last_ = written_.commit;
-  opened_ = {after.store_id, after.epoch, last_};
+  opened_ = {after.store_id, after.epoch, last_, after.secret_key};
   return confirmed_.Open(options_.dir, after.store_id, last_);
 }
 

@@ -9,6 +9,7 @@
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -26,6 +27,8 @@ struct Opened {
   uint64_t epoch = 0;
   // The number of the last commit that is there; 0: none.
   uint64_t last_commit = 0;
+  // Random, made with the store; nobody else is to know it.
+  std::array<uint8_t, 16> secret_key{};
 };
 
 // Which row of a run.

@@ -3,6 +3,7 @@
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 
+#include <algorithm>
 #include <string_view>
 
 #include "broker/store/confirmed_file.h"
@@ -12,6 +13,7 @@ namespace {
 
 constexpr char kFormat[] = "format";
 constexpr char kId[] = "id";
+constexpr char kSecretKey[] = "secret-key";
 constexpr char kEpoch[] = "epoch";
 constexpr char kRocksdb[] = "rocksdb";
 constexpr char kChain[] = "chain";
@@ -40,6 +42,14 @@ absl::Status GetNumber(const std::string& dir, RocksDb* db, const char* name, ui
   if (absl::Status status = GetText(dir, db, name, &text); !status.ok()) return status;
   if (absl::SimpleAtoi(text, number)) return absl::OkStatus();
   return Damaged(dir, absl::StrCat("its row ", name, " is not a number"));
+}
+
+absl::Status GetSecretKey(const std::string& dir, RocksDb* db, std::array<uint8_t, 16>* key) {
+  std::string text;
+  if (absl::Status status = GetText(dir, db, kSecretKey, &text); !status.ok()) return status;
+  if (text.size() != key->size()) return Damaged(dir, "its secret key is not readable");
+  std::copy(text.begin(), text.end(), key->begin());
+  return absl::OkStatus();
 }
 
 absl::StatusOr<bool> IsEmpty(RocksDb* db) {
@@ -92,6 +102,7 @@ absl::StatusOr<std::optional<StoreMeta>> ReadMeta(const std::string& dir, RocksD
   if (status.ok()) status = GetNumber(dir, db, kRocksdb, &meta.rocksdb_version);
   if (status.ok()) status = CheckVersions(dir, meta);
   if (status.ok()) status = GetText(dir, db, kId, &meta.store_id);
+  if (status.ok()) status = GetSecretKey(dir, db, &meta.secret_key);
   if (status.ok()) status = GetNumber(dir, db, kEpoch, &meta.epoch);
   std::string chain;
   if (status.ok()) status = GetText(dir, db, kChain, &chain);
@@ -140,6 +151,7 @@ absl::StatusOr<StoreLook> LookIntoStore(const RocksdbOptions& options) {
 void WriteMeta(const StoreMeta& before, const StoreMeta& after, RocksDb::Batch* batch) {
   batch->Put(MetaKey(kFormat), absl::StrCat(after.format));
   batch->Put(MetaKey(kId), after.store_id);
+  batch->Put(MetaKey(kSecretKey), std::string(after.secret_key.begin(), after.secret_key.end()));
   batch->Put(MetaKey(kEpoch), absl::StrCat(after.epoch));
   batch->Put(MetaKey(kRocksdb), absl::StrCat(after.rocksdb_version));
   LinkCommits(before.chain.to, after.chain.to, batch);

@@ -10,6 +10,7 @@
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -25,6 +26,7 @@ inline constexpr uint64_t kStoreFormat = 1;
 struct StoreMeta {
   uint64_t format = 0;
   std::string store_id;
+  std::array<uint8_t, 16> secret_key{};
   uint64_t epoch = 0;
   uint64_t rocksdb_version = 0;
   ChainLink chain;

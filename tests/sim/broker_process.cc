@@ -31,6 +31,8 @@ BrokerProcess::BrokerProcess(World* world)
       dead_(&world->options, &world->history, &world->situations),
       free_disk_{1ull << 40, world->options.durable ? kDiskReserve : 0},
       store_delay_mean_(world->options.store_delay_mean) {
+  Prng key(world->options.seed);
+  for (uint8_t& byte : disk_.secret_key) byte = static_cast<uint8_t>(key.Next());
   Start();
 }
 
@@ -52,6 +54,7 @@ void BrokerProcess::Start() {
   config.queues = queues_;
   config.epoch = epoch_ = static_cast<uint32_t>(store_->opened().epoch);
   config.store_id = store_->opened().store_id;
+  config.secret_key = store_->opened().secret_key;
   config.last_commit = store_->opened().last_commit;
   config.broker_start = prng_.Next();
   config.seed = prng_.Next();

@@ -178,7 +178,8 @@ void History::OnDeliverySent(const wire::Delivery& delivery, const std::string& 
     if (job.ended && !job.excused && !job.deliveries.contains(delivery.token())) {
       Violation("I2", Name(job) + " is delivered to " + worker + " after its outcome");
     }
-    const auto [sent, is_first] = job.deliveries.try_emplace(delivery.token(), worker, false, at);
+    const auto [sent, is_first] =
+        job.deliveries.try_emplace(delivery.token(), Job::Sent{worker, false, at});
     if (is_first) delivered.emplace_back(job.spec.uid, delivery.token());
     sent->second.free_slot = sent->second.free_slot || i < delivery.started();
   }
@@ -458,10 +459,11 @@ void History::CheckOutcome(const Job& job, const OutcomeRange& range) const {
 // Attempts are what was started, or sent to a free slot, which counts as a start.
 void History::CheckCharges(const Job& job, const OutcomeRange& range) const {
   uint64_t chargeable = 0;
-  for (const auto& [token, sent] : job.deliveries) {
-    const bool started = std::any_of(job.starts.begin(), job.starts.end(),
-                                     [&](const Start& start) { return start.token == token; });
-    chargeable += sent.free_slot || started ? 1 : 0;
+  for (const auto& delivery : job.deliveries) {
+    const bool started = std::any_of(job.starts.begin(), job.starts.end(), [&](const Start& start) {
+      return start.token == delivery.first;
+    });
+    chargeable += delivery.second.free_slot || started ? 1 : 0;
   }
   chargeable += job.restarts;  // leases of which nobody knows whether they were delivered
   situations_->Checked(6);

@@ -238,7 +238,9 @@ void PolicyChecker::CheckLiveKeys(const core::Broker& core, const std::set<Key>&
   for (const auto& [name, queue] : core.queues()) {
     if (queue->jobs.ready() > 0 && !queue->jobs.may_start()) situations_->Count("key_blocked");
   }
-  for (const auto& [key, jobs] : live) {
+  for (const auto& entry : live) {
+    const auto& key = entry.first;  // no binding: clang 14 captures none
+    const auto jobs = entry.second;
     const core::KeyPolicy& policy = policies_.at(key.first).keys;
     const auto what = [&] {
       return key.first + " " + key.second + " has " + std::to_string(jobs) + " leased jobs";

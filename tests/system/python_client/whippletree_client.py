@@ -58,7 +58,9 @@ class Peer:
 
     def send(self, socket, **body):
         try:
-            socket.send(wire.Envelope(version=1, **body).SerializeToString(), zmq.NOBLOCK)
+            secret = self.welcome.secret if self.welcome else 0
+            envelope = wire.Envelope(version=1, secret=secret, **body)
+            socket.send(envelope.SerializeToString(), zmq.NOBLOCK)
         except zmq.Again:
             pass  # as if it was lost on the way: everything is sent again until it is acknowledged
 
@@ -72,8 +74,10 @@ class Peer:
         if envelope.version != 1 or refusal.action == wire.Refusal.GIVE_UP:
             raise Refused(f"{refusal.status.code}: {refusal.status.message}")
         body = kind and getattr(envelope, kind)
-        if self.welcome and getattr(body, "session", None) == self.welcome.session:
-            self.hello.commit = max(self.hello.commit, envelope.commit)
+        # What a welcome tells counts anew: what this broker does not have of its store was given up.
+        here = self.welcome and getattr(body, "session", None) == self.welcome.session
+        if here and envelope.commit > self.hello.commit or kind == "welcome" and body.store_id:
+            self.hello.commit, self.hello.receipt = envelope.commit, envelope.receipt
         return kind, body
 
     def say_hello(self):
@@ -88,8 +92,7 @@ class Peer:
             while kind != "welcome" and time.monotonic() < until:
                 kind, body = self.receive(until - time.monotonic())
             wait = min(2 * wait, 5)
-        if body.store_id:  # what this broker does not have of it was given up
-            self.hello.store_id, self.hello.commit = body.store_id, body.commit
+        self.hello.store_id = body.store_id or self.hello.store_id
         self.welcome, self.hello.broker_start = body, body.broker_start
         port = body.submit_port if self.hello.role == wire.PRODUCER else body.complete_port
         self.data = self.connect(zmq.PUSH, port, self.data)
@@ -247,7 +250,7 @@ class Producer(Peer):
 
 
 # A payload in a worker, and where it belongs: the lease and the index in it.
-Job = collections.namedtuple("Job", "token index payload timeout")
+Job = collections.namedtuple("Job", "token secret index payload timeout")
 
 
 class Worker(Peer):
@@ -274,7 +277,8 @@ class Worker(Peer):
         self.close()
 
     def run(self, job, handler):
-        item, start = Item(token=job.token, first=job.index, count=1), time.monotonic()
+        item = Item(token=job.token, secret=job.secret, first=job.index, count=1)
+        start = time.monotonic()
         try:
             result = handler(job.payload)
             if 0 < job.timeout < time.monotonic() - start:
@@ -307,9 +311,11 @@ class Worker(Peer):
         # Deliveries and reports are counted anew in each session.
         self.received, self.first, self.deliveries_next, self.ahead = 0, 1, 1, set()
         self.hello.slots = 1
-        del self.hello.credits[:], self.hello.leases[:]
+        del self.hello.credits[:], self.hello.leases[:], self.hello.lease_secrets[:]
         self.hello.credits.extend(self.credit())
-        self.hello.leases.extend({mine.token for mine in self.jobs + self.items})
+        for token, secret in {(mine.token, mine.secret) for mine in self.jobs + self.items}:
+            self.hello.leases.append(token)
+            self.hello.lease_secrets.append(secret)
 
     def welcomed(self, welcome):
         self.jobs = [job for job in self.jobs if job.token in welcome.leases_kept]
@@ -331,5 +337,5 @@ class Worker(Peer):
                 payloads = list(parts(delivery.run)) if delivery.token else []
                 self.received += len(payloads)
                 for index, payload in zip(delivery.indexes or range(len(payloads)), payloads):
-                    self.jobs.append(Job(delivery.token, index, payload,
+                    self.jobs.append(Job(delivery.token, delivery.secret, index, payload,
                                          delivery.options.timeout_ms / 1000))

@@ -11,13 +11,22 @@ using Action = SessionLink::Action;
 
 constexpr MonoTime kStart{seconds(100)};
 
-wire::Welcome MakeWelcome(uint64_t session, uint64_t broker_start = 5) {
-  wire::Welcome welcome;
+wire::Envelope MakeWelcome(uint64_t session, uint64_t broker_start = 5) {
+  wire::Envelope message;
+  wire::Welcome& welcome = *message.mutable_welcome();
   welcome.set_session(session);
   welcome.set_broker_start(broker_start);
   welcome.set_heartbeat_interval_ms(2000);
   welcome.set_lease_duration_ms(10'000);
-  return welcome;
+  return message;
+}
+
+// Some message of the session.
+wire::Envelope Told(uint64_t commit) {
+  wire::Envelope message;
+  message.set_commit(commit);
+  message.set_receipt(1000 + commit);
+  return message;
 }
 
 TEST(SessionLinkTest, SaysHelloAtOnceAndThenLessAndLessOften) {
@@ -58,7 +67,7 @@ TEST(SessionLinkTest, SendsHeartbeatsWhileConnected) {
 TEST(SessionLinkTest, SilenceOfTheBrokerEndsTheSession) {
   SessionLink link(1);
   link.OnWelcome(kStart, MakeWelcome(7));
-  link.OnHeard(kStart + seconds(1), 0);
+  link.OnHeard(kStart + seconds(1), Told(0));
   EXPECT_EQ(link.Poll(kStart + milliseconds(10'999)), Action::kHeartbeat);
   EXPECT_FALSE(link.TakeLost());
   EXPECT_EQ(link.Poll(kStart + seconds(11)), Action::kHello);
@@ -95,12 +104,13 @@ TEST(SessionLinkTest, OldWelcomesAreIgnored) {
   EXPECT_EQ(link.session(), 1u);
 }
 
-wire::Welcome WelcomeOfStore(uint64_t session, uint64_t broker_start, const std::string& store_id,
-                             uint64_t commit) {
-  wire::Welcome welcome = MakeWelcome(session, broker_start);
-  welcome.set_store_id(store_id);
-  welcome.set_commit(commit);
-  return welcome;
+wire::Envelope WelcomeOfStore(uint64_t session, uint64_t broker_start, const std::string& store_id,
+                              uint64_t commit) {
+  wire::Envelope message = MakeWelcome(session, broker_start);
+  message.mutable_welcome()->set_store_id(store_id);
+  message.set_commit(commit);
+  message.set_receipt(1000 + commit);
+  return message;
 }
 
 TEST(SessionLinkTest, RemembersTheHighestCommitOfTheStore) {
@@ -110,9 +120,9 @@ TEST(SessionLinkTest, RemembersTheHighestCommitOfTheStore) {
   link.OnWelcome(kStart, WelcomeOfStore(1, 5, "a", 10));
   EXPECT_EQ(link.store_id(), "a");
   EXPECT_EQ(link.commit(), 10u);
-  link.OnHeard(kStart, 12);
-  link.OnHeard(kStart, 11);  // depends on less
-  link.OnHeard(kStart, 0);
+  link.OnHeard(kStart, Told(12));
+  link.OnHeard(kStart, Told(11));  // depends on less
+  link.OnHeard(kStart, Told(0));
   EXPECT_EQ(link.commit(), 12u);
   EXPECT_FALSE(link.OnWelcome(kStart, WelcomeOfStore(1, 5, "a", 99)));  // came again
   EXPECT_EQ(link.commit(), 12u);
@@ -136,11 +146,33 @@ TEST(SessionLinkTest, RemembersOnlyTheLastStore) {
   EXPECT_EQ(link.commit(), 3u);
 }
 
+TEST(SessionLinkTest, TheReceiptIsThatOfTheHighestCommit) {
+  SessionLink link(1);
+  link.OnWelcome(kStart, WelcomeOfStore(1, 5, "a", 10));
+  EXPECT_EQ(link.receipt(), 1010u);
+  link.OnHeard(kStart, Told(12));
+  link.OnHeard(kStart, Told(11));
+  EXPECT_EQ(link.receipt(), 1012u);
+  link.OnWelcome(kStart, WelcomeOfStore(2, 6, "a", 8));  // the loss was accepted
+  EXPECT_EQ(link.receipt(), 1008u);
+}
+
+TEST(SessionLinkTest, SignsWithTheSecretOfTheSession) {
+  SessionLink link(1);
+  wire::Envelope welcome = MakeWelcome(7);
+  welcome.mutable_welcome()->set_secret(77);
+  link.OnWelcome(kStart, welcome);
+  std::vector<wire::Envelope> messages(2);
+  link.Sign(&messages);
+  EXPECT_EQ(messages[0].secret(), 77u);
+  EXPECT_EQ(messages[1].secret(), 77u);
+}
+
 TEST(SessionLinkTest, ABrokerWithoutIntervalsIsNotFlooded) {
   SessionLink link(1);
-  wire::Welcome welcome;
-  welcome.set_session(1);
-  link.OnWelcome(kStart, welcome);
+  wire::Envelope message;
+  message.mutable_welcome()->set_session(1);
+  link.OnWelcome(kStart, message);
   EXPECT_EQ(link.NextDeadline(), kStart + milliseconds(10));
 }
 

@@ -165,12 +165,41 @@ class BrokerHarness {
     Encode(&message, &frame);
     return FromBytes(channel, route, frame);
   }
-  void Door(const std::string& route, wire::Envelope message) {
-    Step({Frame(Channel::kDoor, route, std::move(message))});
+  // As a peer sends it that was told the secrets of what it names.
+  void Sign(wire::Envelope* message) const {
+    const Secrets secrets(broker.config().secret_key);
+    const google::protobuf::FieldDescriptor* body =
+        message->GetReflection()->GetOneofFieldDescriptor(
+            *message, wire::Envelope::descriptor()->FindOneofByName("body"));
+    if (body == nullptr) return;
+    const google::protobuf::FieldDescriptor* session =
+        body->message_type()->FindFieldByName("session");
+    if (session != nullptr && message->secret() == 0) {
+      const auto& named = message->GetReflection()->GetMessage(*message, body);
+      message->set_secret(secrets.OfSession(named.GetReflection()->GetUInt64(named, session)));
+    }
+    if (message->has_report()) {
+      for (wire::ReportItem& item : *message->mutable_report()->mutable_items()) {
+        if (item.secret() == 0) item.set_secret(secrets.OfLease(item.token()));
+      }
+    }
+    if (!message->has_hello()) return;
+    wire::Hello& hello = *message->mutable_hello();
+    if (hello.receipt() == 0) hello.set_receipt(secrets.Receipt(hello.commit()));
+    while (hello.lease_secrets_size() < hello.leases_size()) {
+      hello.add_lease_secrets(secrets.OfLease(hello.leases(hello.lease_secrets_size())));
+    }
   }
-  void Submit(wire::Envelope message) { Step({Frame(Channel::kSubmit, "", std::move(message))}); }
+  Input Signed(Channel channel, const std::string& route, wire::Envelope message) const {
+    Sign(&message);
+    return Frame(channel, route, std::move(message));
+  }
+  void Door(const std::string& route, wire::Envelope message) {
+    Step({Signed(Channel::kDoor, route, std::move(message))});
+  }
+  void Submit(wire::Envelope message) { Step({Signed(Channel::kSubmit, "", std::move(message))}); }
   void Complete(wire::Envelope message) {
-    Step({Frame(Channel::kComplete, "", std::move(message))});
+    Step({Signed(Channel::kComplete, "", std::move(message))});
   }
 
   // What an admin is told, once it is durable.

@@ -163,8 +163,7 @@ TEST(DiskTest, AFastProducerStopsAtTheReserve) {
   std::vector<Input> inputs;
   const std::string payload(10'000, 'x');
   for (uint64_t i = 1; i <= 20; ++i) {
-    inputs.push_back(
-        BrokerHarness::Frame(Channel::kSubmit, "", s.producer.SubmitMessage("d", i, {payload})));
+    inputs.push_back(s.h.Signed(Channel::kSubmit, "", s.producer.SubmitMessage("d", i, {payload})));
   }
   s.h.Step(std::move(inputs));
   const wire::StreamUpdate update = s.producer.TakeUpdate();

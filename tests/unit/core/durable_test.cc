@@ -158,7 +158,7 @@ TEST(DurableTest, OneStepIsOneCommitWhateverItHolds) {
   std::vector<Input> inputs;
   for (uint64_t i = 1; i <= 5; ++i) {
     inputs.push_back(
-        BrokerHarness::Frame(Channel::kSubmit, "", s.producer.SubmitMessage("d", i, {"payload"})));
+        s.h.Signed(Channel::kSubmit, "", s.producer.SubmitMessage("d", i, {"payload"})));
   }
   s.h.Step(std::move(inputs));
   EXPECT_EQ(s.h.broker.last_commit(), 1u);

@@ -60,6 +60,7 @@ class ProducerPeer {
     const wire::Envelope message = h_->Take(route(), wire::Envelope::kWelcome);
     session = message.welcome().session();
     broker_start = message.welcome().broker_start();
+    told_commit = message.commit();
     return message.welcome();
   }
 
@@ -139,6 +140,7 @@ class ProducerPeer {
 
   uint64_t session = 0;
   uint64_t broker_start = 0;
+  uint64_t told_commit = 0;  // by the last welcome
 
  private:
   BrokerHarness* h_;

@@ -37,10 +37,10 @@ TEST(LostCommitsTest, AWelcomeNamesTheStoreAndWhatIsDurable) {
   ProducerPeer producer(&h, "p");
   wire::Welcome welcome = producer.Join();
   EXPECT_EQ(welcome.store_id(), "store");
-  EXPECT_EQ(welcome.commit(), 0u);
+  EXPECT_EQ(producer.told_commit, 0u);
   producer.SubmitAccepted("d", 1, 1);
   welcome = producer.Join({{"d", 2, 1}});
-  EXPECT_EQ(welcome.commit(), 1u);
+  EXPECT_EQ(producer.told_commit, 1u);
 }
 
 TEST(LostCommitsTest, AWelcomeThatWaitsForACommitNamesIt) {
@@ -52,7 +52,8 @@ TEST(LostCommitsTest, AWelcomeThatWaitsForACommitNamesIt) {
   h.Door("p", producer.HelloMessage({{"d", 1, 1}}));
   h.ExpectNothingLeft();
   h.Step({Durable{1}});
-  EXPECT_EQ(producer.TakeWelcome().commit(), 1u);
+  producer.TakeWelcome();
+  EXPECT_EQ(producer.told_commit, 1u);
 }
 
 TEST(LostCommitsTest, EachMessageNamesTheCommitThatItDependsOn) {
@@ -85,7 +86,8 @@ TEST(LostCommitsTest, NothingIsNamedWithoutAStore) {
   producer.Submit("d", 1, {"payload"});
   EXPECT_EQ(h.Take("p", wire::Envelope::kStreamUpdates).commit(), 0u);
   h.Door("p", Hello(&producer, "", 9));
-  EXPECT_EQ(producer.TakeWelcome().commit(), 0u);
+  producer.TakeWelcome();
+  EXPECT_EQ(producer.told_commit, 0u);
 }
 
 TEST(LostCommitsTest, TheBrokerStopsWhenAPeerKnowsMoreThanTheStore) {
@@ -103,6 +105,48 @@ TEST(LostCommitsTest, TheBrokerStopsWhenAPeerKnowsMoreThanTheStore) {
   const wire::Refusal refusal = h.TakeRefusal("p");
   EXPECT_EQ(refusal.action(), wire::Refusal::NONE);
   EXPECT_EQ(refusal.status().message(), lost.message());
+}
+
+// Else anybody could stop a broker.
+TEST(LostCommitsTest, WhoCannotProveThatHeWasToldIsRefusedAndTheBrokerGoesOn) {
+  BrokerHarness h(AfterFive(), {}, Instant{MonoTime(seconds(1)), WallTime(seconds(1))});
+  ProducerPeer producer(&h, "p");
+  WorkerPeer worker(&h, "w");
+  // A number that is far off, one that is near, and one that the store has.
+  for (const uint64_t commit : {UINT64_MAX, uint64_t{6}, uint64_t{5}}) {
+    wire::Envelope message = Hello(&producer, "store", commit);
+    message.mutable_hello()->set_receipt(1);
+    h.Door("p", message);
+    EXPECT_EQ(h.TakeRefusal("p").action(), wire::Refusal::GIVE_UP);
+    message = worker.HelloMessage();
+    message.mutable_hello()->set_store_id("store");
+    message.mutable_hello()->set_commit(commit);
+    message.mutable_hello()->set_receipt(1);
+    h.Door("w", message);
+    EXPECT_EQ(h.TakeRefusal("w").status().code(),
+              static_cast<int>(absl::StatusCode::kPermissionDenied));
+  }
+  EXPECT_TRUE(h.lost_commits.ok());
+  EXPECT_EQ(h.counter("wrong_receipts"), 6u);
+  EXPECT_TRUE(h.HasLog("wrong_receipt"));
+  // The receipt of one commit is not that of another.
+  wire::Envelope message = Hello(&producer, "store", 6);
+  message.mutable_hello()->set_receipt(Secrets(h.broker.config().secret_key).Receipt(5));
+  h.Door("p", message);
+  h.TakeRefusal("p");
+  EXPECT_TRUE(h.lost_commits.ok());
+  producer.Join();
+}
+
+TEST(LostCommitsTest, EachCommitIsToldWithItsReceipt) {
+  BrokerHarness h(MakeConfig());
+  const Secrets secrets(h.broker.config().secret_key);
+  ProducerPeer producer(&h, "p");
+  producer.Join();
+  producer.Submit("d", 1, {"payload"});
+  EXPECT_EQ(h.Take("p", wire::Envelope::kStreamUpdates).receipt(), secrets.Receipt(1));
+  h.Door("p", producer.HelloMessage({{"d", 2, 1}}));
+  EXPECT_EQ(h.Take("p", wire::Envelope::kWelcome).receipt(), secrets.Receipt(1));
 }
 
 TEST(LostCommitsTest, AWorkerKnowsItToo) {
@@ -123,7 +167,8 @@ TEST(LostCommitsTest, APeerThatKnowsAsMuchOrLessIsWelcome) {
     BrokerHarness h(AfterFive(), {}, Instant{MonoTime(seconds(1)), WallTime(seconds(1))});
     ProducerPeer producer(&h, "p");
     h.Door("p", Hello(&producer, "store", commit));
-    EXPECT_EQ(producer.TakeWelcome().commit(), 5u);
+    producer.TakeWelcome();
+    EXPECT_EQ(producer.told_commit, 5u);
     EXPECT_FALSE(h.HasLog("commits_lost"));
   }
 }
@@ -167,7 +212,7 @@ TEST(LostCommitsTest, ALossThatIsAcceptedIsLoggedAndThePeerIsTakenIn) {
   h.Door("p", std::move(message));
   EXPECT_TRUE(h.HasLog("commits_lost"));
   const wire::Welcome welcome = producer.TakeWelcome();
-  EXPECT_EQ(welcome.commit(), 5u);
+  EXPECT_EQ(producer.told_commit, 5u);
   ASSERT_EQ(welcome.streams_size(), 1);
   EXPECT_EQ(welcome.streams(0).state(), wire::StreamUpdate::LOST);
   EXPECT_EQ(welcome.streams(0).next(), 4u);

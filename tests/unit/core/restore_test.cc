@@ -323,8 +323,8 @@ TEST(RestoreTest, NoGroupIsLeftOfAProducerThatSaidGoodbye) {
   ack.mutable_group_ack()->add_groups(7);
   wire::Envelope goodbye;
   goodbye.mutable_goodbye()->set_session(producer.session);
-  s.first.Step({BrokerHarness::Frame(Channel::kDoor, "leaves", std::move(ack)),
-                BrokerHarness::Frame(Channel::kDoor, "leaves", std::move(goodbye))});
+  s.first.Step({s.first.Signed(Channel::kDoor, "leaves", std::move(ack)),
+                s.first.Signed(Channel::kDoor, "leaves", std::move(goodbye))});
   s.Restart();  // a group of no producer would be a damaged store
 }
 

@@ -116,9 +116,10 @@ wire::Envelope Hello(wire::Role role, const std::string& name) {
   return message;
 }
 
-wire::Envelope OneJob(uint64_t session, const std::string& queue, uint64_t number) {
+wire::Envelope OneJob(const wire::Welcome& welcome, const std::string& queue, uint64_t number) {
   wire::Envelope message;
-  message.mutable_submit()->set_session(session);
+  message.mutable_submit()->set_session(welcome.session());
+  message.set_secret(welcome.secret());
   message.mutable_submit()->set_queue(queue);
   message.mutable_submit()->set_first(number);
   AppendToRun("payload", message.mutable_submit()->mutable_run());
@@ -132,12 +133,12 @@ TEST(StoreTest, SendsWaitForTheirCommitsAndMemoryQueuesDoNot) {
   shell.Send(Channel::kDoor, "p", Hello(wire::PRODUCER, "p"));
   shell.Send(Channel::kDoor, "w", Hello(wire::WORKER, "w"));
   shell.Step();
-  const uint64_t session = shell.received[0].second.welcome().session();
+  const wire::Welcome welcome = shell.received[0].second.welcome();
   const MonoTime begin = shell.now.mono;
   // A durable and a memory job each millisecond.
   for (uint64_t number = 1; number <= 50; ++number) {
-    shell.Send(Channel::kSubmit, "", OneJob(session, "durable", number));
-    shell.Send(Channel::kSubmit, "", OneJob(session, "memory", number));
+    shell.Send(Channel::kSubmit, "", OneJob(welcome, "durable", number));
+    shell.Send(Channel::kSubmit, "", OneJob(welcome, "memory", number));
     shell.Step();
   }
   for (int i = 0; i < 50; ++i) shell.Step();

@@ -58,7 +58,9 @@ class ProducerSessionTest : public ::testing::Test {
     welcome->set_broker_start(9);
     welcome->set_submit_port(7712);
     welcome->set_store_id("store");
-    welcome->set_commit(10);
+    welcome->set_secret(1000 + number);
+    message.set_commit(10);
+    message.set_receipt(1010);
     welcome->set_payload_bytes_max(1000);
     welcome->set_heartbeat_interval_ms(2000);
     welcome->set_lease_duration_ms(1'000'000);

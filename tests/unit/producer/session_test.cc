@@ -283,6 +283,7 @@ TEST_F(ProducerStreamTest, TheHelloRepeatsTheHighestCommitThatItWasToldOf) {
   EXPECT_EQ(hello.commit(), 0u);
   wire::Envelope message;
   message.set_commit(12);
+  message.set_receipt(1012);
   message.mutable_stream_updates()->set_session(1);
   OnDoor(message);
   message.set_commit(99);
@@ -291,6 +292,7 @@ TEST_F(ProducerStreamTest, TheHelloRepeatsTheHighestCommitThatItWasToldOf) {
   Rejoin(3);
   EXPECT_EQ(hello.store_id(), "store");
   EXPECT_EQ(hello.commit(), 12u);
+  EXPECT_EQ(hello.receipt(), 1012u);
 }
 
 TEST_F(ProducerStreamTest, SaysGoodbyeAndDoesNotWait) {

@@ -59,7 +59,9 @@ class WorkerSessionTest : public ::testing::Test {
     welcome->set_broker_start(9);
     welcome->set_complete_port(7713);
     welcome->set_store_id("store");
-    welcome->set_commit(10);
+    welcome->set_secret(1000 + number);
+    message.set_commit(10);
+    message.set_receipt(1010);
     welcome->set_payload_bytes_max(50);
     welcome->set_result_bytes_max(100);
     welcome->set_window_bytes(window_bytes);

@@ -60,12 +60,14 @@ TEST_F(WorkerLifeTest, TheHelloRepeatsTheHighestCommitThatItWasToldOf) {
   EXPECT_EQ(hello.store_id(), "");
   wire::Envelope message;
   message.set_commit(12);
+  message.set_receipt(1012);
   message.mutable_report_ack()->set_session(session_number);
   OnDoor(message);
   SayHello();
   Join(2);
   EXPECT_EQ(hello.store_id(), "store");
   EXPECT_EQ(hello.commit(), 12u);
+  EXPECT_EQ(hello.receipt(), 1012u);
 }
 
 TEST_F(WorkerLifeTest, WorkGoesOnWithoutTheBroker) {
