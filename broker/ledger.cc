@@ -39,8 +39,8 @@ std::string LedgerText(const wire::StatusReply& status) {
                std::to_string(queue.expired()), Balance(queue)});
   };
   wire::QueueStatus all;
-  for (const wire::QueueStatus& queue : status.queues()) {
-    add(Printable(queue.name()), queue);
+  const auto sum = [&](const std::string& name, const wire::QueueStatus& queue) {
+    add(name, queue);
     all.set_accepted(all.accepted() + queue.accepted());
     all.set_waiting(all.waiting() + queue.waiting());
     all.set_leased(all.leased() + queue.leased());
@@ -48,13 +48,16 @@ std::string LedgerText(const wire::StatusReply& status) {
     all.set_dead(all.dead() + queue.dead());
     all.set_cancelled(all.cancelled() + queue.cancelled());
     all.set_expired(all.expired() + queue.expired());
-  }
+  };
+  for (const wire::QueueStatus& queue : status.queues()) sum(Printable(queue.name()), queue);
+  if (status.has_dropped()) sum("(dropped)", status.dropped());
   add("all", all);
   return table.ToString();
 }
 
 bool LedgerBalances(const wire::StatusReply& status) {
-  return std::all_of(status.queues().begin(), status.queues().end(),
+  return Sum(status.dropped()) == status.dropped().accepted() &&
+         std::all_of(status.queues().begin(), status.queues().end(),
                      [](const auto& queue) { return Sum(queue) == queue.accepted(); });
 }
 

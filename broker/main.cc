@@ -28,6 +28,7 @@ constexpr char kAbout[] =
   whippletree-broker ledger [OPTIONS]
   whippletree-broker pause  QUEUE [OPTIONS]
   whippletree-broker resume QUEUE [OPTIONS]
+  whippletree-broker queue  drop QUEUE [OPTIONS]
   whippletree-broker dead   list|show|requeue|drop [OPTIONS]
   whippletree-broker jobs   show|list|cancel [OPTIONS]
   whippletree-broker config check FILE
@@ -99,6 +100,13 @@ constexpr char kPauseAbout[] =
 
 Jobs that run go on; what workers hold unstarted is taken back. Producers can still submit.)";
 constexpr char kResumeAbout[] = R"(whippletree-broker resume - starts the jobs of a paused queue)";
+constexpr char kQueueAbout[] = R"(whippletree-broker queue - looks after queues)";
+constexpr char kQueueDropAbout[] =
+    R"(whippletree-broker queue drop - forgets a queue that is not used
+
+One that has jobs, or that somebody uses, is refused. What it has counted stays in the ledger's sum
+and in the metrics. A queue that nobody uses, and that the configuration does not name, goes by itself
+after ten minutes.)";
 constexpr char kConfigAbout[] = R"(whippletree-broker config - looks at the configuration file)";
 constexpr char kCheckAbout[] =
     R"(whippletree-broker config check - finds the mistakes in a file
@@ -157,6 +165,20 @@ int SetPaused(const ClientOptions& options, const std::string& queue, bool pause
   const char* done = paused ? (changed ? "is paused" : "was paused already")
                             : (changed ? "is resumed" : "was not paused");
   std::printf("queue %s %s\n", queue.c_str(), done);
+  return kExitOk;
+}
+
+int DropQueue(const ClientOptions& options, const std::string& queue) {
+  if (const std::string error = QueueNameError(queue); !error.empty()) {
+    PrintError(kProgram, "QUEUE: " + Quoted(queue) + ": " + error);
+    return kExitUsage;
+  }
+  wire::AdminRequest request;
+  request.mutable_drop_queue()->set_queue(queue);
+  const auto reply = Ask(options, std::move(request));
+  if (!reply.ok()) return FailCommand(reply.status(), true);
+  std::printf("queue %s is dropped; it had counted %llu jobs\n", queue.c_str(),
+              static_cast<unsigned long long>(reply->drop_queue().accepted()));
   return kExitOk;
 }
 
@@ -232,6 +254,12 @@ int Main(int argc, char** argv) {
     AddClientOptions(command, &client);
   }
 
+  CLI::App* queue_command = app.add_subcommand("queue", kQueueAbout);
+  queue_command->require_subcommand(1);
+  CLI::App* drop_command = queue_command->add_subcommand("drop", kQueueDropAbout);
+  drop_command->add_option("QUEUE", queue, "The queue")->required();
+  AddClientOptions(drop_command, &client);
+
   JobCommands jobs(&app);
 
   CLI::App* config_command = app.add_subcommand("config", kConfigAbout);
@@ -264,6 +292,7 @@ int Main(int argc, char** argv) {
   if (ledger_command->parsed()) return ShowLedger(client);
   if (pause_command->parsed()) return SetPaused(client, queue, true);
   if (resume_command->parsed()) return SetPaused(client, queue, false);
+  if (drop_command->parsed()) return DropQueue(client, queue);
   if (check_command->parsed()) return CheckConfig(file);
   if (running_command->parsed()) return ShowRunningConfig(client);
   if (store_check_command->parsed()) return CheckDataDirectory(dir);

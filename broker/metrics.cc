@@ -72,6 +72,14 @@ void AddBroker(const wire::StatusReply& status, Exposition* out) {
     out->AddGauge("disk_full", "1 while they start no jobs either.", status.disk() == "full");
   }
   out->AddGauge("producers", "Connected producers.", status.producers());
+  out->Begin(kCounter, "dropped_queues_total", "Queues that went: nobody used them.");
+  out->Add({}, static_cast<double>(status.dropped_queues()));
+  out->Begin(kCounter, "dropped_queues_jobs_total", "Jobs that these had counted, by outcome.");
+  const wire::QueueStatus& dropped = status.dropped();
+  out->Add({{"outcome", "completed"}}, static_cast<double>(dropped.completed()));
+  out->Add({{"outcome", "dead"}}, static_cast<double>(dropped.dead()));
+  out->Add({{"outcome", "cancelled"}}, static_cast<double>(dropped.cancelled()));
+  out->Add({{"outcome", "expired"}}, static_cast<double>(dropped.expired()));
 
   out->Begin(kCounter, "events_total", "Things that happened in the broker, by name.");
   for (const wire::Counter& counter : status.counters()) {

@@ -74,6 +74,10 @@ wire::AdminReply Broker::OnAdmin(const wire::AdminRequest& request, uint64_t* co
       // What is told may be of a commit that is under way.
       *commit = effects_->writes.empty() ? commit_ : ThisCommit();
       break;
+    case wire::AdminRequest::kDropQueue:
+      reply = OnDropQueue(request.drop_queue());
+      *commit = effects_->writes.empty() ? commit_ : ThisCommit();
+      break;
     default:
       reply = Refused(absl::UnimplementedError("this broker does not know the request"));
   }

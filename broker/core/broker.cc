@@ -291,6 +291,8 @@ void Broker::CheckPeer(Peer& peer) {
     LoseSession(peer, "silent for too long");
     if (peer.worker) {
       ForgetWorker(peer, "its lease ended");
+    } else if (peer.producer->is_blank()) {  // nothing of it is to be kept
+      ForgetProducer(peer, false);
     } else {
       SetTimer(peer, now_.mono + kProducerRetention);
     }
@@ -423,7 +425,9 @@ void Broker::FinishStep() {
       gone->set_erased(true);
       gone->mutable_stream()->set_number(number);
     }
+    --it->second->queue->streams;
     streams_.erase(it);
+    CountTable(-static_cast<int64_t>(kStreamOverheadBytes));
   }
   PruneHeld();
   WriteRows();

@@ -22,12 +22,14 @@
 #include <vector>
 
 #include "broker/core/attempt_log.h"
+#include "broker/core/changed_rows.h"
 #include "broker/core/commit_gate.h"
 #include "broker/core/config.h"
 #include "broker/core/dead_jobs.h"
 #include "broker/core/disk_gate.h"
 #include "broker/core/effects.h"
 #include "broker/core/lease.h"
+#include "broker/core/options_keeper.h"
 #include "broker/core/peer.h"
 #include "broker/core/planted.h"
 #include "broker/core/queue.h"
@@ -96,14 +98,12 @@ class Broker {
   void SetTimer(Peer& peer, MonoTime at);
   void SetTimer(Queue& queue, MonoTime at);
   void SendTo(Peer& peer, wire::Envelope message, uint64_t commit = 0);
-  // To somebody who has no session.
   void Answer(const std::string& route, wire::Envelope message, uint64_t commit = 0);
   void Refuse(const std::string& route, const absl::Status& status, wire::Refusal::Action action);
   void Release(Send send);
   void Emit(Send send);
   void FlushOutbox(Peer& peer);
   void FinishStep();
-  // The commit that this step's writes will be.
   uint64_t ThisCommit() const { return commit_ + 1; }
   void Start(Instant now);
 
@@ -114,9 +114,6 @@ class Broker {
   absl::Status CheckCommits(const wire::Hello& hello) const;
 
   // sessions.cc
-  // What a claiming producer was to this start of the broker: nobody, in a session before, or in
-  // one that is forgotten by now.
-  enum class Claimant { kNew, kKnown, kForgotten };
   void OnHello(const std::string& route, wire::Hello& hello);
   void OnGoodbye(Peer& peer);
   void DropExpiredNames();
@@ -143,6 +140,7 @@ class Broker {
   }
   void ForgetWorker(Peer& peer, std::string_view reason);
   Peer& AddPeer(wire::Role role, const std::string& name);
+  void SetRoute(Peer& peer, const std::string& route);
   void ErasePeer(Peer& peer);
 
   // producers.cc
@@ -151,15 +149,11 @@ class Broker {
   void OnOpenStream(Peer& peer, const wire::StreamClaim& claim);
   // nullptr: too many streams or queues, or a bad name; `error` says so.
   Stream* OpenStream(Peer& peer, const std::string& queue_name, absl::Status* error);
-  Queue* OpenQueue(const std::string& name, absl::Status* error);
-  Queue& AddQueue(const std::string& name);
   Stream& AddStream(uint64_t number, Queue& queue, uint64_t producer);
-  const QueuePolicy& PolicyOf(const std::string& queue) const;
   // The producer speaks of the stream: its outcomes may be sent.
   void MarkClaimed(Stream& stream);
   void ClaimStream(Peer& peer, const wire::StreamClaim& claim, Claimant claimant,
                    wire::StreamUpdate* update);
-  // What the disk still takes of the queue's jobs, in bytes.
   uint64_t DiskRoom(const Queue& queue) const;
   void MarkFull(Stream& stream, uint64_t bytes, bool for_name = false);
   bool HasNameRoom(const Queue& queue) const;
@@ -170,28 +164,41 @@ class Broker {
   void Accept(Stream& stream, const std::shared_ptr<RunData>& run, uint32_t begin, uint32_t end);
   // REQUIRES: slice.first == stream.next.
   void AddJobs(Stream& stream, Slice slice);
-  // Reads what cancelled jobs and records take into the sums.
-  void CountMemory(Queue& queue);
-  // Results that nobody fetches must not fill the memory: neither those of one queue, which leave
-  // room for others, nor all together.
+  // Results that nobody fetches must not fill the memory: neither those of one queue, nor all.
   bool OutcomesFull() const { return outcome_bytes_ > config_.budget_bytes() / 2; }
   bool HeldByOutcomes(const Queue& queue) const {
     return OutcomesFull() ||
            queue.outcome_bytes > std::min(queue.policy.capacity_bytes, config_.budget_bytes() / 4);
   }
-  void ReleasePayload(Queue& queue, uint64_t bytes);
   void Reject(Stream& stream, uint64_t first, uint64_t count, const absl::Status& status);
   void Touch(Stream& stream);
   void FillUpdate(const Stream& stream, wire::StreamUpdate* update) const;
   void WakeFullStreams();
-  // Its producer is gone for good.
   void DropStream(Stream& stream);
 
+  // queues.cc
+  const QueuePolicy& PolicyOf(const std::string& queue) const;
+  Queue* OpenQueue(const std::string& name, absl::Status* error);
+  Queue& AddQueue(const std::string& name);
+  // Why the queue cannot go.
+  absl::Status DropError(const Queue& queue) const;
+  void DropQueue(Queue& queue);
+  void DropUnusedQueues();
+  wire::AdminReply OnDropQueue(const wire::DropQueueRequest& request);
+
+  // accounts.cc
+  // No more queues, streams, peers and groups.
+  bool TablesFull() const;
+  void CountTable(int64_t bytes);
+  void CountPeer(Peer& peer);
+  void CountGroup(JobGroup& group);
+  void UncountGroup(const JobGroup& group);
+  void CountMemory(Queue& queue);
+  void ReleasePayload(Queue& queue, uint64_t bytes);
+
   // schedule.cc
-  // Jobs wait from now on: at once, or when their time has come.
   void Enqueue(Stream& stream, Slice slice);
   void WatchExpiry(Queue& queue, const Slice& slice);
-  // Forgets entries of jobs that ended before they expired.
   void PruneExpiries(Queue& queue);
   bool IsExpired(const Slice& slice) const;
   void SetWallTimer(Queue& queue);
@@ -206,6 +213,7 @@ class Broker {
                  uint32_t end);
   static WallTime NextNameExpiry(const Queue& queue);
   void ExpireNames(Queue& queue);
+  void DropOldestNames(Queue& queue);
 
   // cancel.cc
   void OnCancel(Peer& peer, const wire::Cancel& cancel);
@@ -215,7 +223,6 @@ class Broker {
   template <typename Each>
   void ForEachOpen(const Lease& lease, uint64_t stream, const IntervalSet& jobs, Each&& each) const;
   IntervalSet WaitingOf(const Stream& stream, const IntervalSet& jobs) const;
-  // Waiting jobs end with `outcome`.
   void EndWaiting(Stream& stream, const IntervalSet& waiting, const wire::OutcomeRange& outcome);
 
   // groups.cc
@@ -250,7 +257,7 @@ class Broker {
   Stream& FollowOnStream(uint64_t producer, Queue& queue);
 
   // gates.cc
-  // How many starts the queue's gates let pass now; sets the timer for when it may be more.
+  // How many starts its gates let pass now; sets the timer for when it may be more.
   uint64_t AllowedStarts(Queue& queue);
   void WaitForTokens(Queue& queue, uint64_t tokens);
   void OnStarts(Queue& queue, uint64_t starts, uint64_t jobs);
@@ -258,7 +265,6 @@ class Broker {
   std::string_view ClosedGate(const Queue& queue) const;
   void FeedBreaker(Lease& lease, uint64_t jobs, Verdict verdict);
   void LogBreaker(const Queue& queue);
-  // No job of the queue starts before `delay` has passed.
   void HoldQueue(Queue& queue, Duration delay);
   // The disk is too full for leases of this queue.
   bool HeldByDisk(const Queue& queue) const {
@@ -302,7 +308,6 @@ class Broker {
   void SendReportAck(Peer& peer);
   bool IsHeld(MonoTime until, const Peer& peer) const;
   bool IsHeld(MonoTime until, const Stream& stream) const;
-  // Drops entries of what was sent meanwhile.
   void PruneHeld();
   void ReleaseHeld();
   MonoTime NextHeld() const;
@@ -331,12 +336,11 @@ class Broker {
   // The jobs of `slice`, from index `index` of the lease on, are leased no more.
   void CloseJobs(Lease& lease, const Slice& slice, uint64_t index, Verdict verdict);
   void EraseIfDone(Lease& lease);
-  // The lease ends without a word from its worker. `uncharged`: it never got the jobs, or did not
-  // list them.
+  // Without a word from its worker. `uncharged`: it never got the jobs, or did not list them.
   void EndLease(uint64_t token, bool uncharged, std::string_view why);
   void Ask(Lease& lease);
   void UpdateReady(Peer& worker);
-  // The worker's entry for the lease's queue; nullptr if it does not serve it any more.
+  // nullptr: it does not serve the queue any more.
   WorkerQueue* WorkerQueueOf(const Lease& lease);
 
   // deaths.cc
@@ -362,9 +366,8 @@ class Broker {
   void Dispatch();
   void DispatchAll(bool to_hold);
   bool DispatchPass(bool to_hold);
-  // As many workers with room as its ready jobs need, or all. False: there are more.
+  // As many workers with room as its jobs need, or all. False: there are more.
   bool WakeTakers(Queue& queue, bool to_hold, bool all);
-  // What each worker with room may take of its ready jobs in this pass.
   uint64_t ShareOf(Queue& queue, bool to_hold) const;
   bool MayHoldNow(const Queue& queue) const;
   bool Serve(Peer& peer, bool to_hold);
@@ -381,9 +384,7 @@ class Broker {
   void RevokeForIdle(Queue& queue);
 
   // stored.cc
-  // Payloads of the queue, and these with them, are more than its share of the memory.
   bool BeyondMemory(const Queue& queue, uint64_t bytes) const;
-  // New jobs of a durable queue: their payload stays in memory, or only the store has it.
   void PlacePayload(Queue& queue, Slice* slice);
   void ReleaseWritten(uint64_t durable);
   // At the end of the step.
@@ -434,29 +435,29 @@ class Broker {
   Instant start_{};
   Effects* effects_ = nullptr;  // during a step
 
+  uint64_t used_bytes_ = 0;   // payloads, outcomes, records, tables, what is not written
+  uint64_t table_bytes_ = 0;  // of these: queues, streams, peers, groups, leases
+  OptionsKeeper options_{&used_bytes_};
   std::map<std::string, std::unique_ptr<Queue>> queues_;
   std::vector<Queue*> queue_by_number_;
+  std::vector<uint64_t> free_queue_numbers_;
+  DroppedQueues dropped_;
   std::map<uint64_t, std::unique_ptr<Stream>> streams_;
   uint64_t last_stream_ = 0;
   std::map<uint64_t, std::unique_ptr<Peer>> peers_;
   uint64_t last_peer_ = 0;
   absl::flat_hash_map<std::string, uint64_t> peer_by_name_;
   absl::flat_hash_map<uint64_t, uint64_t> peer_by_session_;
+  absl::flat_hash_map<std::string, uint32_t> peers_by_route_;  // how many
   uint64_t last_session_;
   LeaseTable leases_;
-  // Producers that were forgotten, named or with durable jobs: name → when even that is forgotten.
-  struct ExpiredName {
-    MonoTime until = kNever;
-    bool durable = false;
-  };
   std::map<std::string, ExpiredName> expired_names_;
 
   uint64_t commit_ = 0;
   uint64_t forgotten_leases_commit_ = 0;  // the last one that ended leases of a forgotten worker
   CommitGate<Send> gate_;
   DiskGate disk_;
-  uint64_t used_bytes_ = 0;     // payloads, outcomes, records, peers, what is not written
-  uint64_t outcome_bytes_ = 0;  // of these
+  uint64_t outcome_bytes_ = 0;  // of used_bytes_
   uint64_t name_bytes_ = 0;     // the same
   AttemptLog attempts_;
   DeadJobs dead_;
@@ -473,13 +474,8 @@ class Broker {
   std::deque<std::pair<MonoTime, uint64_t>> held_updates_;
   std::deque<std::pair<MonoTime, uint64_t>> held_acks_;
 
-  // Rows to be written at the end of the step.
-  std::set<std::string> changed_queues_;
-  std::set<uint64_t> changed_streams_;
-  std::set<uint64_t> changed_leases_;
-  std::set<uint64_t> changed_producers_;                    // peers
-  std::set<std::pair<uint64_t, uint64_t>> changed_groups_;  // peer and group
-  std::unique_ptr<Restoring> restoring_;                    // until FinishRestore
+  ChangedRows changed_;
+  std::unique_ptr<Restoring> restoring_;  // until FinishRestore
 
   // Work for the end of the step.
   std::vector<uint64_t> touched_streams_;

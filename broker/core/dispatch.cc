@@ -307,6 +307,7 @@ void Broker::GrantLease(Peer& peer, WorkerQueue& wq, std::vector<Slice> slices, 
     stream.commit = ThisCommit();
   }
   NoteLease(lease);
+  CountTable(static_cast<int64_t>(lease.memory_bytes()));
   worker.leases.insert(lease.token);
   worker.leased += starts;
   wq.leased += starts;

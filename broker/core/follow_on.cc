@@ -80,7 +80,7 @@ Stream& Broker::AcceptFollowOn(const Slice& parent, wire::FollowOn& follow_on) {
   options.set_group(parent.options->group());
   options.set_discard_outcome(parent.options->discard_outcome() || options.discard_outcome());
   if (!stream.options || !SameOptions(*stream.options, options)) {
-    stream.options = std::make_shared<wire::JobOptions>(std::move(options));
+    stream.options = options_.Keep(std::move(options));
   }
   Slice slice;
   slice.data = std::make_shared<RunData>(follow_on.mutable_run());

@@ -179,7 +179,7 @@ wire::AdminReply Broker::OnPause(const wire::PauseRequest& request, uint64_t* co
     NoteQueue(queue);
   }
   // A commit that says so may still be under way.
-  if (queue.policy.durable) *commit = changed_queues_.contains(queue.name) ? ThisCommit() : commit_;
+  if (queue.policy.durable) *commit = changed_.queues.contains(queue.name) ? ThisCommit() : commit_;
   if (!changed) return reply;
   if (!queue.paused) queue.held_until = MonoTime{};
   Log(LogLevel::kInfo, queue.paused ? "queue_paused" : "queue_resumed",

@@ -17,7 +17,7 @@ JobGroup* Broker::GroupOf(const Stream& stream, uint64_t group) {
 
 JobGroup& Broker::OpenGroup(ProducerState& producer, uint64_t group) {
   const auto [it, is_new] = producer.groups.try_emplace(group);
-  if (is_new) used_bytes_ += kGroupOverheadBytes;
+  if (is_new) CountGroup(it->second);
   return it->second;
 }
 
@@ -30,9 +30,16 @@ absl::Status Broker::GroupError(const Stream& stream, uint64_t group) const {
     return absl::FailedPreconditionError("the group has ended");
   }
   if (it == groups.end()) {
+    if (TablesFull()) {
+      return absl::ResourceExhaustedError(
+          "the broker has as many groups as it may have: let some end, or raise its "
+          "--memory-limit");
+    }
     return groups.size() < kGroupsPerProducerMax
                ? absl::OkStatus()
-               : absl::ResourceExhaustedError("a producer has at most 100000 groups at a time");
+               : absl::ResourceExhaustedError("a producer has at most " +
+                                              std::to_string(kGroupsPerProducerMax) +
+                                              " groups at a time");
   }
   if (it->second.ended) return absl::FailedPreconditionError("the group has ended");
   const bool durable = stream.rows != nullptr;
@@ -50,6 +57,7 @@ void Broker::JoinGroup(Stream& stream, uint64_t group_number, uint64_t begin, ui
   group->open += end - begin;
   if (!stream.follow_on) group->arrived[stream.queue->name] += end - begin;
   group->durable |= stream.rows != nullptr;
+  CountGroup(*group);
   NoteGroup(stream.producer, group_number);
   AddMembers(stream, group_number, begin, end);
 }
@@ -150,7 +158,8 @@ void Broker::OnCloseGroup(Peer& peer, const wire::CloseGroup& close) {
     Count("rejected_frames");
     return;
   }
-  if (!producer.groups.contains(close.group()) && producer.groups.size() >= kGroupsPerProducerMax) {
+  if (!producer.groups.contains(close.group()) &&
+      (producer.groups.size() >= kGroupsPerProducerMax || TablesFull())) {
     Count("rejected_frames");
     return;
   }
@@ -165,6 +174,7 @@ void Broker::OnCloseGroup(Peer& peer, const wire::CloseGroup& close) {
       // One without members yet is what they will be.
       group.durable |= PolicyOf(count.queue()).durable;
     }
+    CountGroup(group);
     NoteGroup(peer.number, close.group());
   }
   CheckGroup(peer.number, close.group());
@@ -176,13 +186,19 @@ void Broker::OnGroupAck(Peer& peer, const wire::GroupAck& ack) {
     if (it == peer.producer->groups.end() || !it->second.ended) continue;
     if (it->second.unacknowledged > 0) continue;  // never told
     peer.producer->updated_groups.erase(number);
-    peer.producer->ended_groups.Add(number, number + 1);
+    IntervalSet& ended = peer.producer->ended_groups;
+    ended.Add(number, number + 1);
+    if (ended.intervals().size() > kEndedGroupRangesMax) {
+      // Whoever counts up has long left these behind.
+      ended.Add(ended.front(), std::next(ended.intervals().begin())->begin);
+    }
     if (it->second.durable) {
       NoteProducer(peer);  // `ended_groups`
       EraseGroupRow(peer, number);
     }
+    UncountGroup(it->second);
     peer.producer->groups.erase(it);
-    used_bytes_ -= kGroupOverheadBytes;
+    CountPeer(peer);
   }
 }
 

@@ -81,7 +81,9 @@ void Broker::CheckInvariants() const {
       group_unacknowledged[{stream->producer, item.value.group()}] += item.value.count();
     }
   }
-  uint64_t used = attempts_.bytes() + dead_.bytes();
+  uint64_t used = attempts_.bytes() + dead_.bytes() + options_.bytes();
+  uint64_t tables = queues_.size() * kQueueOverheadBytes + streams_.size() * kStreamOverheadBytes;
+  for (const auto& [token, lease] : leases_.all()) tables += lease.memory_bytes();
   uint64_t names = 0;
   for (const auto& [name, queue] : queues_) {
     const Ledger& ledger = queue->ledger;
@@ -111,7 +113,7 @@ void Broker::CheckInvariants() const {
     WT_CHECK(at.second.empty() || at.first->jobs.keys().inside(at.second) == jobs);
   }
   for (const auto& [number, peer] : peers_) {
-    used += kPeerOverheadBytes;
+    tables += peer->counted_bytes;
     WT_CHECK(peer_by_name_.at(peer->name) == number);
     if (peer->connected()) WT_CHECK(peer_by_session_.at(peer->session) == number);
     WT_CHECK(peer->timer == kNever || peer_timers_.contains({peer->timer, number}));
@@ -133,7 +135,6 @@ void Broker::CheckInvariants() const {
       }
     }
     if (peer->producer) {
-      used += peer->producer->groups.size() * kGroupOverheadBytes;
       uint64_t in_flight = 0;
       for (const auto* streams : {&peer->producer->streams, &peer->producer->follow_on_streams}) {
         for (const auto& [queue, stream] : *streams) {
@@ -145,6 +146,7 @@ void Broker::CheckInvariants() const {
         WT_CHECK(group.open == group_open[key]);
         WT_CHECK(group.unacknowledged == group_unacknowledged[key]);
         WT_CHECK(!group.ended || group.open == 0);
+        tables += group.counted_bytes;
       }
       WT_CHECK(!peer->connected() || in_flight == peer->producer->outcome_bytes_in_flight);
     }
@@ -153,7 +155,8 @@ void Broker::CheckInvariants() const {
   uint64_t unwritten = 0;
   for (const auto& [commit, bytes] : unwritten_) unwritten += bytes;
   WT_CHECK(unwritten == unwritten_bytes_);
-  WT_CHECK(used + unwritten == used_bytes_);
+  WT_CHECK(tables == table_bytes_);
+  WT_CHECK(used + tables + unwritten == used_bytes_);
   uint64_t outcomes = 0;
   for (const auto& [name, queue] : queues_) outcomes += queue->outcome_bytes;
   WT_CHECK(outcomes == outcome_bytes_);

@@ -26,6 +26,7 @@ struct JobGroup {
   uint64_t cancelled = 0;
   uint64_t expired = 0;
   uint64_t rejected = 0;
+  uint64_t counted_bytes = 0;  // of the memory, by Broker::CountGroup
 
   bool has_members() const { return open > 0 || !arrived.empty(); }
   bool complete() const { return open == 0 && all_arrived(); }

@@ -128,16 +128,18 @@ WallTime Broker::NextNameExpiry(const Queue& queue) {
 }
 
 void Broker::ExpireNames(Queue& queue) {
-  while (NextNameExpiry(queue) <= now_.wall) {
-    const JobNames::Batch& oldest = *queue.names.oldest();
-    if (queue.policy.durable) {
-      record::Record* gone = Write();
-      gone->set_erased(true);
-      gone->mutable_job_names()->set_stream(oldest.stream);
-      gone->mutable_job_names()->set_first(oldest.first);
-    }
-    Counted(queue, {&used_bytes_, &name_bytes_}, [](JobNames& all) { all.DropOldest(); });
+  while (NextNameExpiry(queue) <= now_.wall) DropOldestNames(queue);
+}
+
+void Broker::DropOldestNames(Queue& queue) {
+  const JobNames::Batch& oldest = *queue.names.oldest();
+  if (queue.policy.durable) {
+    record::Record* gone = Write();
+    gone->set_erased(true);
+    gone->mutable_job_names()->set_stream(oldest.stream);
+    gone->mutable_job_names()->set_first(oldest.first);
   }
+  Counted(queue, {&used_bytes_, &name_bytes_}, [](JobNames& all) { all.DropOldest(); });
 }
 
 absl::Status Broker::RestoreNames(const record::JobNames& row) {

@@ -20,9 +20,14 @@ uint32_t MaxAttempts(const Slice& slice, uint32_t default_max_attempts) {
 }
 
 JobQueue::Line& JobQueue::LineOf(const Slice& slice) {
-  const auto it = lines_.try_emplace(slice.options->key()).first;
+  const auto [it, is_new] = lines_.try_emplace(slice.options->key());
+  if (is_new) line_bytes_ += BytesOfLine(it->first);
   TakeTurn(it);
   return it->second;
+}
+
+uint64_t JobQueue::BytesOfLine(const std::string& key) {
+  return kLineOverheadBytes + 2 * key.size();
 }
 
 void JobQueue::TakeTurn(Lines::iterator line) {
@@ -317,6 +322,7 @@ std::optional<Slice> JobQueue::Take(Portion most, bool to_hold, uint32_t default
     if (front.count() == 0) PopFront(&line);
     if (line.slices.empty()) {
       turns_.pop_front();
+      line_bytes_ -= BytesOfLine(line_it->first);
       lines_.erase(line_it);
     } else if (taken && turns_.size() > 1) {
       turns_.pop_front();
@@ -419,7 +425,11 @@ void JobQueue::Sweep() {
     }
   }
   std::erase_if(turns_, [](Lines::iterator line) { return line->second.slices.empty(); });
-  std::erase_if(lines_, [](const auto& entry) { return entry.second.slices.empty(); });
+  std::erase_if(lines_, [this](const auto& entry) {
+    if (!entry.second.slices.empty()) return false;
+    line_bytes_ -= BytesOfLine(entry.first);
+    return true;
+  });
   for (std::vector<Slice>& batch : std::exchange(sealed_, {})) {
     std::vector<Slice> kept;
     for (Slice& slice : batch) {

@@ -112,6 +112,8 @@ class JobQueue {
   MonoTime oldest() const { return arrivals_.begin()->first; }
   // How much memory they take beside their payload, in records.
   size_t records() const { return records_ + packed_ / kPackedPerRecord; }
+  // The same of the lines by key.
+  uint64_t line_bytes() const { return line_bytes_; }
   uint64_t stored_jobs() const { return stored_jobs_; }
   uint64_t stored_bytes() const { return stored_bytes_; }  // of their payload, about
   // Of jobs in lines and sealed batches: they are to be asked back.
@@ -198,6 +200,8 @@ class JobQueue {
   };
 
   Line& LineOf(const Slice& slice);
+  // What a line with this key takes: its key is known to the gate as well.
+  static uint64_t BytesOfLine(const std::string& key);
   void TakeTurn(Lines::iterator line);
   // The line waits for its key.
   void Park(Lines::iterator line, MonoTime now);
@@ -259,6 +263,7 @@ class JobQueue {
   uint64_t scheduled_ = 0;
   size_t records_ = 0;
   uint64_t packed_ = 0;  // jobs in packs
+  uint64_t line_bytes_ = 0;
   uint64_t stored_jobs_ = 0;
   uint64_t stored_bytes_ = 0;
   uint64_t stored_ready_ = 0;

@@ -29,12 +29,12 @@ void FillCounts(const std::map<std::string, uint64_t>& counts,
 }  // namespace
 
 void Broker::NoteQueue(const Queue& queue) {
-  if (queue.policy.durable) changed_queues_.insert(queue.name);
+  if (queue.policy.durable) changed_.queues.insert(queue.name);
 }
 
 void Broker::NoteStream(Stream& stream) {
   if (stream.rows == nullptr) return;
-  changed_streams_.insert(stream.number);
+  changed_.streams.insert(stream.number);
   stream.commit = ThisCommit();
   if (stream.producer != 0) {
     Peer& producer = *peers_.at(stream.producer);
@@ -44,20 +44,20 @@ void Broker::NoteStream(Stream& stream) {
 
 void Broker::NoteLease(const Lease& lease) {
   if (Planted("lose_lease_row")) return;
-  if (lease.queue->policy.durable) changed_leases_.insert(lease.token);
+  if (lease.queue->policy.durable) changed_.leases.insert(lease.token);
 }
 
 void Broker::NoteGroup(uint64_t producer, uint64_t group) {
   JobGroup& row = peers_.at(producer)->producer->groups.at(group);
   if (!row.durable) return;
   row.commit = ThisCommit();
-  if (!Planted("lose_group_row")) changed_groups_.emplace(producer, group);
+  if (!Planted("lose_group_row")) changed_.groups.emplace(producer, group);
   NoteProducer(*peers_.at(producer));
 }
 
 void Broker::NoteProducer(Peer& peer) {
   peer.producer->durable = true;
-  changed_producers_.insert(peer.number);
+  changed_.producers.insert(peer.number);
 }
 
 void Broker::NoteReturned(const Slice& slice, uint64_t batch, Duration delay) {
@@ -70,14 +70,14 @@ void Broker::NoteReturned(const Slice& slice, uint64_t batch, Duration delay) {
 
 void Broker::EraseLeaseRow(const Lease& lease) {
   if (!lease.queue->policy.durable) return;
-  changed_leases_.erase(lease.token);
+  changed_.leases.erase(lease.token);
   record::Record* gone = Write();
   gone->set_erased(true);
   gone->mutable_lease()->set_token(lease.token);
 }
 
 void Broker::EraseGroupRow(const Peer& producer, uint64_t group) {
-  changed_groups_.erase({producer.number, group});
+  changed_.groups.erase({producer.number, group});
   if (Planted("keep_group_row")) return;
   record::Record* gone = Write();
   gone->set_erased(true);
@@ -86,20 +86,23 @@ void Broker::EraseGroupRow(const Peer& producer, uint64_t group) {
 }
 
 void Broker::WriteRows() {
-  for (const std::string& name : std::exchange(changed_queues_, {})) {
-    const Queue& queue = *queues_.at(name);
+  for (const std::string& name : std::exchange(changed_.queues, {})) {
+    const bool is_sum = name.empty();  // of those that were dropped
+    const Ledger& ledger = is_sum ? dropped_.durable : queues_.at(name)->ledger;
     record::Queue* row = Write()->mutable_queue();
     row->set_name(name);
+    row->set_accepted(ledger.accepted);
+    row->set_completed(ledger.completed);
+    row->set_dead(ledger.dead);
+    row->set_cancelled(ledger.cancelled);
+    row->set_expired(ledger.expired);
+    if (is_sum) continue;
+    const Queue& queue = *queues_.at(name);
     row->set_paused(queue.paused);
-    row->set_accepted(queue.ledger.accepted);
-    row->set_completed(queue.ledger.completed);
-    row->set_dead(queue.ledger.dead);
-    row->set_cancelled(queue.ledger.cancelled);
-    row->set_expired(queue.ledger.expired);
     row->set_retries(queue.retries);
     row->set_follow_ons(queue.follow_ons);
   }
-  for (uint64_t number : std::exchange(changed_producers_, {})) {
+  for (uint64_t number : std::exchange(changed_.producers, {})) {
     const auto it = peers_.find(number);
     if (it == peers_.end()) continue;
     record::Producer* row = Write()->mutable_producer();
@@ -109,7 +112,7 @@ void Broker::WriteRows() {
     row->set_back(row->forgotten());
     FillRanges(it->second->producer->ended_groups, row->mutable_ended_groups());
   }
-  for (uint64_t number : std::exchange(changed_streams_, {})) {
+  for (uint64_t number : std::exchange(changed_.streams, {})) {
     const auto it = streams_.find(number);
     if (it == streams_.end()) continue;
     const Stream& stream = *it->second;
@@ -120,7 +123,7 @@ void Broker::WriteRows() {
     row->set_follow_on(stream.follow_on);
     row->set_next(stream.next);
   }
-  for (uint64_t token : std::exchange(changed_leases_, {})) {
+  for (uint64_t token : std::exchange(changed_.leases, {})) {
     const Lease& lease = *leases_.Find(token);
     record::Lease* row = Write()->mutable_lease();
     row->set_token(token);
@@ -139,7 +142,7 @@ void Broker::WriteRows() {
     if (!Planted("forget_charges")) FillRanges(lease.charged, row->mutable_charged());
     FillRanges(lease.cancelled, row->mutable_cancelled());
   }
-  for (const auto& [producer, number] : std::exchange(changed_groups_, {})) {
+  for (const auto& [producer, number] : std::exchange(changed_.groups, {})) {
     const Peer& peer = *peers_.at(producer);
     const JobGroup& group = peer.producer->groups.at(number);
     record::Group* row = Write()->mutable_group();

@@ -10,6 +10,7 @@
 #include <map>
 #include <vector>
 
+#include "broker/core/limits.h"
 #include "broker/core/slice.h"
 #include "common/check.h"
 #include "common/interval_set.h"
@@ -41,6 +42,8 @@ struct Lease {
   uint32_t sends = 0;          // of its delivery, that may have reached the worker
   bool delivered = false;      // the worker said that it has the delivery
 
+  // What it takes, about.
+  uint64_t memory_bytes() const { return kLeaseOverheadBytes + slices.size() * kSliceBytes; }
   uint64_t held() const { return open.size() - charged.size(); }
   // Slots that it takes, or will take.
   uint64_t starts() const { return batch ? (open.empty() ? 0 : 1) : open.size(); }

@@ -28,6 +28,10 @@ inline constexpr int kQueuesPerWorkerMax = 1024;
 inline constexpr size_t kStreamsPerProducerMax = 10'000;
 inline constexpr size_t kQueuesMax = 100'000;
 inline constexpr size_t kGroupsPerProducerMax = 100'000;
+// Numbers of groups that ended are kept as so many ranges; the lowest grow together beyond.
+inline constexpr size_t kEndedGroupRangesMax = 10'000;
+// Peers that one connection may bring: a process has a connection for each.
+inline constexpr uint32_t kPeersPerRouteMax = 4;
 inline constexpr size_t kPeerNameBytesMax = 128;
 inline constexpr uint32_t kAttemptsMax = 1000;
 // The longest time for which a worker's word holds a queue.
@@ -35,10 +39,27 @@ inline constexpr uint32_t kRetryAfterMsMax = 3'600'000;
 
 // Counted per record beside its payload: queue entry, run, map nodes.
 inline constexpr uint64_t kRunOverheadBytes = 256;
+// Jobs are accepted while so much is free beside their payload: a record in a line of its own.
+inline constexpr uint64_t kRecordRoomBytes = 2 << 10;
 // Counted per row of a run in the store: a map node of StreamRows.
 inline constexpr uint64_t kRowOverheadBytes = 80;
 inline constexpr uint64_t kPeerOverheadBytes = 16 << 10;
 inline constexpr uint64_t kGroupOverheadBytes = 512;
+// Of a group, for each queue that is counted apart.
+inline constexpr uint64_t kGroupQueueOverheadBytes = 192;
+// Of a worker, for each queue that it serves.
+inline constexpr uint64_t kWorkerQueueOverheadBytes = 320;
+inline constexpr uint64_t kQueueOverheadBytes = 5 << 10;
+inline constexpr uint64_t kStreamOverheadBytes = 2 << 10;
+// The line of a key, beside the key itself: a map node and a deque.
+inline constexpr uint64_t kLineOverheadBytes = 832;
+// Of each job in memory, where those of a run differ in size.
+inline constexpr uint64_t kJobOverheadBytes = 4;
+inline constexpr uint64_t kLeaseOverheadBytes = 640;
+// Of each part of a batch.
+inline constexpr uint64_t kSliceBytes = 96;
+inline constexpr uint64_t kNameOverheadBytes = 96;  // in a set of names
+inline constexpr uint64_t kIntervalBytes = 24;
 inline constexpr uint64_t kExpiryOverheadBytes = 96;
 inline constexpr uint64_t kJobNameOverheadBytes = 80;
 inline constexpr uint64_t kAttemptOverheadBytes = 160;
@@ -66,6 +87,10 @@ inline constexpr Duration kGrainMax = milliseconds(1);
 inline constexpr Duration kFreeSlotAfter = milliseconds(10);
 // Unanswered revocations and cancels are repeated after this.
 inline constexpr Duration kRepeatAfter = seconds(1);
+
+// A queue that has nothing, and that nobody uses, goes after this.
+inline constexpr Duration kQueueRetention = std::chrono::minutes(10);
+inline constexpr size_t kDroppedQueuesPerTick = 1000;
 
 // Outcomes of a producer that is gone are kept this long.
 inline constexpr Duration kProducerRetention = seconds(60);

@@ -11,7 +11,8 @@
 namespace whippletree::core {
 namespace {
 
-constexpr uint64_t kOutcomeOverheadBytes = 128;
+// A range with its run, its status and the name of its worker.
+constexpr uint64_t kOutcomeOverheadBytes = 320;
 
 uint64_t OutcomeBytes(const wire::OutcomeRange& outcome) {
   return kOutcomeOverheadBytes + outcome.results().block().size() +

@@ -21,6 +21,16 @@
 
 namespace whippletree::core {
 
+// What a claiming producer was to this start of the broker: nobody, in a session before, or in one
+// that is forgotten by now.
+enum class Claimant { kNew, kKnown, kForgotten };
+
+// A producer that was forgotten, named or with durable jobs.
+struct ExpiredName {
+  MonoTime until = kNever;  // when even that is forgotten
+  bool durable = false;
+};
+
 struct ProducerState {
   bool named = false;
   std::map<std::string, uint64_t> streams;            // queue → number
@@ -33,6 +43,12 @@ struct ProducerState {
   std::set<std::string> gone;         // queues whose streams were forgotten before it came back
   uint64_t outcome_bytes_in_flight = 0;
   std::set<uint64_t> unsent;  // streams with outcomes to send
+
+  // It has said hello, and no more.
+  bool is_blank() const {
+    return streams.empty() && follow_on_streams.empty() && groups.empty() && gone.empty() &&
+           ended_groups.empty() && !durable;
+  }
 };
 
 // What a worker allows for one queue, and has of it.
@@ -111,6 +127,7 @@ struct Peer {
   std::deque<Send> outbox;
   MonoTime retry_at = kNever;
 
+  uint64_t counted_bytes = 0;  // of the memory, by Broker::CountPeer
   std::unique_ptr<ProducerState> producer;
   std::unique_ptr<WorkerState> worker;
 

@@ -12,39 +12,6 @@
 
 namespace whippletree::core {
 
-const QueuePolicy& Broker::PolicyOf(const std::string& queue) const {
-  const auto it = policies_.queues.find(queue);
-  return it == policies_.queues.end() ? policies_.defaults : it->second;
-}
-
-Queue* Broker::OpenQueue(const std::string& name, absl::Status* error) {
-  if (auto it = queues_.find(name); it != queues_.end()) return it->second.get();
-  if (std::string text = QueueNameError(name); !text.empty()) {
-    *error = absl::InvalidArgumentError(text);
-    return nullptr;
-  }
-  if (!policies_.unknown_queues && !policies_.queues.contains(name)) {
-    *error = absl::NotFoundError("there is no queue \"" + name +
-                                 "\" in the broker's configuration (unknown_queues: refuse)");
-    return nullptr;
-  }
-  if (queues_.size() >= kQueuesMax) {
-    *error = absl::ResourceExhaustedError("the broker has as many queues as it may have");
-    return nullptr;
-  }
-  return &AddQueue(name);
-}
-
-Queue& Broker::AddQueue(const std::string& name) {
-  std::unique_ptr<Queue>& queue = queues_[name];
-  queue = std::make_unique<Queue>();
-  queue->number = queue_by_number_.size();
-  queue->name = name;
-  queue_by_number_.push_back(queue.get());
-  Configure(*queue, PolicyOf(name));
-  return *queue;
-}
-
 Stream& Broker::AddStream(uint64_t number, Queue& queue, uint64_t producer) {
   std::unique_ptr<Stream>& stream = streams_[number];
   stream = std::make_unique<Stream>();
@@ -52,6 +19,8 @@ Stream& Broker::AddStream(uint64_t number, Queue& queue, uint64_t producer) {
   stream->queue = &queue;
   stream->producer = producer;
   if (queue.policy.durable) stream->rows = std::make_unique<StreamRows>(number);
+  CountTable(kStreamOverheadBytes);
+  ++queue.streams;
   return *stream;
 }
 
@@ -62,6 +31,13 @@ Stream* Broker::OpenStream(Peer& peer, const std::string& queue_name, absl::Stat
   }
   if (producer.streams.size() >= kStreamsPerProducerMax) {
     *error = absl::ResourceExhaustedError("a producer has at most 10000 queues");
+    return nullptr;
+  }
+  if (TablesFull()) {
+    *error = absl::ResourceExhaustedError(
+        "the broker has as many streams as it may have: use fewer queues or producers, or raise "
+        "its "
+        "--memory-limit");
     return nullptr;
   }
   Queue* queue = OpenQueue(queue_name, error);
@@ -155,7 +131,7 @@ bool Broker::HasRoom(const Queue& queue, uint64_t bytes) const {
   // A job larger than the whole capacity must not wait for ever.
   if (queue.open_jobs() == 0) return used_bytes_ < config_.budget_bytes();
   return queue.payload_bytes() + bytes <= queue.policy.capacity_bytes &&
-         used_bytes_ + bytes <= config_.budget_bytes();
+         used_bytes_ + kRecordRoomBytes + bytes <= config_.budget_bytes();
 }
 
 uint32_t Broker::RoomFor(const Queue& queue, const RunData& run, uint32_t begin,
@@ -166,13 +142,17 @@ uint32_t Broker::RoomFor(const Queue& queue, const RunData& run, uint32_t begin,
   // The capacity may be the largest number there is.
   end = begin +
         static_cast<uint32_t>(std::min<uint64_t>(end - begin, queue.policy.capacity_jobs - open));
-  uint64_t bytes = config_.budget_bytes() > used_bytes_ ? config_.budget_bytes() - used_bytes_ : 0;
+  // Jobs of no bytes take memory too.
+  const uint64_t used = used_bytes_ + kRecordRoomBytes;
+  uint64_t bytes = config_.budget_bytes() > used ? config_.budget_bytes() - used : 0;
+  const uint64_t jobs_max = bytes / kJobOverheadBytes;
+  end = begin + static_cast<uint32_t>(std::min<uint64_t>(end - begin, jobs_max));
   const uint64_t queue_bytes =
       queue.policy.capacity_bytes - std::min(queue.policy.capacity_bytes, queue.payload_bytes());
   const uint64_t disk_bytes = DiskRoom(queue);
   if (disk_bytes == 0) return 0;
   bytes = std::min({bytes, queue_bytes, disk_bytes});
-  uint32_t n = run.Fitting(begin, end, bytes);
+  uint32_t n = begin == end ? 0 : run.Fitting(begin, end, bytes);
   if (n == 0 && HasRoom(queue, run.bytes(begin, begin + 1))) n = 1;
   return n;
 }
@@ -224,7 +204,7 @@ void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
   absl::Status options_error = OptionsError(submit.options());
   if (options_error.ok()) options_error = GroupError(*stream, submit.options().group());
   if (!stream->options || !SameOptions(*stream->options, submit.options())) {
-    stream->options = std::make_shared<wire::JobOptions>(std::move(*submit.mutable_options()));
+    stream->options = options_.Keep(std::move(*submit.mutable_options()));
   }
   uint32_t begin = static_cast<uint32_t>(stream->next - submit.first());
   if (begin > 0) Count("repeated_jobs", begin);
@@ -336,21 +316,6 @@ void Broker::AddJobs(Stream& stream, Slice slice) {
   CountMemory(queue);
 }
 
-void Broker::CountMemory(Queue& queue) {
-  const uint64_t records = queue.jobs.records() * kRunOverheadBytes +
-                           queue.expiry_records * kExpiryOverheadBytes +
-                           queue.rows * kRowOverheadBytes + queue.jobs.loading_bytes();
-  used_bytes_ += records - queue.record_bytes;
-  queue.record_bytes = records;
-  ReleasePayload(queue, queue.jobs.TakeDroppedBytes());
-}
-
-void Broker::ReleasePayload(Queue& queue, uint64_t bytes) {
-  WT_CHECK(queue.bytes >= bytes && used_bytes_ >= bytes);
-  queue.bytes -= bytes;
-  used_bytes_ -= bytes;
-}
-
 void Broker::Reject(Stream& stream, uint64_t first, uint64_t count, const absl::Status& status) {
   const bool is_repeated = absl::IsAlreadyExists(status);
   Count(is_repeated ? "repeated_names" : "rejected_jobs", count);
@@ -375,6 +340,7 @@ void Broker::Reject(Stream& stream, uint64_t first, uint64_t count, const absl::
     groups[number].arrived[stream.queue->name] += count;
     groups[number].rejected += count;
     groups[number].durable |= stream.rows != nullptr;
+    CountGroup(groups[number]);
     NoteGroup(stream.producer, number);
   }
   NoteQueue(*stream.queue);

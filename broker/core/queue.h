@@ -27,6 +27,22 @@ struct Ledger {
 
   uint64_t ended() const { return completed + dead + cancelled + expired; }
   uint64_t waiting() const { return accepted - leased - ended(); }
+  // Of jobs that have ended.
+  Ledger& operator+=(const Ledger& other) {
+    accepted += other.accepted;
+    completed += other.completed;
+    dead += other.dead;
+    cancelled += other.cancelled;
+    expired += other.expired;
+    return *this;
+  }
+};
+
+// What queues had counted that are gone.
+struct DroppedQueues {
+  uint64_t queues = 0;  // since the start of the broker
+  Ledger all;
+  Ledger durable;  // of these: of durable queues, from the first start on
 };
 
 // Jobs of one stream that expire at the same time.
@@ -70,6 +86,8 @@ struct Queue {
   uint64_t outcome_jobs = 0;
   uint64_t held = 0;                  // leased, waiting in workers
   MonoTime revoke_at{};               // when to look again for what may be taken back
+  uint64_t streams = 0;               // of jobs for it
+  MonoTime unused_since = kNever;     // nobody has anything to do with it
   std::set<uint64_t> workers;         // that serve it
   std::set<uint64_t> ready;           // of these: with a free slot for a job of this queue
   std::set<uint64_t> ready_to_hold;   // with room for one that waits there

@@ -77,6 +77,7 @@ void Broker::Tick() {
   }
   if (summary) next_summary_ = now_.mono + kSummaryInterval;
   DropExpiredNames();
+  DropUnusedQueues();
 }
 
 wire::StatusReply Broker::Status() const {
@@ -132,6 +133,15 @@ wire::StatusReply Broker::Status() const {
     q->set_follow_ons(queue->follow_ons);
     q->set_dead_kept(dead_.count(name));
     q->set_job_names(queue->names.count());
+  }
+  if (dropped_.all.accepted > 0 || dropped_.queues > 0) {
+    reply.set_dropped_queues(dropped_.queues);
+    wire::QueueStatus* dropped = reply.mutable_dropped();
+    dropped->set_accepted(dropped_.all.accepted);
+    dropped->set_completed(dropped_.all.completed);
+    dropped->set_dead(dropped_.all.dead);
+    dropped->set_cancelled(dropped_.all.cancelled);
+    dropped->set_expired(dropped_.all.expired);
   }
   uint32_t producers = 0;
   for (const auto& [number, peer] : peers_) {

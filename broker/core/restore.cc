@@ -30,6 +30,16 @@ absl::Status Broker::Restore(record::Record row) {
   if (!restoring_) restoring_ = std::make_unique<Restoring>();
   switch (row.row_case()) {
     case record::Record::kQueue: {
+      if (row.queue().name().empty()) {  // the sum of those that were dropped
+        Ledger& dropped = dropped_.durable;
+        dropped.accepted = row.queue().accepted();
+        dropped.completed = row.queue().completed();
+        dropped.dead = row.queue().dead();
+        dropped.cancelled = row.queue().cancelled();
+        dropped.expired = row.queue().expired();
+        dropped_.all = dropped;
+        return absl::OkStatus();
+      }
       if (queues_.contains(row.queue().name())) return Damaged("two rows of one queue");
       Queue& queue = AddQueue(row.queue().name());
       queue.policy.durable = true;  // whatever the configuration says now: its jobs are there
@@ -140,7 +150,7 @@ absl::Status Broker::RestoreRun(record::Run& row) {
   run.order = row.order();
   std::shared_ptr<const wire::JobOptions>& last = streams_.at(row.stream())->options;
   if (!last || !SameOptions(*last, row.options())) {
-    last = std::make_shared<wire::JobOptions>(std::move(*row.mutable_options()));
+    last = options_.Keep(std::move(*row.mutable_options()));
   }
   run.options = last;
   run.end = end;
@@ -176,6 +186,7 @@ absl::Status Broker::RestoreGroup(const record::Group& row) {
   group.cancelled = row.cancelled();
   group.expired = row.expired();
   group.rejected = row.rejected();
+  CountGroup(group);
   return absl::OkStatus();
 }
 
@@ -339,6 +350,7 @@ void Broker::RestoreLease(const record::Lease& row) {
     const auto stream = streams_.find(slice.stream);
     if (stream != streams_.end()) stream->second->leases.emplace(slice.first, lease.token);
   }
+  CountTable(static_cast<int64_t>(lease.memory_bytes()));
   leases_.Restore(std::move(lease));
 }
 

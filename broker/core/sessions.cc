@@ -66,7 +66,7 @@ void Broker::OnHello(const std::string& route, wire::Hello& hello) {
   }
   const bool is_new = peer == nullptr;
   if (is_new) {
-    if (peers_.size() >= config_.peers_max) {
+    if (peers_.size() >= config_.peers_max || TablesFull()) {
       Count("refused_peers");
       Log(LogLevel::kWarning, "refused_peer",
           {{"error", std::string("as many peers as allowed are known")},
@@ -77,6 +77,16 @@ void Broker::OnHello(const std::string& route, wire::Hello& hello) {
              wire::Refusal::NONE);
       return;
     }
+    const auto brought = peers_by_route_.find(route);
+    if (brought != peers_by_route_.end() && brought->second >= kPeersPerRouteMax) {
+      Count("refused_peers");
+      Refuse(route,
+             absl::ResourceExhaustedError("this connection has brought " +
+                                          std::to_string(kPeersPerRouteMax) +
+                                          " peers already: each needs a connection of its own"),
+             wire::Refusal::NONE);
+      return;
+    }
     peer = &AddPeer(hello.role(), hello.name());
   }
   peer->process = hello.process();
@@ -84,7 +94,7 @@ void Broker::OnHello(const std::string& route, wire::Hello& hello) {
   peer->software = hello.software();
   peer->session = ++last_session_;
   peer->secret = secrets_.OfSession(peer->session);
-  peer->route = route;
+  SetRoute(*peer, route);
   peer->last_heard = now_.mono;
   peer->lost_at = kNever;
   peer_by_session_[peer->session] = peer->number;
@@ -124,6 +134,7 @@ void Broker::OnHello(const std::string& route, wire::Hello& hello) {
          {"leases_kept", static_cast<uint64_t>(welcome->leases_kept_size())},
          {"again", !is_new}});
   }
+  CountPeer(*peer);
   peer->silence_max = SilenceMax(*peer);
   welcome->set_lease_duration_ms(static_cast<uint32_t>(ToMilliseconds(peer->silence_max)));
   welcome->set_heartbeat_interval_ms(
@@ -427,11 +438,21 @@ Peer& Broker::AddPeer(wire::Role role, const std::string& name) {
   peer.name = name;
   peers_.emplace(peer.number, std::move(owned));
   peer_by_name_[name] = peer.number;
-  used_bytes_ += kPeerOverheadBytes;
+  CountPeer(peer);
   return peer;
 }
 
+void Broker::SetRoute(Peer& peer, const std::string& route) {
+  if (const auto before = peers_by_route_.find(peer.route);
+      before != peers_by_route_.end() && !peer.route.empty() && --before->second == 0) {
+    peers_by_route_.erase(before);
+  }
+  peer.route = route;
+  if (!route.empty()) ++peers_by_route_[route];
+}
+
 void Broker::ErasePeer(Peer& peer) {
+  SetRoute(peer, "");
   if (peer.producer && peer.producer->durable) {
     record::Record* row = Write();
     row->mutable_producer()->set_name(peer.name);
@@ -451,8 +472,10 @@ void Broker::ErasePeer(Peer& peer) {
       wq.queue->ready_to_hold.erase(peer.number);
     }
   }
-  used_bytes_ -= kPeerOverheadBytes;
-  if (peer.producer) used_bytes_ -= peer.producer->groups.size() * kGroupOverheadBytes;
+  if (peer.producer) {
+    for (const auto& [number, group] : peer.producer->groups) UncountGroup(group);
+  }
+  CountTable(-static_cast<int64_t>(peer.counted_bytes));
   peer_by_name_.erase(peer.name);
   peers_.erase(peer.number);
 }

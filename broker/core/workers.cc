@@ -328,6 +328,7 @@ void Broker::EraseIfDone(Lease& lease) {
     if (stream.producer == 0) dying_streams_.push_back(stream.number);
   }
   peers_.at(lease.worker)->worker->leases.erase(lease.token);
+  CountTable(-static_cast<int64_t>(lease.memory_bytes()));
   leases_.Erase(lease.token);
 }
 

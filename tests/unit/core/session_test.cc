@@ -152,9 +152,10 @@ TEST(SessionTest, SaysGoodbyeAndIsForgotten) {
   const uint64_t base = h.broker.used_bytes();
   WorkerPeer worker(&h, "w");
   worker.Join();
-  EXPECT_EQ(h.broker.used_bytes(), base + kPeerOverheadBytes);
+  EXPECT_EQ(h.broker.used_bytes(),
+            base + kPeerOverheadBytes + kQueueOverheadBytes + kWorkerQueueOverheadBytes);
   worker.Goodbye();
-  EXPECT_EQ(h.broker.used_bytes(), base);
+  EXPECT_EQ(h.broker.used_bytes(), base + kQueueOverheadBytes);
   EXPECT_EQ(h.broker.Status().workers_size(), 0);
 }
 

@@ -1,0 +1,19 @@
+// Which rows of durable queues have changed in a step: they are written once, at its end.
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <utility>
+
+namespace whippletree::core {
+
+struct ChangedRows {
+  std::set<std::string> queues;
+  std::set<uint64_t> streams;
+  std::set<uint64_t> leases;
+  std::set<uint64_t> producers;                    // numbers of peers
+  std::set<std::pair<uint64_t, uint64_t>> groups;  // peer and group
+};
+
+}  // namespace whippletree::core
