@@ -121,6 +121,8 @@ constexpr QueueMetric kQueueMetrics[] = {
      [](const Queue& q) -> double { return q.stored_jobs(); }},
     {kGauge, "stored_bytes", "Payload bytes of these.",
      [](const Queue& q) -> double { return q.stored_bytes(); }},
+    {kGauge, "jobs_set_aside", "Of the waiting jobs: those whose producer does not read outcomes.",
+     [](const Queue& q) -> double { return q.set_aside(); }},
     {kGauge, "outcomes_unacknowledged", "Outcomes that producers have not acknowledged yet.",
      [](const Queue& q) -> double { return q.unacknowledged_outcomes(); }},
     {kGauge, "queue_workers", "Workers that serve the queue.",

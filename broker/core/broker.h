@@ -156,7 +156,7 @@ class Broker {
                    wire::StreamUpdate* update);
   uint64_t DiskRoom(const Queue& queue) const;
   void MarkFull(Stream& stream, uint64_t bytes, bool for_name = false);
-  bool HasNameRoom(const Queue& queue) const;
+  bool HasNameRoom() const { return name_bytes_ < config_.budget_bytes() / 4; }
   // Whether the queue takes a job with this payload now.
   bool HasRoom(const Queue& queue, uint64_t bytes) const;
   // Of jobs [begin, end) of `run`, how many the queue takes now.
@@ -164,12 +164,6 @@ class Broker {
   void Accept(Stream& stream, const std::shared_ptr<RunData>& run, uint32_t begin, uint32_t end);
   // REQUIRES: slice.first == stream.next.
   void AddJobs(Stream& stream, Slice slice);
-  // Results that nobody fetches must not fill the memory: neither those of one queue, nor all.
-  bool OutcomesFull() const { return outcome_bytes_ > config_.budget_bytes() / 2; }
-  bool HeldByOutcomes(const Queue& queue) const {
-    return OutcomesFull() ||
-           queue.outcome_bytes > std::min(queue.policy.capacity_bytes, config_.budget_bytes() / 4);
-  }
   void Reject(Stream& stream, uint64_t first, uint64_t count, const absl::Status& status);
   void Touch(Stream& stream);
   void FillUpdate(const Stream& stream, wire::StreamUpdate* update) const;
@@ -267,9 +261,7 @@ class Broker {
   void LogBreaker(const Queue& queue);
   void HoldQueue(Queue& queue, Duration delay);
   // The disk is too full for leases of this queue.
-  bool HeldByDisk(const Queue& queue) const {
-    return queue.policy.durable && disk_.state() == DiskState::kFull && !Planted("ignore_disk");
-  }
+  bool HeldByDisk(const Queue& queue) const;
   void OnDiskState(DiskState before);
   void TakeBackHeld(Queue& queue);
   void RevokeHeld(Lease& lease);
@@ -298,6 +290,14 @@ class Broker {
   void AddOutcome(Stream& stream, wire::OutcomeRange outcome);
   void ReleaseOutcome(Stream& stream, const wire::OutcomeRange& outcome, uint64_t bytes);
   void SendOutcomes(Peer& peer);
+
+  // unread.cc
+  void MarkUnread(Stream& stream);  // as MarkFull
+  bool IsStopped(const Stream& stream) const;
+  void AddUnread(Stream& stream, uint64_t bytes);
+  void RemoveUnread(Stream& stream, uint64_t bytes);
+  void CheckUnread(Peer& peer);
+  void SetStopped(Peer& peer, bool stopped);
 
   // ack_delay.cc
   void SendUpdates();
@@ -457,8 +457,9 @@ class Broker {
   uint64_t forgotten_leases_commit_ = 0;  // the last one that ended leases of a forgotten worker
   CommitGate<Send> gate_;
   DiskGate disk_;
-  uint64_t outcome_bytes_ = 0;  // of used_bytes_
-  uint64_t name_bytes_ = 0;     // the same
+  uint64_t outcome_bytes_ = 0;     // of used_bytes_
+  uint64_t unread_producers_ = 0;  // that have some of these
+  uint64_t name_bytes_ = 0;        // of used_bytes_
   AttemptLog attempts_;
   DeadJobs dead_;
   // Stored payloads that the store has not written yet: it has them in memory. By commit.

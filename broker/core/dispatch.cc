@@ -92,7 +92,7 @@ uint32_t Broker::Room(const WorkerState& worker, const WorkerQueue& wq, bool to_
 }
 
 bool Broker::HasFreeSlot(const Queue& queue) const {
-  if (HeldByOutcomes(queue) || HeldByDisk(queue)) return false;
+  if (HeldByDisk(queue)) return false;
   return std::any_of(queue.ready.begin(), queue.ready.end(), [&](uint64_t number) {
     const Peer& peer = *peers_.at(number);
     return peer.writable() && Room(*peer.worker, *peer.worker->Find(queue), false) > 0;
@@ -205,7 +205,7 @@ bool Broker::Serve(Peer& peer, bool to_hold) {
   if (to_hold && now_.mono >= worker.free_at + kFreeSlotAfter) {
     // What must not wait in a worker would never start while others keep its slots taken.
     const size_t waiting = WaitsForSlot(worker, [this](Queue& queue) {
-      if (!queue.jobs.may_start() || HeldByOutcomes(queue) || HeldByDisk(queue)) return false;
+      if (!queue.jobs.may_start() || HeldByDisk(queue)) return false;
       const bool lingers = queue.policy.batches() && queue.jobs.sealed() == 0 &&
                            queue.jobs.ready() < queue.policy.batch.max_jobs &&
                            now_.mono < queue.jobs.oldest() + queue.policy.batch.linger;
@@ -221,7 +221,8 @@ bool Broker::Serve(Peer& peer, bool to_hold) {
     const size_t at = (worker.turn + i) % n;
     WorkerQueue& wq = worker.queues[at];
     Queue& queue = *wq.queue;
-    if (!queue.jobs.has_ready() || HeldByOutcomes(queue) || HeldByDisk(queue)) continue;
+    if (!queue.jobs.has_ready() || HeldByDisk(queue)) continue;
+    if (Planted("stop_all") && queue.jobs.has_stopped()) continue;
     if (to_hold && !MayHoldNow(queue)) continue;
     const uint64_t grain = Grain(worker.slots, wq);
     uint64_t room =

@@ -120,6 +120,10 @@ void Broker::HoldQueue(Queue& queue, Duration delay) {
   TakeBackHeld(queue);
 }
 
+bool Broker::HeldByDisk(const Queue& queue) const {
+  return queue.policy.durable && disk_.state() == DiskState::kFull && !Planted("ignore_disk");
+}
+
 void Broker::OnDiskState(DiskState before) {
   if (disk_.state() == before) return;
   Log(disk_.state() == DiskState::kOk ? LogLevel::kInfo : LogLevel::kWarning, "disk",

@@ -112,6 +112,7 @@ void Broker::CheckInvariants() const {
   for (const auto& [at, jobs] : leased_keys) {
     WT_CHECK(at.second.empty() || at.first->jobs.keys().inside(at.second) == jobs);
   }
+  uint64_t unread_producers = 0;
   for (const auto& [number, peer] : peers_) {
     tables += peer->counted_bytes;
     WT_CHECK(peer_by_name_.at(peer->name) == number);
@@ -136,11 +137,16 @@ void Broker::CheckInvariants() const {
     }
     if (peer->producer) {
       uint64_t in_flight = 0;
+      uint64_t unread = 0;
       for (const auto* streams : {&peer->producer->streams, &peer->producer->follow_on_streams}) {
         for (const auto& [queue, stream] : *streams) {
           in_flight += streams_.at(stream)->outcomes.bytes_in_flight();
+          unread += streams_.at(stream)->outcomes.bytes();
+          WT_CHECK(queues_.at(queue)->jobs.stops(stream) == peer->producer->stopped);
         }
       }
+      WT_CHECK(unread == peer->producer->outcome_bytes);
+      unread_producers += unread > 0 ? 1 : 0;
       for (const auto& [group_number, group] : peer->producer->groups) {
         const std::pair key(number, group_number);
         WT_CHECK(group.open == group_open[key]);
@@ -152,6 +158,7 @@ void Broker::CheckInvariants() const {
     }
   }
   WT_CHECK(names == name_bytes_);
+  WT_CHECK(unread_producers == unread_producers_);
   uint64_t unwritten = 0;
   for (const auto& [commit, bytes] : unwritten_) unwritten += bytes;
   WT_CHECK(unwritten == unwritten_bytes_);

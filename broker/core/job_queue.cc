@@ -5,25 +5,20 @@
 #include <utility>
 
 #include "broker/core/limits.h"
+#include "broker/core/planted.h"
 
 namespace whippletree::core {
-namespace {
-
-// The first records of a line are as they came, for whoever takes them soon.
-constexpr size_t kUnpackedRecords = 16;
-
-}  // namespace
 
 uint32_t MaxAttempts(const Slice& slice, uint32_t default_max_attempts) {
   const uint32_t own = slice.options->max_attempts();
   return std::min(own > 0 ? own : default_max_attempts, kAttemptsMax);
 }
 
-JobQueue::Line& JobQueue::LineOf(const Slice& slice) {
-  const auto [it, is_new] = lines_.try_emplace(slice.options->key());
-  if (is_new) line_bytes_ += BytesOfLine(it->first);
+JobQueue::Lines::iterator JobQueue::LineOf(const std::string& key) {
+  const auto [it, is_new] = lines_.try_emplace(key);
+  if (is_new) line_bytes_ += BytesOfLine(key);
   TakeTurn(it);
-  return it->second;
+  return it;
 }
 
 uint64_t JobQueue::BytesOfLine(const std::string& key) {
@@ -51,10 +46,13 @@ void JobQueue::Leave(const Slice& slice) {
 void JobQueue::SetKeyPolicy(const KeyPolicy& policy, MonoTime start, MonoTime now) {
   keys_.SetPolicy(policy, start, now);
   parked_.clear();
+  while (!aside_.empty()) BringBack(aside_.begin()->first);  // another order may hold
+  lines_behind_.clear();
   for (auto it = lines_.begin(); it != lines_.end(); ++it) TakeTurn(it);
 }
 
 uint64_t JobQueue::Startable(uint64_t most, MonoTime now) {
+  if (!stopped_.empty() && !PassStopped(most, now)) return 0;
   if (!keys_.limits()) return ready_;
   uint64_t startable = 0;
   std::deque<Lines::iterator> turns;
@@ -108,8 +106,8 @@ void JobQueue::CountReady(const Slice& slice) {
   CountStored(slice, true);
 }
 
-void JobQueue::CountRecord(const Slice& slice) {
-  ++arrivals_[slice.arrived];
+void JobQueue::CountRecord(MonoTime arrived) {
+  ++arrivals_[arrived];
   ++records_;
 }
 
@@ -125,17 +123,18 @@ void JobQueue::Append(Line* line, Slice slice) {
                            line->slices.back().stream != slice.stream && JobPack::Takes(slice);
   if (line->tail || begins_tail) {
     if (!line->tail) line->tail = std::make_unique<Tail>();
-    AppendToTail(line->tail.get(), std::move(slice));
+    const MonoTime arrived = slice.arrived;
+    if (AppendToTail(line->tail.get(), std::move(slice))) CountRecord(arrived);
     return;
   }
-  CountRecord(slice);
+  CountRecord(slice.arrived);
   line->slices.push_back(std::move(slice));
 }
 
-void JobQueue::AppendToTail(Tail* tail, Slice slice) {
+bool JobQueue::AppendToTail(Tail* tail, Slice slice) {
   tail->jobs += slice.count();
   Slice* last = tail->parts.empty() ? nullptr : std::get_if<Slice>(&tail->parts.back());
-  if (last != nullptr && Join(slice, last)) return;
+  if (last != nullptr && Join(slice, last)) return false;
   // Where a stream goes on that fills records of its own, nothing is to be gained.
   if (JobPack::Takes(slice) && (last == nullptr || last->stream != slice.stream)) {
     if (tail->parts.empty() || !std::holds_alternative<JobPack>(tail->parts.back())) {
@@ -143,28 +142,32 @@ void JobQueue::AppendToTail(Tail* tail, Slice slice) {
     }
     std::get<JobPack>(tail->parts.back()).Add(slice);
     packed_ += slice.count();
-    return;
+    return false;
   }
-  CountRecord(slice);
   tail->parts.emplace_back(std::move(slice));
+  return true;
+}
+
+Slice JobQueue::TakeFromTail(Line* line) {
+  auto& parts = line->tail->parts;
+  Slice slice;
+  if (Slice* record = std::get_if<Slice>(&parts.front())) {
+    slice = std::move(*record);
+    parts.pop_front();
+  } else {
+    JobPack& pack = std::get<JobPack>(parts.front());
+    slice = pack.TakeFirst();
+    packed_ -= slice.count();
+    CountRecord(slice.arrived);
+    if (pack.empty()) parts.pop_front();
+  }
+  line->tail->jobs -= slice.count();
+  if (parts.empty()) line->tail.reset();
+  return slice;
 }
 
 void JobQueue::Unpack(Line* line, uint64_t records) {
-  for (; line->tail && records > 0; --records) {
-    auto& parts = line->tail->parts;
-    if (Slice* slice = std::get_if<Slice>(&parts.front())) {
-      line->slices.push_back(std::move(*slice));
-      parts.pop_front();
-    } else {
-      JobPack& pack = std::get<JobPack>(parts.front());
-      line->slices.push_back(pack.TakeFirst());
-      packed_ -= line->slices.back().count();
-      CountRecord(line->slices.back());
-      if (pack.empty()) parts.pop_front();
-    }
-    line->tail->jobs -= line->slices.back().count();
-    if (parts.empty()) line->tail.reset();
-  }
+  for (; line->tail && records > 0; --records) line->slices.push_back(TakeFromTail(line));
 }
 
 void JobQueue::Refill(Line* line) {
@@ -173,7 +176,7 @@ void JobQueue::Refill(Line* line) {
 
 void JobQueue::Push(Slice slice) {
   CountReady(slice);
-  Line& line = LineOf(slice);
+  Line& line = LineOf(slice.options->key())->second;
   Append(&line, std::move(slice));
 }
 
@@ -182,19 +185,24 @@ void JobQueue::Return(Slice slice) {
     Seal({std::move(slice)});
     return;
   }
+  if (!stopped_.empty() && IsStopped(slice) && !IsOrdered(slice.options->key())) {
+    SetAside(std::move(slice), true);
+    return;
+  }
   CountReady(slice);
-  CountRecord(slice);
-  LineOf(slice).slices.push_front(std::move(slice));
+  CountRecord(slice.arrived);
+  LineOf(slice.options->key())->second.slices.push_front(std::move(slice));
 }
 
 void JobQueue::Seal(std::vector<Slice> batch) {
+  const bool stopped = HasStopped(batch);
   for (const Slice& slice : batch) {
     sealed_jobs_ += slice.count();
     keys_.Enter(slice.options->key(), slice.count());
-    CountStored(slice, true);
+    CountStored(slice, !stopped);
   }
   records_ += batch.size();
-  sealed_.push_back(std::move(batch));
+  (stopped ? stopped_sealed_ : sealed_).push_back(std::move(batch));
 }
 
 void JobQueue::Delay(Slice slice, MonoTime until) {
@@ -214,6 +222,7 @@ void JobQueue::Schedule(Slice slice, WallTime until) {
 }
 
 void JobQueue::ReleaseDue(Instant now) {
+  pass_again_at_ = kNever;
   while (!backing_off_.empty() && backing_off_.begin()->first.first <= now.mono) {
     Slice slice = std::move(backing_off_.begin()->second);
     backing_off_.erase(backing_off_.begin());
@@ -241,8 +250,10 @@ void JobQueue::ReleaseDue(Instant now) {
 }
 
 MonoTime JobQueue::next_due() const {
-  const MonoTime parked = parked_.empty() ? kNever : parked_.begin()->first;
-  return backing_off_.empty() ? parked : std::min(parked, backing_off_.begin()->first.first);
+  MonoTime due = pass_again_at_;
+  if (!parked_.empty()) due = std::min(due, parked_.begin()->first);
+  if (!backing_off_.empty()) due = std::min(due, backing_off_.begin()->first.first);
+  return due;
 }
 
 WallTime JobQueue::next_scheduled() const {
@@ -279,6 +290,7 @@ void JobQueue::PopFront(Line* line) {
 
 std::optional<Slice> JobQueue::Take(Portion most, bool to_hold, uint32_t default_max_attempts,
                                     MonoTime now) {
+  uint64_t passed = 0;
   while (!turns_.empty()) {
     const Lines::iterator line_it = turns_.front();
     Line& line = line_it->second;
@@ -289,6 +301,16 @@ std::optional<Slice> JobQueue::Take(Portion most, bool to_hold, uint32_t default
       continue;
     }
     Slice& front = line.slices.front();
+    if (!stopped_.empty() && IsStopped(front) && !front.loading && !Planted("take_stopped")) {
+      if (++passed > kPassedMax) {
+        pass_again_at_ = now;
+        return std::nullopt;
+      }
+      if (PassStopped(line_it)) continue;
+      turns_.pop_front();
+      if (line.slices.empty()) EraseLine(line_it);
+      continue;
+    }
     uint32_t clean = 0;
     if (front.stored()) {
       DropCancelledHead(&front);
@@ -322,8 +344,7 @@ std::optional<Slice> JobQueue::Take(Portion most, bool to_hold, uint32_t default
     if (front.count() == 0) PopFront(&line);
     if (line.slices.empty()) {
       turns_.pop_front();
-      line_bytes_ -= BytesOfLine(line_it->first);
-      lines_.erase(line_it);
+      EraseLine(line_it);
     } else if (taken && turns_.size() > 1) {
       turns_.pop_front();
       turns_.push_back(line_it);
@@ -381,8 +402,10 @@ std::map<std::string, uint64_t> JobQueue::SealedByKey() const {
   for (const auto& [at, slice] : backing_off_) {
     if (slice.halvings > 0) jobs[slice.options->key()] += slice.count();
   }
-  for (const std::vector<Slice>& batch : sealed_) {
-    for (const Slice& slice : batch) jobs[slice.options->key()] += slice.count();
+  for (const auto* batches : {&sealed_, &stopped_sealed_}) {
+    for (const std::vector<Slice>& batch : *batches) {
+      for (const Slice& slice : batch) jobs[slice.options->key()] += slice.count();
+    }
   }
   return jobs;
 }
@@ -392,10 +415,11 @@ void JobQueue::Cancel(uint64_t stream, const IntervalSet& jobs) {
   for (const auto& part : jobs.intervals()) cancelled.Add(part.begin, part.end);
   cancelled_count_ += jobs.size();
   // Each sweep is paid for by at least half of the jobs it looks at.
-  const bool many = cancelled_count_ * 2 > ready_ + sealed_jobs_ + delayed_ + scheduled_;
+  const bool many = cancelled_count_ > waiting();
   // Those that keep places or hold back their key must not do so any longer.
   const bool in_the_way = keys_.limits() && sealed_jobs_ + delayed_ > 0;
   if (many || in_the_way) Sweep();
+  RetryBehind(stream);
 }
 
 std::deque<Slice> JobQueue::Cleaned(Slice slice) {
@@ -409,9 +433,26 @@ std::deque<Slice> JobQueue::Cleaned(Slice slice) {
   return parts;
 }
 
+void JobQueue::EraseLine(Lines::iterator line) {
+  line_bytes_ -= BytesOfLine(line->first);
+  lines_.erase(line);
+}
+
+void JobQueue::EraseEmptyLines() {
+  std::erase_if(turns_, [](Lines::iterator line) { return line->second.slices.empty(); });
+  std::erase_if(lines_, [this](const auto& entry) {
+    if (!entry.second.slices.empty()) return false;
+    line_bytes_ -= BytesOfLine(entry.first);
+    return true;
+  });
+}
+
 void JobQueue::Sweep() {
   for (auto& [key, line] : lines_) {
     Unpack(&line);
+  }
+  for (auto& [stream, lines] : aside_) {
+    for (auto& [key, aside] : lines) Unpack(&aside.line);
   }
   ready_ = ready_bytes_ = sealed_jobs_ = delayed_ = scheduled_ = records_ = 0;
   stored_jobs_ = stored_bytes_ = stored_ready_ = 0;
@@ -424,19 +465,17 @@ void JobQueue::Sweep() {
       }
     }
   }
-  std::erase_if(turns_, [](Lines::iterator line) { return line->second.slices.empty(); });
-  std::erase_if(lines_, [this](const auto& entry) {
-    if (!entry.second.slices.empty()) return false;
-    line_bytes_ -= BytesOfLine(entry.first);
-    return true;
-  });
-  for (std::vector<Slice>& batch : std::exchange(sealed_, {})) {
-    std::vector<Slice> kept;
-    for (Slice& slice : batch) {
-      keys_.Leave(slice.options->key(), slice.count());
-      for (Slice& part : Cleaned(std::move(slice))) kept.push_back(std::move(part));
+  EraseEmptyLines();
+  SweepAside();
+  for (auto* batches : {&sealed_, &stopped_sealed_}) {
+    for (std::vector<Slice>& batch : std::exchange(*batches, {})) {
+      std::vector<Slice> kept;
+      for (Slice& slice : batch) {
+        keys_.Leave(slice.options->key(), slice.count());
+        for (Slice& part : Cleaned(std::move(slice))) kept.push_back(std::move(part));
+      }
+      if (!kept.empty()) Seal(std::move(kept));
     }
-    if (!kept.empty()) Seal(std::move(kept));
   }
   for (auto& [key, slice] : std::exchange(backing_off_, {})) {
     keys_.LetGo(slice.options->key(), slice.count());

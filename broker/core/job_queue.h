@@ -6,10 +6,15 @@
 // turns, except those that their key keeps back; a key without jobs costs nothing. Cancelled jobs
 // are dropped when they are met.
 //
+// Jobs of stopped streams wait aside, each from when it is met at the head of its line until its
+// stream goes on; then they are at the front of their line again. Lines in the order of a key wait
+// as a whole. (job_queue_aside.cc)
+//
 // Slices may be stored (slice.h), wherever they wait. They are joined to large ones, so that a
 // million jobs are one record, and asked back row by row when they are near the head of a line.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -46,7 +51,8 @@ class JobQueue {
   void Schedule(Slice slice, WallTime until);
   // Moves the jobs whose time has come into their lines.
   void ReleaseDue(Instant now);
-  MonoTime next_due() const;        // kNever: nobody backs off, and no key waits for its rate
+  // When there is something to be done; kNever: nobody backs off, and no key waits for its rate.
+  MonoTime next_due() const;
   WallTime next_scheduled() const;  // WallTime::max(): none
 
   // How much to take at once. One job is always taken, whatever its size.
@@ -67,6 +73,26 @@ class JobQueue {
   // there is none.
   std::vector<Slice> TakeSealed(MonoTime now);
 
+  // None of the stream's jobs is taken until it resumes, but those whose outcome is discarded.
+  void Stop(uint64_t stream);
+  // Also if it was not stopped.
+  void Resume(uint64_t stream);
+  bool IsStopped(const Slice& slice) const {
+    return stopped_.contains(slice.stream) && !slice.options->discard_outcome();
+  }
+  bool stops(uint64_t stream) const { return stopped_.contains(stream); }
+  bool has_stopped() const { return !stopped_.empty(); }
+  // Something ready waits for its stream to go on, or for jobs of such a stream.
+  bool waits_for_stopped() const {
+    return aside_jobs_ > 0 || !stopped_sealed_.empty() || !lines_behind_.empty();
+  }
+  // How many jobs wait aside, of waiting(), and their payload, in memory or stored. These may count
+  // cancelled jobs.
+  uint64_t aside() const { return aside_jobs_; }
+  uint64_t aside_bytes() const { return aside_bytes_; }
+  // The same without any that is cancelled: no more than there are.
+  uint64_t aside_at_least() const { return aside_jobs_ - std::min(aside_jobs_, cancelled_count_); }
+
   // Asks back what is stored and comes next. (job_queue_stored.cc, as all about stored jobs.)
   LoadsAsked AskForStored(const LoadPlan& plan, MonoTime now);
   // What was asked back is here: the whole row that begins with job `first`. Returns how many bytes
@@ -86,7 +112,8 @@ class JobQueue {
 
   // From now on. Rates of keys are as if idle since `start`.
   void SetKeyPolicy(const KeyPolicy& policy, MonoTime start, MonoTime now);
-  // At least how many jobs Take would give now one by one, counted up to `most`.
+  // At least how many jobs Take would give now one by one, counted up to `most`. Among the first so
+  // many are no stopped ones then.
   uint64_t Startable(uint64_t most, MonoTime now);
 
   // Drops waiting jobs of a stream. REQUIRES: all of them wait here.
@@ -95,7 +122,7 @@ class JobQueue {
   uint64_t TakeDroppedBytes() { return std::exchange(dropped_bytes_, 0); }
 
   uint64_t waiting() const {
-    return ready_ + sealed_jobs_ + delayed_ + scheduled_ - cancelled_count_;
+    return ready_ + aside_jobs_ + sealed_jobs_ + delayed_ + scheduled_ - cancelled_count_;
   }
   // These may count cancelled jobs that were not met yet; see ForgetCancelled().
   uint64_t ready() const { return ready_; }  // in lines
@@ -134,17 +161,19 @@ class JobQueue {
   // among them.
   template <typename Each>
   void ForEach(Each&& each) const {
-    for (const auto& batch : sealed_) {
-      for (const Slice& slice : batch) {
-        if (!each(slice, Until{})) return;
+    const auto ready = [&](const Slice& slice) { return each(slice, Until{}); };
+    for (const auto* batches : {&sealed_, &stopped_sealed_}) {
+      for (const auto& batch : *batches) {
+        if (!std::all_of(batch.begin(), batch.end(), ready)) return;
       }
     }
     for (const auto& [key, line] : lines_) {
-      for (const Slice& slice : line.slices) {
-        if (!each(slice, Until{})) return;
+      if (!line.ForEach(ready)) return;
+    }
+    for (const auto& [stream, lines] : aside_) {
+      for (const auto& [key, aside] : lines) {
+        if (!aside.line.ForEach(ready)) return;
       }
-      const auto in_line = [&](const Slice& slice) { return each(slice, Until{}); };
-      if (line.tail && !line.tail->ForEach(in_line)) return;
     }
     for (const auto& [until, slice] : backing_off_) {
       if (!each(slice, Until{until.first, WallTime::max()})) return;
@@ -163,12 +192,24 @@ class JobQueue {
 
  private:
   static constexpr uint64_t kPackedPerRecord = 16;
+  // The first records of a line are as they came, for whoever takes them soon.
+  static constexpr size_t kUnpackedRecords = 16;
+  // Records of stopped streams that one call looks at.
+  static constexpr uint64_t kPassedMax = 1000;
 
   // The later jobs of a long line. Nothing here is stored.
   struct Tail {
     std::deque<std::variant<Slice, JobPack>> parts;  // none is empty
     uint64_t jobs = 0;
 
+    uint64_t packed() const {
+      uint64_t n = 0;
+      for (const auto& part : parts) {
+        const JobPack* pack = std::get_if<JobPack>(&part);
+        n += pack != nullptr ? pack->jobs() : 0;
+      }
+      return n;
+    }
     template <typename Each>
     bool ForEach(Each&& each) const {
       for (const auto& part : parts) {
@@ -182,9 +223,22 @@ class JobQueue {
   struct Line {
     std::deque<Slice> slices;
     std::unique_ptr<Tail> tail;  // what comes after these; nullptr: nothing
-    bool in_turns = false;       // else its key keeps it back
+    bool in_turns = false;       // else its key keeps it back, or it waits behind a stopped stream
+
+    template <typename Each>
+    bool ForEach(Each&& each) const {
+      return std::all_of(slices.begin(), slices.end(), each) && (!tail || tail->ForEach(each));
+    }
   };
   using Lines = std::map<std::string, Line>;
+  // Jobs of one key that wait until their stream goes on: never in turns, nothing of it is ready.
+  struct Aside {
+    Line line;
+    uint64_t jobs = 0;
+    uint64_t bytes = 0;  // in memory
+    uint64_t stored_jobs = 0;
+    uint64_t stored_bytes = 0;
+  };
   // A row that was asked back.
   struct Awaited {
     std::string key;  // of the line whose jobs wait for it
@@ -199,7 +253,10 @@ class JobQueue {
     uint64_t allowed = 0;  // jobs that its key lets pass
   };
 
-  Line& LineOf(const Slice& slice);
+  // Takes its turn, if it did not.
+  Lines::iterator LineOf(const std::string& key);
+  // REQUIRES: it is not in turns.
+  void EraseLine(Lines::iterator line);
   // What a line with this key takes: its key is known to the gate as well.
   static uint64_t BytesOfLine(const std::string& key);
   void TakeTurn(Lines::iterator line);
@@ -208,16 +265,42 @@ class JobQueue {
   bool MayGo(const std::vector<Slice>& batch, MonoTime now);
   // Jobs that are counted go to the end of the line.
   void Append(Line* line, Slice slice);
-  void AppendToTail(Tail* tail, Slice slice);
+  // True: they are a record of their own there.
+  bool AppendToTail(Tail* tail, Slice slice);
   // Moves so many records from the tail to the slices before it, or all that there are.
   void Unpack(Line* line, uint64_t records = std::numeric_limits<uint64_t>::max());
+  // The next record of the tail. REQUIRES: line->tail.
+  Slice TakeFromTail(Line* line);
+  void EraseEmptyLines();
+
+  // job_queue_aside.cc
+  bool HasStopped(const std::vector<Slice>& batch) const;
+  // The line's order is that of a key.
+  bool IsOrdered(const std::string& key) const { return keys_.ordered() && !key.empty(); }
+  // The first record of the line is stopped, and not being loaded: it goes aside. False: nothing of
+  // the line may go now, for it is empty or waits behind it; then it must leave the turns.
+  bool PassStopped(Lines::iterator line);
+  // Moves what is stopped out of the way of the first `most` jobs. False: not done, there is much.
+  bool PassStopped(uint64_t most, MonoTime now);
+  // Of the line's first `most` jobs none is stopped after this. Returns how many there are.
+  uint64_t PassStoppedOf(Lines::iterator line, uint64_t most, uint64_t* looks);
+  // `at_front`: before those of their line that are there.
+  void SetAside(Slice slice, bool at_front);
+  // All that waits aside is in the lines again.
+  void BringBack(uint64_t stream);
+  void PutBefore(Line* line, Line before);
+  // After cancelled jobs of the stream were named: lines behind them may go on.
+  void RetryBehind(uint64_t stream);
+  // The part of Sweep() about what waits aside.
+  void SweepAside();
+
   // The line is one without jobs, or its first are a record.
   void Refill(Line* line);
   void PopFront(Line* line);
   void UncountArrival(const Slice& slice);
   // Jobs join a line; they are a record of their own there.
   void CountReady(const Slice& slice);
-  void CountRecord(const Slice& slice);
+  void CountRecord(MonoTime arrived);
   // `ready`: in a line or a sealed batch.
   void CountStored(const Slice& slice, bool ready);
   void UncountStored(const Slice& slice, bool ready);
@@ -231,7 +314,8 @@ class JobQueue {
   // now.
   bool AskForSlice(const Cursor& cursor, bool must, const LoadPlan& plan, LoadsAsked* asked);
   void AskForSealed(const LoadPlan& plan, LoadsAsked* asked);
-  // Calls each(slice, in_line) for the slices that wait for the row, which they do no more.
+  enum class Place { kLine, kSealed, kStoppedSealed };
+  // Calls each(slice, place) for the slices that wait for the row, which they do no more.
   template <typename Each>
   void EndLoad(uint64_t stream, uint64_t first, Each&& each);
   // How many jobs at the front of `slice` are cancelled; these are forgotten. `*clean` is how many
@@ -250,6 +334,13 @@ class JobQueue {
   std::set<std::pair<MonoTime, std::string>> parked_;  // until when, for their rate
   std::map<MonoTime, size_t> arrivals_;                // of the lines' records: how many
   std::deque<std::vector<Slice>> sealed_;
+  std::set<uint64_t> stopped_;                              // streams
+  std::map<uint64_t, std::map<std::string, Aside>> aside_;  // by stream and key; none is empty
+  std::deque<std::vector<Slice>> stopped_sealed_;           // each with jobs of a stopped stream
+  std::map<uint64_t, std::set<std::string>> lines_behind_;  // by stream: keys, perhaps
+  MonoTime pass_again_at_ = kNever;  // there was more to be set aside than one call does
+  uint64_t aside_jobs_ = 0;
+  uint64_t aside_bytes_ = 0;
   std::map<std::pair<MonoTime, uint64_t>, Slice> backing_off_;
   std::map<std::pair<WallTime, uint64_t>, Slice> by_wall_time_;
   std::map<uint64_t, IntervalSet> cancelled_;  // by stream
@@ -258,7 +349,7 @@ class JobQueue {
   uint64_t delay_count_ = 0;
   uint64_t ready_ = 0;
   uint64_t ready_bytes_ = 0;
-  uint64_t sealed_jobs_ = 0;
+  uint64_t sealed_jobs_ = 0;  // stopped ones as well
   uint64_t delayed_ = 0;
   uint64_t scheduled_ = 0;
   size_t records_ = 0;

@@ -58,6 +58,10 @@ bool JobQueue::IsLoaded(uint64_t jobs, uint64_t bytes, MonoTime now) {
     cursors.pop_front();
     const std::deque<Slice>& slices = cursor.line->second.slices;
     const Slice& slice = slices[cursor.at];
+    if (!stopped_.empty() && IsStopped(slice) && !slice.loading) {  // it is not one of these
+      if (!IsOrdered(cursor.line->first) && ++cursor.at < slices.size()) cursors.push_back(cursor);
+      continue;
+    }
     if (slice.stored()) return false;
     const uint64_t n = std::min<uint64_t>({slice.count(), jobs, cursor.allowed});
     const uint64_t taken = slice.bytes(0, static_cast<uint32_t>(n));
@@ -85,6 +89,18 @@ LoadsAsked JobQueue::AskForStored(const LoadPlan& plan, MonoTime now) {
     Cursor cursor = cursors.front();
     cursors.pop_front();
     std::deque<Slice>& slices = cursor.line->second.slices;
+    if (!stopped_.empty() && IsStopped(slices[cursor.at]) && !slices[cursor.at].loading) {
+      // It is not needed. Only what is first goes aside.
+      bool goes_on = !IsOrdered(cursor.line->first);
+      if (goes_on && cursor.at == 0) {
+        PassStopped(cursor.line);
+        emptied = emptied || slices.empty();
+      } else {
+        ++cursor.at;
+      }
+      if (goes_on && cursor.at < slices.size()) cursors.push_front(cursor);
+      continue;
+    }
     const bool must = first || (ahead < plan.least_bytes && loading_.empty());
     const bool may = AskForSlice(cursor, must, plan, &asked);
     emptied = emptied || slices.empty();
@@ -98,10 +114,7 @@ LoadsAsked JobQueue::AskForStored(const LoadPlan& plan, MonoTime now) {
     cursor.allowed -= n;
     if (++cursor.at < slices.size() && cursor.allowed > 0) cursors.push_back(cursor);
   }
-  if (emptied) {  // all of a line was cancelled
-    std::erase_if(turns_, [](Lines::iterator line) { return line->second.slices.empty(); });
-    std::erase_if(lines_, [](const auto& entry) { return entry.second.slices.empty(); });
-  }
+  if (emptied) EraseEmptyLines();  // all of a line was cancelled, or is stopped
   return asked;
 }
 
@@ -137,6 +150,7 @@ void JobQueue::DropCancelledHead(Slice* slice) {
         SkipCancelled(slice->Part(0, std::min(slice->count(), kJobsPerRunMax)), &clean);
     if (skipped == 0) return;
     ready_ -= skipped;
+    ready_bytes_ -= slice->bytes(0, skipped);
     UncountStored(*slice, true);
     *slice = slice->Part(skipped, slice->count() - skipped);
     CountStored(*slice, true);
@@ -164,7 +178,7 @@ bool JobQueue::AskForSlice(const Cursor& cursor, bool must, const LoadPlan& plan
     if (n < slice.count()) parts.push_back(slice.Part(n, slice.count() - n));
     for (const Slice& part : parts) {
       CountReady(part);
-      CountRecord(part);
+      CountRecord(part.arrived);
     }
     slices.insert(slices.begin() + static_cast<std::ptrdiff_t>(cursor.at), parts.begin(),
                   parts.end());
@@ -208,28 +222,32 @@ void JobQueue::EndLoad(uint64_t stream, uint64_t first, Each&& each) {
   const Awaited& awaited = node.mapped();
   loading_bytes_ -= awaited.bytes;
   uint64_t left = awaited.jobs;
-  const auto look = [&](Slice& slice, bool in_line) {
+  const auto look = [&](Slice& slice, Place place) {
     const bool waits = slice.loading && slice.stream == stream && slice.first >= first &&
                        slice.first < awaited.end;
     if (!waits) return;
     left -= slice.count();
     slice.loading = false;
-    each(slice, in_line);
+    each(slice, place);
   };
   if (const auto line = lines_.find(awaited.key); line != lines_.end()) {
     for (auto it = line->second.slices.begin(); left > 0 && it != line->second.slices.end(); ++it) {
-      look(*it, true);
+      look(*it, Place::kLine);
     }
   }
   for (auto batch = sealed_.begin(); left > 0 && batch != sealed_.end(); ++batch) {
-    for (Slice& slice : *batch) look(slice, false);
+    for (Slice& slice : *batch) look(slice, Place::kSealed);
+  }
+  auto stopped = stopped_sealed_.begin();
+  for (; left > 0 && stopped != stopped_sealed_.end(); ++stopped) {
+    for (Slice& slice : *stopped) look(slice, Place::kStoppedSealed);
   }
 }
 
 uint64_t JobQueue::Fill(uint64_t stream, uint64_t first, const std::shared_ptr<RunData>& row) {
   uint64_t filled = 0;
-  EndLoad(stream, first, [&](Slice& slice, bool in_line) {
-    UncountStored(slice, true);
+  EndLoad(stream, first, [&](Slice& slice, Place place) {
+    UncountStored(slice, place != Place::kStoppedSealed);
     const uint32_t jobs = slice.count();
     slice.stored_bytes = 0;
     slice.begin = static_cast<uint32_t>(slice.first - first);
@@ -238,7 +256,7 @@ uint64_t JobQueue::Fill(uint64_t stream, uint64_t first, const std::shared_ptr<R
     slice.data = row;
     slice.OwnSmallPart();
     filled += slice.bytes();
-    if (in_line) ready_bytes_ += slice.bytes();
+    if (place == Place::kLine) ready_bytes_ += slice.bytes();
   });
   return filled;
 }
@@ -246,7 +264,7 @@ uint64_t JobQueue::Fill(uint64_t stream, uint64_t first, const std::shared_ptr<R
 IntervalSet JobQueue::FailLoad(uint64_t stream, uint64_t first) {
   IntervalSet lost;
   EndLoad(stream, first,
-          [&](const Slice& slice, bool) { lost.Add(slice.first, slice.first + slice.count()); });
+          [&](const Slice& slice, Place) { lost.Add(slice.first, slice.first + slice.count()); });
   return lost;
 }
 
@@ -256,7 +274,7 @@ void JobQueue::CheckStored() const {
   uint64_t ready = 0;
   uint64_t loading = 0;
   const auto count = [&](const Slice& slice, bool is_ready) {
-    WT_CHECK(!slice.loading || (slice.stored() && is_ready));
+    WT_CHECK(!slice.loading || slice.stored());
     if (!slice.stored()) return;
     jobs += slice.count();
     bytes += slice.stored_bytes;
@@ -272,16 +290,41 @@ void JobQueue::CheckStored() const {
     }
     if (!line.tail) continue;
     in_lines += line.tail->jobs;
-    for (const auto& part : line.tail->parts) {
-      const JobPack* pack = std::get_if<JobPack>(&part);
-      packed += pack != nullptr ? pack->jobs() : 0;
+    packed += line.tail->packed();
+  }
+  uint64_t aside_jobs = 0;
+  uint64_t aside_bytes = 0;
+  for (const auto& [stream, lines] : aside_) {
+    WT_CHECK(!lines.empty() && stopped_.contains(stream));
+    for (const auto& [key, aside] : lines) {
+      WT_CHECK(!aside.line.slices.empty() && !aside.line.in_turns);
+      aside.line.ForEach([&](const Slice& slice) {
+        count(slice, false);
+        WT_CHECK(IsStopped(slice) && !slice.loading);
+        aside_jobs += slice.count();
+        aside_bytes += slice.bytes() + slice.stored_bytes;
+        return true;
+      });
+      if (aside.line.tail) packed += aside.line.tail->packed();
     }
   }
+  WT_CHECK(aside_jobs == aside_jobs_ && aside_bytes == aside_bytes_);
   for (const std::vector<Slice>& batch : sealed_) {
+    WT_CHECK(!HasStopped(batch));
     for (const Slice& slice : batch) count(slice, true);
   }
-  for (const auto& [at, slice] : backing_off_) count(slice, false);
-  for (const auto& [at, slice] : by_wall_time_) count(slice, false);
+  for (const std::vector<Slice>& batch : stopped_sealed_) {
+    WT_CHECK(HasStopped(batch));
+    for (const Slice& slice : batch) count(slice, false);
+  }
+  for (const auto& [at, slice] : backing_off_) {
+    count(slice, false);
+    WT_CHECK(!slice.loading);
+  }
+  for (const auto& [at, slice] : by_wall_time_) {
+    count(slice, false);
+    WT_CHECK(!slice.loading);
+  }
   for (const auto& [row, awaited] : loading_) loading += awaited.bytes;
   WT_CHECK(packed == packed_ && in_lines == ready_);
   WT_CHECK(jobs == stored_jobs_ && bytes == stored_bytes_);

@@ -21,6 +21,7 @@ class KeyGate {
   // From now on. Buckets of keys that are new are as if idle since `start`.
   void SetPolicy(const KeyPolicy& policy, MonoTime start, MonoTime now);
   bool limits() const { return policy_.limits(); }
+  bool ordered() const { return policy_.ordered; }
 
   // How many jobs of the key may start now.
   uint64_t Allowed(const std::string& key, MonoTime now);

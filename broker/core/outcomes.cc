@@ -104,31 +104,18 @@ void Broker::AddOutcome(Stream& stream, wire::OutcomeRange outcome) {
       last.mutable_results()->mutable_block()->append(outcome.results().block());
       last.mutable_results()->mutable_sizes()->MergeFrom(outcome.results().sizes());
       stream.outcomes.AddBytesToBack(more);
-      queue.outcome_bytes += more;
-      outcome_bytes_ += more;
-      used_bytes_ += more;
+      AddUnread(stream, more);
       return;
     }
   }
   const uint64_t bytes = OutcomeBytes(outcome);
-  queue.outcome_bytes += bytes;
-  outcome_bytes_ += bytes;
-  used_bytes_ += bytes;
   stream.outcomes.Push(std::move(outcome), bytes);
+  AddUnread(stream, bytes);
 }
 
 void Broker::ReleaseOutcome(Stream& stream, const wire::OutcomeRange& outcome, uint64_t bytes) {
   Queue& queue = *stream.queue;
-  WT_CHECK(queue.outcome_bytes >= bytes && used_bytes_ >= bytes);
-  const bool was_held = HeldByOutcomes(queue);
-  const bool were_full = OutcomesFull();
-  queue.outcome_bytes -= bytes;
-  outcome_bytes_ -= bytes;
-  used_bytes_ -= bytes;
-  if (was_held && !HeldByOutcomes(queue)) Wake(queue);
-  if (were_full && !OutcomesFull()) {
-    for (const auto& [name, other] : queues_) Wake(*other);
-  }
+  RemoveUnread(stream, bytes);
   queue.outcome_jobs -= outcome.count();
   stream.unacknowledged_jobs -= outcome.count();
   if (JobGroup* group = GroupOf(stream, outcome.group())) {

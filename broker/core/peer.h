@@ -41,6 +41,8 @@ struct ProducerState {
   MonoTime groups_told_at = kNever;   // when unacknowledged ends were told last
   bool durable = false;               // there is a row of it
   std::set<std::string> gone;         // queues whose streams were forgotten before it came back
+  uint64_t outcome_bytes = 0;         // not acknowledged, of all streams
+  bool stopped = false;               // these are too many: its jobs wait (unread.cc)
   uint64_t outcome_bytes_in_flight = 0;
   std::set<uint64_t> unsent;  // streams with outcomes to send
 

@@ -21,6 +21,7 @@ Stream& Broker::AddStream(uint64_t number, Queue& queue, uint64_t producer) {
   if (queue.policy.durable) stream->rows = std::make_unique<StreamRows>(number);
   CountTable(kStreamOverheadBytes);
   ++queue.streams;
+  if (IsStopped(*stream)) queue.jobs.Stop(number);
   return *stream;
 }
 
@@ -127,17 +128,17 @@ uint64_t Broker::DiskRoom(const Queue& queue) const {
 bool Broker::HasRoom(const Queue& queue, uint64_t bytes) const {
   if (Planted("ignore_capacity")) return true;
   if (bytes >= DiskRoom(queue)) return false;
-  if (queue.open_jobs() >= queue.policy.capacity_jobs) return false;
+  if (queue.counted_jobs() >= queue.policy.capacity_jobs) return false;
   // A job larger than the whole capacity must not wait for ever.
-  if (queue.open_jobs() == 0) return used_bytes_ < config_.budget_bytes();
-  return queue.payload_bytes() + bytes <= queue.policy.capacity_bytes &&
+  if (queue.counted_jobs() == 0) return used_bytes_ < config_.budget_bytes();
+  return queue.counted_bytes() + bytes <= queue.policy.capacity_bytes &&
          used_bytes_ + kRecordRoomBytes + bytes <= config_.budget_bytes();
 }
 
 uint32_t Broker::RoomFor(const Queue& queue, const RunData& run, uint32_t begin,
                          uint32_t end) const {
   if (Planted("ignore_capacity")) return end - begin;
-  const uint64_t open = queue.open_jobs();
+  const uint64_t open = queue.counted_jobs();
   if (open >= queue.policy.capacity_jobs) return 0;
   // The capacity may be the largest number there is.
   end = begin +
@@ -148,7 +149,7 @@ uint32_t Broker::RoomFor(const Queue& queue, const RunData& run, uint32_t begin,
   const uint64_t jobs_max = bytes / kJobOverheadBytes;
   end = begin + static_cast<uint32_t>(std::min<uint64_t>(end - begin, jobs_max));
   const uint64_t queue_bytes =
-      queue.policy.capacity_bytes - std::min(queue.policy.capacity_bytes, queue.payload_bytes());
+      queue.policy.capacity_bytes - std::min(queue.policy.capacity_bytes, queue.counted_bytes());
   const uint64_t disk_bytes = DiskRoom(queue);
   if (disk_bytes == 0) return 0;
   bytes = std::min({bytes, queue_bytes, disk_bytes});
@@ -209,38 +210,48 @@ void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
   uint32_t begin = static_cast<uint32_t>(stream->next - submit.first());
   if (begin > 0) Count("repeated_jobs", begin);
   const auto run = std::make_shared<RunData>(submit.mutable_run());
+  // False: whoever does not read its outcomes is not told more.
+  const auto reject = [&](uint32_t jobs, const absl::Status& why) {
+    if (IsStopped(*stream)) {
+      MarkUnread(*stream);
+      return false;
+    }
+    stream->session_bytes += run->bytes(begin, begin + jobs);
+    Reject(*stream, stream->next, jobs, why);
+    begin += jobs;
+    return true;
+  };
   while (begin < run->count()) {
     if (DiskRoom(*stream->queue) == 0) {  // not even for the outcome of one that is rejected
       MarkFull(*stream, run->payload(begin).size());
       return;
     }
     if (!options_error.ok()) {
-      stream->session_bytes += run->bytes(begin, run->count());
-      Reject(*stream, stream->next, run->count() - begin, options_error);
+      reject(run->count() - begin, options_error);
+      return;
+    }
+    if (IsStopped(*stream) && !stream->options->discard_outcome()) {
+      MarkUnread(*stream);
       return;
     }
     uint32_t end = begin;
     while (end < run->count() && run->payload(end).size() <= config_.payload_bytes_max) ++end;
     if (end == begin) {
-      stream->session_bytes += run->payload(begin).size();
-      Reject(*stream, stream->next, 1,
-             absl::InvalidArgumentError("payload of " + std::to_string(run->payload(begin).size()) +
-                                        " bytes; at most " +
-                                        std::to_string(config_.payload_bytes_max) + " are taken"));
-      ++begin;
+      const absl::Status too_large = absl::InvalidArgumentError(
+          "payload of " + std::to_string(run->payload(begin).size()) + " bytes; at most " +
+          std::to_string(config_.payload_bytes_max) + " are taken");
+      if (!reject(1, too_large)) return;
       continue;
     }
     if (submit.names_size() > 0) {
-      if (!HasNameRoom(*stream->queue)) {
+      if (!HasNameRoom()) {
         MarkFull(*stream, run->payload(begin).size(), true);
         return;
       }
       absl::Status name_error;
       end = FreshNames(*stream->queue, submit, begin, end, &name_error);
       if (end == begin) {
-        stream->session_bytes += run->payload(begin).size();
-        Reject(*stream, stream->next, 1, name_error);
-        ++begin;
+        if (!reject(1, name_error)) return;
         continue;
       }
     }
@@ -258,16 +269,13 @@ void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
   }
 }
 
-bool Broker::HasNameRoom(const Queue& queue) const {
-  return name_bytes_ < config_.budget_bytes() / 4 && !HeldByOutcomes(queue);
-}
-
 void Broker::MarkFull(Stream& stream, uint64_t bytes, bool for_name) {
   Count("full_runs");
   stream.full_bytes = bytes;
   stream.full_for_name = for_name;
-  if (stream.full) return;
+  if (stream.full && !stream.full_for_unread) return;
   stream.full = true;
+  stream.full_for_unread = false;
   stream.queue->full_streams.push_back(stream.number);
   full_queues_.insert(stream.queue->number);
 }
@@ -368,13 +376,14 @@ void Broker::FillUpdate(const Stream& stream, wire::StreamUpdate* update) const 
     update->set_state(wire::StreamUpdate::FULL);
     if (stream.full_bytes >= DiskRoom(*stream.queue)) {
       *update->mutable_status() = WireStatus(absl::StatusCode::kResourceExhausted, disk_.Reason());
-    } else if (stream.full_for_name && !HasNameRoom(*stream.queue)) {
+    } else if (stream.full_for_unread) {
+      *update->mutable_status() =
+          WireStatus(absl::StatusCode::kResourceExhausted, "outcomes are not fetched");
+    } else if (stream.full_for_name && !HasNameRoom()) {
       *update->mutable_status() =
           WireStatus(absl::StatusCode::kResourceExhausted,
-                     HeldByOutcomes(*stream.queue)
-                         ? "outcomes are not fetched"
-                         : "the broker's memory for job names is full: shorten job_names.window of "
-                           "its queues, or raise its --memory-limit");
+                     "the broker's memory for job names is full: shorten job_names.window of its "
+                     "queues, or raise its --memory-limit");
     }
   } else if (stream.gap_due) {
     update->set_state(wire::StreamUpdate::GAP);
@@ -388,17 +397,17 @@ void Broker::WakeFullStreams() {
     CountMemory(queue);
     // Room for a good part at once: a freed place is not worth a message.
     const uint64_t budget = config_.budget_bytes();
-    const bool open = queue.open_jobs() == 0 ||
-                      queue.open_jobs() + policy.capacity_jobs / 8 < policy.capacity_jobs;
-    const uint64_t bytes = queue.payload_bytes();
+    const uint64_t jobs = queue.counted_jobs();
+    const bool open = jobs == 0 || jobs + policy.capacity_jobs / 8 < policy.capacity_jobs;
+    const uint64_t bytes = queue.counted_bytes();
     const bool fits = bytes == 0 || bytes + policy.capacity_bytes / 8 < policy.capacity_bytes;
     if (open && fits && used_bytes_ + budget / 16 < budget) {
-      uint64_t room = policy.capacity_jobs - std::min(policy.capacity_jobs, queue.open_jobs());
+      uint64_t room = policy.capacity_jobs - std::min(policy.capacity_jobs, jobs);
       for (auto next = queue.full_streams.begin(); room > 0 && next != queue.full_streams.end();) {
         Stream& stream = *streams_.at(*next);
         // Else it would send and be refused, again and again.
         if (!HasRoom(queue, stream.full_bytes)) break;
-        if (stream.full_for_name && !HasNameRoom(queue)) {
+        if (stream.full_for_name && !HasNameRoom()) {
           ++next;
           continue;
         }
@@ -421,6 +430,7 @@ void Broker::DropStream(Stream& stream) {
   stream.groups.clear();
   NoteStream(stream);
   stream.producer = 0;
+  queue.jobs.Resume(stream.number);
   if (stream.full) {
     std::erase(queue.full_streams, stream.number);
     stream.full = false;

@@ -106,6 +106,9 @@ struct Queue {
   // Of jobs without an outcome, in memory or stored.
   uint64_t payload_bytes() const { return bytes + jobs.stored_bytes(); }
   uint64_t open_jobs() const { return ledger.accepted - ledger.ended(); }
+  // What its capacity is measured by: jobs of stopped producers leave room for those of others.
+  uint64_t counted_jobs() const { return open_jobs() - jobs.aside_at_least(); }
+  uint64_t counted_bytes() const { return payload_bytes() - jobs.aside_bytes(); }
   // Jobs may wait in workers: nothing but their number bounds their starts.
   bool may_hold() const {
     return !policy.batches() && policy.rate.count == 0 && policy.concurrency == 0 &&

@@ -25,7 +25,7 @@ uint64_t Broker::counter(std::string_view name) const {
 
 std::string Broker::GateOf(const Queue& queue) const {
   if (queue.jobs.waiting() == 0) return "";
-  if (HeldByOutcomes(queue)) return "outcomes not fetched";
+  if (!queue.jobs.may_start() && queue.jobs.waits_for_stopped()) return "outcomes not fetched";
   if (queue.workers.empty()) return "no worker";
   const std::string_view closed = ClosedGate(queue);
   if (!closed.empty()) return std::string(closed);
@@ -106,6 +106,7 @@ wire::StatusReply Broker::Status() const {
     q->set_retries(queue->retries);
     q->set_delayed(queue->jobs.delayed());
     q->set_waiting_bytes(queue->payload_bytes());
+    q->set_set_aside(queue->jobs.aside_at_least());
     q->set_stored_jobs(std::min(queue->jobs.stored_jobs(), q->waiting()));
     q->set_stored_bytes(queue->jobs.stored_bytes());
     q->set_unacknowledged_outcomes(queue->outcome_jobs);

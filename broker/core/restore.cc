@@ -247,6 +247,7 @@ absl::Status Broker::FinishRestore(Instant now, Effects* effects) {
   for (const auto& [number, peer] : peers_) {
     if (!peer->producer) continue;
     for (const auto& [group, state] : peer->producer->groups) CheckGroup(number, group);
+    CheckUnread(*peer);
   }
   restoring_.reset();
   if (status.ok()) {

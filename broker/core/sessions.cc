@@ -388,6 +388,7 @@ void Broker::ForgetProducer(Peer& peer, bool may_return) {
     expired_names_[peer.name] = {now_.mono + kNamedProducerRetention, peer.producer->durable};
   }
   CancelUnclosedGroups(peer);
+  peer.producer->stopped = false;
   ForEachStream(*peer.producer, [this](Stream& stream) { DropStream(stream); });
   ErasePeer(peer);
 }

@@ -60,12 +60,13 @@ struct Stream {
   Told told;
   MonoTime update_at = kNever;  // until then an update may be held back
 
-  bool touched = false;        // an update is due at the end of the step
-  bool full = false;           // `next` was dropped for lack of room …
-  uint64_t full_bytes = 0;     // … for a payload of this size
-  bool full_for_name = false;  // … or for its name, or the word that its name was there before
-  bool gap_due = false;        // tell the producer that `next` is missing …
-  bool gap_told = false;       // … once
+  bool touched = false;          // an update is due at the end of the step
+  bool full = false;             // `next` was dropped for lack of room …
+  uint64_t full_bytes = 0;       // … for a payload of this size
+  bool full_for_name = false;    // … or for its name, or the word that its name was there before
+  bool full_for_unread = false;  // `full`, until the producer reads outcomes
+  bool gap_due = false;          // tell the producer that `next` is missing …
+  bool gap_told = false;         // … once
 };
 
 }  // namespace whippletree::core

@@ -94,6 +94,7 @@ void BrokerProcess::Restore(const core::Config& config) {
   if (!restored.ok()) Violation("I21", std::string(restored.message()));
   core_->CheckInvariants();
   if (config.last_commit > 0) world_->situations.Count("restored");
+  world_->situations.Count("restored_stopped", core_->counter("producers_stopped"));
   for (const auto& entry : core_->leases().all()) {
     restored_leases_.insert(entry.first);
     unclaimed_leases_.insert(entry.first);

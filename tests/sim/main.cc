@@ -115,6 +115,7 @@ bool HasCheck(uint32_t invariant) { return invariant != 9 && invariant != 22; }
 
 std::string CheckName(uint32_t invariant) {
   if (invariant == kPauseCheck) return "pause";
+  if (invariant == kUnreadCheck) return "unread";
   return invariant == kLoadCheck ? "load" : "I" + std::to_string(invariant);
 }
 

@@ -168,6 +168,20 @@ void DrawJobAdmin(Prng* prng, Options* options) {
   }
 }
 
+// Some read no outcomes, which fill the memory, beside others that do.
+void DrawDeafProducers(Prng* prng, Options* options) {
+  if (!prng->Chance(200)) return;
+  options->producers = std::max(options->producers, 2u);
+  options->deaf_producers = static_cast<uint32_t>(prng->Between(1, options->producers - 1));
+  options->load.jobs = std::max(options->load.jobs, 100u);
+  options->load.result_bytes_max = static_cast<uint32_t>(Pick(prng, {3000, 8000, 16'000}));
+  options->load.payload_bytes_max = std::min(options->load.payload_bytes_max, 500u);
+  options->load.discard = std::min<uint64_t>(options->load.discard, 50);
+  options->load.named = 0;
+  options->broker.memory_limit_bytes = Pick(prng, {1 << 20, 1 << 20, 2 << 20});
+  if (options->faults.producer_kill > Duration(0)) options->faults.producer_kill = seconds(4);
+}
+
 }  // namespace
 
 Duration DrawDuration(Prng* prng, Duration mean) {
@@ -278,6 +292,7 @@ Options DrawOptions(uint64_t seed) {
   DrawJobAdmin(&prng, &o);
   o.ack_delay = Pick(&prng, {Duration(0), microseconds(500), milliseconds(50)});
   o.broker.ack_delay = Pick(&prng, {Duration(0), microseconds(500), milliseconds(50)});
+  DrawDeafProducers(&prng, &o);
   return o;
 }
 

@@ -80,6 +80,7 @@ struct Options {
   LoadOptions load;
   uint32_t producers = 1;
   uint32_t named_producers = 0;  // of these
+  uint32_t deaf_producers = 0;   // the last of these: they read no outcomes until faults end
   uint32_t workers = 1;
   uint32_t slots_max = 4;
   Duration active = seconds(10);      // while faults happen

@@ -68,7 +68,9 @@ INSTANTIATE_TEST_SUITE_P(
                     PlantedFault{"ignore_disk", "disk"}, PlantedFault{"ignore_names", "I4"},
                     PlantedFault{"lose_name_row", "I4"}, PlantedFault{"lose_dead_row", "dead"},
                     PlantedFault{"lose_requeued", "dead"}, PlantedFault{"load_wrong_part", "I4"},
-                    PlantedFault{"load_early", "I5"}, PlantedFault{"forget_load", "load"}),
+                    PlantedFault{"load_early", "I5"}, PlantedFault{"forget_load", "load"},
+                    PlantedFault{"forget_resume", "I1"}, PlantedFault{"stop_all", "unread"},
+                    PlantedFault{"take_stopped", "unread"}),
     [](const auto& fault) { return std::string(fault.param.name); });
 
 TEST(PlantedFaultTest, NothingIsFoundWhenNoneIsOn) {

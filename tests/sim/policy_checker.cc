@@ -46,6 +46,7 @@ void PolicyChecker::BeforeStep(const core::Broker& core, Instant now) const {
     // The next ones may be read just now; that they are is checked elsewhere.
     if (queue->jobs.stored_ready() > 0) continue;
     if (policy.keys.limits()) {
+      if (queue->jobs.waits_for_stopped()) continue;  // in their order, perhaps
       CheckNoneIsForgotten(core, *queue, now.mono);
     } else if (policy.batches()) {
       // Whoever forgets to wake for the end of a batch's linger oversleeps it.
@@ -95,6 +96,13 @@ void PolicyChecker::AfterStep(const core::Broker& core, Instant now) {
     if (!paused_.empty()) situations_->Checked(kPauseCheck);
     if (paused_.contains(queue)) Violation("pause", queue + " is paused and starts a job");
     for (const core::Slice& slice : lease.slices) {
+      if (lease.queue->jobs.has_stopped()) {
+        situations_->Checked(kUnreadCheck);
+        if (lease.queue->jobs.IsStopped(slice)) {
+          Violation("unread", queue + " starts a job of a producer that is stopped");
+        }
+        situations_->Count("start_beside_stopped");
+      }
       // A batch that is tried again has kept its places, whatever the limit is now.
       if (policy.keys.limits() && slice.halvings == 0) keys.emplace(queue, slice.options->key());
     }
@@ -110,20 +118,42 @@ void PolicyChecker::AfterStep(const core::Broker& core, Instant now) {
   CheckLive(core, granted);
   CheckLiveKeys(core, keys);
   CheckCapacity(core);
+  CheckOthersGoOn(core, now);
+}
+
+// Where nothing but slots keeps them, jobs that are not stopped do not wait while one is free.
+void PolicyChecker::CheckOthersGoOn(const core::Broker& core, Instant now) const {
+  for (const auto& [name, queue] : core.queues()) {
+    if (!queue->jobs.has_stopped()) continue;
+    const core::QueuePolicy& policy = policies_.at(name);
+    if (policy.keys.ordered && queue->jobs.waits_for_stopped()) {
+      situations_->Count("order_behind_stopped");
+    }
+    const bool other_gates = policy.rate.count > 0 || policy.concurrency > 0 ||
+                             policy.breaker.enabled() || policy.keys.limits() || policy.batches() ||
+                             queue->paused || now.mono < queue->held_until;
+    if (other_gates || queue->jobs.stored_ready() > 0) continue;
+    situations_->Checked(kUnreadCheck);
+    if (queue->jobs.has_ready() && core.HasFreeSlot(*queue)) {
+      Violation("unread", name + " has jobs that wait for a producer that is stopped");
+    }
+  }
 }
 
 // Follow-on jobs are accepted whatever the capacity; a step with such shows nothing.
 void PolicyChecker::CheckCapacity(const core::Broker& core) {
   for (const auto& [name, queue] : core.queues()) {
-    const Accepted now = {queue->ledger.accepted, queue->follow_ons};
+    const Accepted now = {queue->ledger.accepted, queue->follow_ons, queue->jobs.aside()};
     const auto [it, is_new] = accepted_.try_emplace(name, now);
     const Accepted before = std::exchange(it->second, now);
     if (is_new || now.jobs == before.jobs || now.follow_ons > before.follow_ons) continue;
+    if (now.aside < before.aside) continue;  // they are back, beyond what was accepted meanwhile
     situations_->Checked(15);
     const uint64_t most = policies_.at(name).capacity_jobs;
-    if (queue->open_jobs() > most) {
-      Violation("I15", name + " has accepted jobs and has " + std::to_string(queue->open_jobs()) +
-                           ", at most " + std::to_string(most) + " are allowed");
+    if (queue->counted_jobs() > most) {
+      Violation("I15", name + " has accepted jobs and has " +
+                           std::to_string(queue->counted_jobs()) + ", at most " +
+                           std::to_string(most) + " are allowed");
     }
   }
 }

@@ -1,7 +1,7 @@
 // Checks each lease that the core grants against the policy of its queue, with formulas of its own:
 // concurrency (I12), rate (I13), batch (I14), breaker (I18), times of the calendar (I11); and for
 // each key: order (I10), concurrency (I12), rate (I13). And nothing of a paused queue starts
-// ("pause").
+// ("pause"), nor of a stopped producer, while jobs of others do ("unread").
 #pragma once
 
 #include <cstdint>
@@ -62,6 +62,7 @@ class PolicyChecker {
   using QueueCounts = std::vector<uint64_t>;  // by the queue's number
   void CheckLive(const core::Broker& core, const QueueCounts& granted);
   void CheckCapacity(const core::Broker& core);
+  void CheckOthersGoOn(const core::Broker& core, Instant now) const;
   void CheckLiveKeys(const core::Broker& core, const std::set<Key>& granted) const;
   void CheckNoneIsForgotten(const core::Broker& core, const core::Queue& queue, MonoTime now) const;
 
@@ -75,6 +76,7 @@ class PolicyChecker {
   struct Accepted {
     uint64_t jobs;  // follow-on jobs among them
     uint64_t follow_ons;
+    uint64_t aside;
   };
   std::map<std::string, Accepted> accepted_;  // the same
   MonoTime up_since_{};

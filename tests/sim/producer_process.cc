@@ -5,9 +5,11 @@
 
 namespace whippletree::sim {
 
-ProducerProcess::ProducerProcess(World* world, std::string name, bool named, uint32_t jobs)
+ProducerProcess::ProducerProcess(World* world, std::string name, bool named, bool deaf,
+                                 uint32_t jobs)
     : Process(world, std::move(name), core::Channel::kSubmit),
       named_(named),
+      deaf_(deaf),
       prng_(world->prng.Next()),
       jobs_left_(jobs),
       // Not where jobs follow its own: it does not wait for those.
@@ -31,6 +33,7 @@ void ProducerProcess::Hurry() {
   hurry_ = true;
   jobs_left_ = std::min(jobs_left_, kLateJobsMax);
   submit_at_ = MonoTime{};
+  for (auto& [at, ack] : acks_) at = std::min(at, world_->loop.now());
   WakeAt(world_->loop.now());
 }
 
@@ -203,7 +206,8 @@ void ProducerProcess::Submit() {
 void ProducerProcess::AcknowledgeLater(wire::OutcomeAck ack) {
   Duration delay = DrawDuration(&prng_, world_->options.application_delay_mean);
   if (hurry_) delay = Duration(0);
-  acks_.emplace_back(world_->loop.now() + delay, std::move(ack));
+  const MonoTime at = deaf_ && !hurry_ ? kNever : world_->loop.now() + delay;
+  acks_.emplace_back(at, std::move(ack));
 }
 
 void ProducerProcess::AcknowledgeDue() {

@@ -14,9 +14,11 @@ namespace whippletree::sim {
 
 class ProducerProcess : public Process {
  public:
-  ProducerProcess(World* world, std::string name, bool named, uint32_t jobs);
+  // `deaf`: it acknowledges no outcome before it hurries.
+  ProducerProcess(World* world, std::string name, bool named, bool deaf, uint32_t jobs);
 
   bool named() const { return named_; }
+  bool deaf() const { return deaf_; }
   // The stream is gone for good: nobody waits for its outcomes.
   bool finished() const;
   std::string Describe() const;
@@ -47,6 +49,7 @@ class ProducerProcess : public Process {
   bool SubmitAgain();
 
   const bool named_;
+  const bool deaf_;
   std::unique_ptr<ProducerSession> session_;
   Prng prng_;
   uint32_t jobs_left_;

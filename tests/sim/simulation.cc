@@ -21,13 +21,13 @@ Simulation::Simulation(const Options& options, bool verbose)
   for (uint32_t i = 0; i < options.producers; ++i) {
     const bool named = i < options.named_producers;
     SpawnProducer((named ? "named" : "producer") + std::to_string(++producers_made_), named,
-                  options.load.jobs);
+                  i >= options.producers - options.deaf_producers, options.load.jobs);
   }
   for (uint32_t i = 0; i < options.workers; ++i) SpawnWorker(false);
 }
 
-void Simulation::SpawnProducer(const std::string& name, bool named, uint32_t jobs) {
-  producers_.push_back(std::make_unique<ProducerProcess>(&world_, name, named, jobs));
+void Simulation::SpawnProducer(const std::string& name, bool named, bool deaf, uint32_t jobs) {
+  producers_.push_back(std::make_unique<ProducerProcess>(&world_, name, named, deaf, jobs));
 }
 
 void Simulation::SpawnWorker(bool all_queues) {
@@ -45,7 +45,7 @@ void Simulation::SpawnWorker(bool all_queues) {
 void Simulation::Replace(const ProducerProcess* producer, const std::string& name) {
   world_.loop.After(milliseconds(prng_.Between(1, 1500)), [this, producer, name] {
     if (producer->alive()) return Replace(producer, name);
-    SpawnProducer(name, producer->named(), world_.options.load.jobs / 4);
+    SpawnProducer(name, producer->named(), producer->deaf(), world_.options.load.jobs / 4);
     if (healed_) producers_.back()->Hurry();
   });
 }

@@ -58,7 +58,7 @@ class Simulation {
   void Recur(Duration mean, std::string_view name, std::function<bool()> fault,
              bool is_fault = true);
   void SpawnWorker(bool all_queues);
-  void SpawnProducer(const std::string& name, bool named, uint32_t jobs);
+  void SpawnProducer(const std::string& name, bool named, bool deaf, uint32_t jobs);
   void Replace(const ProducerProcess* producer, const std::string& name);
   void KeepWorkers();
   void Heal();

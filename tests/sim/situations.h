@@ -12,9 +12,10 @@ namespace whippletree::sim {
 
 // What the checks are named by; I9 and I22 have none (docs/simulation.md).
 inline constexpr uint32_t kInvariants = 22;
-inline constexpr uint32_t kPauseCheck = 0;               // of admins, who have no number
-inline constexpr uint32_t kLoadCheck = kInvariants + 1;  // of stored payloads, the same
-inline constexpr uint32_t kChecks = kInvariants + 2;
+inline constexpr uint32_t kPauseCheck = 0;                 // of admins, who have no number
+inline constexpr uint32_t kLoadCheck = kInvariants + 1;    // of stored payloads, the same
+inline constexpr uint32_t kUnreadCheck = kInvariants + 2;  // of unread outcomes
+inline constexpr uint32_t kChecks = kInvariants + 3;
 
 class Situations {
  public:
@@ -50,6 +51,7 @@ inline constexpr std::string_view kSituations[] = {
     "jobs_held_behind_others", "jobs_prefetched", "jobs_revoked", "leases_expired",
     "outcomes_sent_again", "deliveries_sent_again", "rejected_jobs", "repeated_hellos",
     "repeated_jobs", "repeated_reports", "stale_completions", "suspects", "unreachable_peers",
+    "producers_resumed", "producers_stopped",
     // Seen at the edges.
     "ack_held", "broker_crash", "broker_pause", "cancel_confirmed", "connection_reset",
     "deadline_exceeded", "gate_released", "isolation", "job_dead", "lease_kept", "poison_death",
@@ -63,6 +65,8 @@ inline constexpr std::string_view kSituations[] = {
     "group_lost", "job_expired", "key_blocked", "key_concurrency_reached", "key_ordered_start",
     "key_rate_limited_start", "key_retried", "policies_reloaded", "queue_paused", "queue_resumed",
     "rate_limited_start", "scheduled_start",
+    // Of producers that read no outcomes.
+    "order_behind_stopped", "restored_stopped", "start_beside_stopped",
     // Of names, and of admins that look after single jobs.
     "dead_dropped_by_admin", "dead_listed", "dead_restored", "job_cancelled_by_admin",
     "name_repeated", "repeated_names", "requeued_delivered", "restored_names",

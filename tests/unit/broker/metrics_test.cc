@@ -26,6 +26,7 @@ wire::StatusReply Example() {
   queue.set_waiting(7);
   queue.set_waiting_bytes(700);
   queue.set_stored_jobs(5);
+  queue.set_set_aside(4);
   queue.set_stored_bytes(500);
   queue.set_full(true);
   wire::WorkerStatus& worker = *status.add_workers();
@@ -64,6 +65,7 @@ TEST(MetricsTest, ShowsBrokerQueuesAndWorkers) {
   EXPECT_TRUE(HasLine(text, "whippletree_jobs_waiting{queue=\"sh\"} 7"));
   EXPECT_TRUE(HasLine(text, "whippletree_waiting_bytes{queue=\"sh\"} 700"));
   EXPECT_TRUE(HasLine(text, "whippletree_stored_jobs{queue=\"sh\"} 5"));
+  EXPECT_TRUE(HasLine(text, "whippletree_jobs_set_aside{queue=\"sh\"} 4"));
   EXPECT_TRUE(HasLine(text, "whippletree_stored_bytes{queue=\"sh\"} 500"));
   EXPECT_TRUE(HasLine(text, "whippletree_queue_full{queue=\"sh\"} 1"));
   EXPECT_TRUE(HasLine(text, "whippletree_memory_used_bytes 12345678901")) << text;

@@ -206,40 +206,6 @@ TEST(OutcomeTest, DiscardedOnesAreOnlyCounted) {
   EXPECT_EQ(s.h.queue("q").outcome_bytes, 0u);
 }
 
-TEST(OutcomeTest, AQueueWhoseOutcomesAreNotFetchedStopsDispatching) {
-  Config config;
-  config.default_policy.capacity_bytes = 1000;
-  Scene s(1, config);
-  s.CompleteWith(0, std::string(2000, 'x'));
-  s.producer.TakeOutcome();
-  s.producer.SubmitAccepted("q", 2, 1);
-  EXPECT_EQ(s.h.broker.Status().queues(0).gate(), "outcomes not fetched");
-  EXPECT_EQ(s.h.ledger("q").waiting(), 1u);
-  s.producer.Ack("q", 2);
-  s.worker.TakeDelivery();
-}
-
-TEST(OutcomeTest, ThoseOfAllQueuesTakeHalfOfTheMemory) {
-  Config config;
-  config.memory_limit_bytes = 32 << 20;
-  BrokerHarness h(config);
-  ProducerPeer producer(&h, "p");
-  producer.Join();
-  const auto complete = [&](const std::string& queue, uint64_t bytes) {
-    producer.SubmitAccepted(queue, 1, 1);
-    WorkerPeer worker(&h, "w-" + queue, {.queues = {queue}});
-    worker.Join();
-    worker.Report({CompletedWith(worker.TakeDelivery().token(), 0, std::string(bytes, 'x'))});
-  };
-  const uint64_t part = config.budget_bytes() / 5;
-  complete("a", part);
-  complete("b", part);
-  complete("c", part);  // two fifths are taken, and no queue is held
-  producer.SubmitAccepted("d", 1, 1);
-  EXPECT_EQ(h.broker.Status().queues(3).gate(), "outcomes not fetched");
-  h.sent.clear();
-}
-
 TEST(OutcomeTest, OutcomesOfAProducerThatIsGoneAreNotKept) {
   Scene s(2);
   s.CompleteWith(0, "a");

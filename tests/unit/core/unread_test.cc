@@ -1,0 +1,549 @@
+// A producer that does not read its outcomes: its own jobs stop, at its share of the memory, and
+// those of others in the same queue go on.
+#include <gtest/gtest.h>
+
+#include "broker/core/limits.h"
+#include "tests/unit/core/fake_peers.h"
+
+namespace whippletree::core {
+namespace {
+
+using State = wire::StreamUpdate;
+
+Config SmallMemory() {
+  Config config;
+  config.memory_limit_bytes = 8 << 20;
+  config.default_policy.backoff_min = config.default_policy.backoff_max = milliseconds(10);
+  return config;
+}
+
+// What one producer may leave unread while nobody else does, about; and a result that is more.
+const uint64_t kShare = SmallMemory().budget_bytes() / 4;
+const uint64_t kTooMuch = kShare + kShare / 8;
+
+// Two producers of queue "q", "deaf" and "reader", and a worker with some slots.
+struct Scene {
+  explicit Scene(Config config = SmallMemory(), uint32_t slots = 1)
+      : h(std::move(config)),
+        deaf(&h, "deaf"),
+        reader(&h, "reader"),
+        worker(&h, "w", {.slots = slots}) {
+    deaf.Join();
+    reader.Join();
+  }
+  ~Scene() { h.sent.clear(); }
+
+  // The next delivery, which has one job.
+  struct Job {
+    uint64_t token = 0;
+    std::string producer;
+    uint64_t number = 0;
+  };
+  Job TakeJob() {
+    const wire::Delivery delivery = worker.TakeDelivery();
+    return {delivery.token(), NameOf(delivery.stream()), delivery.first()};
+  }
+  std::string NameOf(uint64_t stream) {
+    const auto of = [&](const ProducerPeer& peer) { return peer.name(); };
+    // Streams are numbered as they are opened.
+    return stream == deaf_stream ? of(deaf) : of(reader);
+  }
+  void Complete(uint64_t token, uint64_t bytes = 10) {
+    wire::ReportItem item = WorkerPeer::Item(wire::ReportItem::COMPLETED, token, 0, 1);
+    item.clear_results();
+    AppendToRun(std::string(bytes, 'x'), item.mutable_results());
+    worker.Report({item});
+  }
+  bool HasDelivery() { return h.HasFrameFor("w"); }
+  // It has more unread than its share. Its job 1 is used for that.
+  void StopDeaf(const wire::JobOptions& options = {}) {
+    deaf.SubmitAccepted("q", 1, 1, options);
+    worker.Join();
+    const wire::Delivery delivery = worker.TakeDelivery();
+    deaf_stream = delivery.stream();
+    Complete(delivery.token(), kTooMuch);
+    deaf.TakeOutcomes();
+  }
+
+  BrokerHarness h;
+  ProducerPeer deaf;
+  ProducerPeer reader;
+  WorkerPeer worker;
+  uint64_t deaf_stream = 1;
+};
+
+// Those of `deaf` were accepted before it was stopped, by a worker that is busy with its first.
+struct StoppedScene : Scene {
+  explicit StoppedScene(uint32_t jobs, Config config = SmallMemory(),
+                        const wire::JobOptions& options = {})
+      : Scene(std::move(config)) {
+    worker.Join();
+    deaf.SubmitAccepted("q", 1, 1);
+    const wire::Delivery delivery = worker.TakeDelivery();
+    deaf_stream = delivery.stream();
+    deaf.SubmitAccepted("q", 2, jobs, options);
+    Complete(delivery.token(), kTooMuch);
+    deaf.TakeOutcomes();
+  }
+};
+
+TEST(UnreadTest, JobsOfOthersInTheSameQueueGoOn) {
+  StoppedScene s(3);
+  EXPECT_FALSE(s.HasDelivery());
+  EXPECT_TRUE(s.h.HasLog("producer_stopped"));
+  s.reader.SubmitAccepted("q", 1, 3);
+  for (uint64_t number = 1; number <= 3; ++number) {
+    const Scene::Job job = s.TakeJob();
+    EXPECT_EQ(job.producer, "reader");
+    EXPECT_EQ(job.number, number);
+    s.Complete(job.token);
+    s.reader.Ack("q", number + 1);
+  }
+  EXPECT_FALSE(s.HasDelivery());
+  EXPECT_EQ(s.h.ledger("q").waiting(), 3u);
+  EXPECT_EQ(s.h.ledger("q").completed, 4u);
+}
+
+TEST(UnreadTest, JobsOfOthersBehindThoseGoOn) {
+  Scene s;
+  s.worker.Join();
+  s.deaf.SubmitAccepted("q", 1, 1);
+  const uint64_t token = s.worker.TakeDelivery().token();
+  for (uint64_t number = 1; number <= 5; ++number) {  // by turns
+    s.deaf.SubmitAccepted("q", number + 1, 1);
+    s.reader.SubmitAccepted("q", number, 1);
+  }
+  s.Complete(token, kTooMuch);
+  for (uint64_t number = 1; number <= 5; ++number) {
+    const Scene::Job job = s.TakeJob();
+    EXPECT_EQ(job.producer, "reader");
+    EXPECT_EQ(job.number, number);
+    s.Complete(job.token);
+  }
+  EXPECT_FALSE(s.HasDelivery());
+  EXPECT_EQ(s.h.queue("q").jobs.aside(), 5u);
+  EXPECT_EQ(s.h.queue("q").jobs.ready(), 0u);
+  EXPECT_EQ(s.h.queue("q").jobs.waiting(), 5u);
+}
+
+TEST(UnreadTest, WhoReadsGoesOnInOrderBeforeLaterJobsOfOthers) {
+  StoppedScene s(4);
+  s.reader.SubmitAccepted("q", 1, 1);
+  const Scene::Job other = s.TakeJob();
+  s.reader.SubmitAccepted("q", 2, 2);
+  s.deaf.Ack("q", 2);
+  EXPECT_TRUE(s.h.HasLog("producer_resumed"));
+  s.Complete(other.token);
+  for (uint64_t number = 2; number <= 5; ++number) {
+    const Scene::Job job = s.TakeJob();
+    EXPECT_EQ(job.producer, "deaf");
+    EXPECT_EQ(job.number, number);
+    s.Complete(job.token);
+    s.deaf.TakeOutcomes();
+  }
+  EXPECT_EQ(s.TakeJob().producer, "reader");
+}
+
+TEST(UnreadTest, ItsShareIsAQuarterOfTheBudgetWhenItIsAlone) {
+  for (const bool more : {false, true}) {
+    Scene s;
+    s.worker.Join();
+    s.deaf.SubmitAccepted("q", 1, 2);
+    s.Complete(s.worker.TakeDelivery().token(), more ? kShare + 1 : kShare - 4096);
+    EXPECT_EQ(s.HasDelivery(), !more);
+  }
+}
+
+TEST(UnreadTest, SeveralThatDoNotReadHaveEqualPartsAndStayWithinHalfOfTheBudget) {
+  Config config = SmallMemory();
+  BrokerHarness h(config);
+  const uint64_t half = config.budget_bytes() / 2;
+  constexpr int kProducers = 5;
+  std::vector<std::unique_ptr<ProducerPeer>> deaf;
+  for (int i = 0; i < kProducers; ++i) {
+    deaf.push_back(std::make_unique<ProducerPeer>(&h, "deaf" + std::to_string(i)));
+    deaf.back()->Join();
+    deaf.back()->SubmitAccepted("q", 1, 1000);
+  }
+  WorkerPeer worker(&h, "w");
+  worker.Join();
+  int completed = 0;
+  while (h.HasFrameFor("w") && completed < 5000) {
+    const wire::Delivery delivery = worker.TakeDelivery();
+    wire::ReportItem item = WorkerPeer::Item(wire::ReportItem::COMPLETED, delivery.token(), 0, 1);
+    item.clear_results();
+    AppendToRun(std::string(20'000, 'x'), item.mutable_results());
+    worker.Report({item});
+    h.sent.erase(std::remove_if(h.sent.begin(), h.sent.end(),
+                                [](const Send& send) { return send.message.has_outcomes(); }),
+                 h.sent.end());
+    ++completed;
+  }
+  EXPECT_LE(h.queue("q").outcome_bytes, half + kProducers * 21'000);
+  EXPECT_GT(h.queue("q").outcome_bytes, half / 2);
+  EXPECT_EQ(h.counter("producers_stopped"), 5u);
+  // And there is something left for whoever comes next, and reads.
+  ProducerPeer reader(&h, "reader");
+  reader.Join();
+  reader.SubmitAccepted("q", 1, 20);
+  for (uint64_t number = 1; number <= 20; ++number) {
+    worker.Completed(worker.TakeDelivery().token());
+    reader.TakeOutcomes();
+    reader.Ack("q", number + 1);
+  }
+  h.sent.clear();
+}
+
+TEST(UnreadTest, WhoReadsGoesOnWhateverOthersHave) {
+  Scene s(SmallMemory(), 4);
+  s.deaf.SubmitAccepted("q", 1, 4);
+  s.worker.Join();
+  const wire::Delivery delivery = s.worker.TakeDelivery();
+  s.deaf_stream = delivery.stream();
+  for (uint32_t i = 0; i < 4; ++i) {  // more than all may have together
+    wire::ReportItem item = WorkerPeer::Item(wire::ReportItem::COMPLETED, delivery.token(), i, 1);
+    item.clear_results();
+    AppendToRun(std::string(kShare * 7 / 10, 'x'), item.mutable_results());
+    s.worker.Report({item});
+  }
+  s.h.sent.clear();
+  s.reader.SubmitAccepted("q", 1, 10);
+  uint64_t number = 0;
+  while (s.HasDelivery()) {
+    for (const wire::Delivery& jobs : s.worker.TakeDeliveries()) {
+      for (uint32_t i = 0; i < static_cast<uint32_t>(jobs.run().sizes_size()); ++i, ++number) {
+        s.worker.Completed(jobs.token(), i);
+      }
+    }
+  }
+  EXPECT_EQ(number, 10u);
+}
+
+TEST(UnreadTest, JobsWhoseOutcomeIsDiscardedAreNeverStopped) {
+  wire::JobOptions options;
+  options.set_discard_outcome(true);
+  StoppedScene s(2, SmallMemory(), options);
+  for (uint64_t number = 2; number <= 3; ++number) {
+    const Scene::Job job = s.TakeJob();
+    EXPECT_EQ(job.number, number);
+    s.Complete(job.token);
+  }
+  s.deaf.SubmitAccepted("q", 4, 1, options);
+  EXPECT_EQ(s.TakeJob().number, 4u);
+}
+
+TEST(UnreadTest, JobsOfAProducerThatIsGoneGoOn) {
+  StoppedScene s(2);
+  EXPECT_FALSE(s.HasDelivery());
+  s.deaf.Goodbye();
+  for (uint64_t number = 2; number <= 3; ++number) {
+    const Scene::Job job = s.TakeJob();
+    EXPECT_EQ(job.number, number);
+    s.Complete(job.token);
+  }
+  EXPECT_EQ(s.h.ledger("q").completed, 3u);
+}
+
+TEST(UnreadTest, IsGivenNoMoreUntilItReads) {
+  StoppedScene s(1);
+  s.deaf.Submit("q", 3, {"more"});
+  const State full = s.deaf.TakeUpdate();
+  EXPECT_EQ(full.state(), State::FULL);
+  EXPECT_EQ(full.next(), 3u);
+  EXPECT_EQ(full.status().message(), "outcomes are not fetched");
+  s.reader.SubmitAccepted("q", 1, 1);
+  s.deaf.Ack("q", 2);
+  EXPECT_EQ(s.deaf.TakeUpdate().state(), State::OPEN);
+  s.deaf.SubmitAccepted("q", 3, 1);
+}
+
+TEST(UnreadTest, IsNotToldOfMoreRejectionsUntilItReads) {
+  Config config = SmallMemory();
+  config.payload_bytes_max = 1000;
+  wire::JobOptions options;
+  options.set_discard_outcome(true);
+  StoppedScene s(1, config, options);
+  s.deaf.Submit("q", 3, {"fits", std::string(1001, 'x'), "fits"}, options);
+  const State full = s.deaf.TakeUpdate();
+  EXPECT_EQ(full.state(), State::FULL);
+  EXPECT_EQ(full.next(), 4u);
+  s.deaf.Ack("q", 2);
+  EXPECT_EQ(s.deaf.TakeUpdate().state(), State::OPEN);
+  s.deaf.Submit("q", 4, {std::string(1001, 'x'), "fits"}, options);
+  EXPECT_EQ(s.deaf.TakeUpdate().next(), 6u);
+}
+
+TEST(UnreadTest, ItsJobsDoNotFillTheQueueForOthers) {
+  Config config = SmallMemory();
+  config.default_policy.capacity_jobs = 10;
+  StoppedScene s(9, config);
+  EXPECT_EQ(s.h.queue("q").open_jobs(), 9u);
+  s.reader.SubmitAccepted("q", 1, 10);
+  EXPECT_EQ(s.h.queue("q").open_jobs(), 19u);
+  s.reader.Submit("q", 11, {"more"});
+  EXPECT_EQ(s.reader.TakeUpdate().state(), State::FULL);
+}
+
+TEST(UnreadTest, CancelledJobsThatWaitAsideEndAtOnce) {
+  StoppedScene s(10);
+  EXPECT_EQ(s.h.queue("q").jobs.aside(), 10u);
+  s.deaf.Cancel("q", 4, 2);
+  EXPECT_EQ(s.h.ledger("q").cancelled, 2u);
+  EXPECT_EQ(s.h.queue("q").jobs.waiting(), 8u);
+  s.deaf.Ack("q", 2);
+  for (const uint64_t number : {2, 3, 6, 7, 8}) {
+    const Scene::Job job = s.TakeJob();
+    EXPECT_EQ(job.number, number);
+    s.Complete(job.token);
+  }
+  s.deaf.Cancel("q", 2, 100);
+  EXPECT_EQ(s.h.queue("q").jobs.waiting(), 0u);
+}
+
+TEST(UnreadTest, JobsThatWaitAsideExpire) {
+  wire::JobOptions options;
+  BrokerHarness clock;
+  const WallTime at = clock.now.wall + seconds(1);
+  options.set_expires_at_ms(static_cast<uint64_t>(ToMilliseconds(at.time_since_epoch())));
+  StoppedScene s(3, SmallMemory(), options);
+  EXPECT_EQ(s.h.queue("q").jobs.aside(), 3u);
+  s.h.Run(seconds(2));
+  EXPECT_EQ(s.h.ledger("q").expired, 3u);
+  EXPECT_EQ(s.h.queue("q").jobs.waiting(), 0u);
+}
+
+TEST(UnreadTest, AJobThatFailedWaitsAsideAfterItsBackoff) {
+  Scene s(SmallMemory(), 2);
+  s.deaf.SubmitAccepted("q", 1, 2);
+  s.worker.Join();
+  const wire::Delivery delivery = s.worker.TakeDelivery();
+  s.deaf_stream = delivery.stream();
+  s.worker.Failed(delivery.token(), absl::StatusCode::kUnavailable, 1);
+  wire::ReportItem item = WorkerPeer::Item(wire::ReportItem::COMPLETED, delivery.token(), 0, 1);
+  item.clear_results();
+  AppendToRun(std::string(kTooMuch, 'x'), item.mutable_results());
+  s.worker.Report({item});
+  s.h.Run(milliseconds(100));
+  EXPECT_FALSE(s.HasDelivery());
+  EXPECT_EQ(s.h.queue("q").jobs.aside(), 1u);
+  s.deaf.Ack("q", 2);
+  EXPECT_EQ(s.TakeJob().number, 2u);
+}
+
+TEST(UnreadTest, TheGateSaysSoOnlyIfNothingElseCanGo) {
+  StoppedScene s(3);
+  wire::StatusReply status = s.h.broker.Status();
+  EXPECT_EQ(status.queues(0).gate(), "outcomes not fetched");
+  EXPECT_EQ(status.queues(0).waiting(), 3u);
+  EXPECT_EQ(status.queues(0).set_aside(), 3u);
+  s.reader.SubmitAccepted("q", 1, 2);
+  status = s.h.broker.Status();
+  EXPECT_EQ(status.queues(0).gate(), "");  // only the slot is missing
+  EXPECT_EQ(status.queues(0).waiting(), 4u);
+  EXPECT_EQ(status.queues(0).set_aside(), 3u);
+}
+
+TEST(UnreadTest, ALineInTheOrderOfItsKeyWaitsBehindThem) {
+  Config config = SmallMemory();
+  config.default_policy.keys.ordered = true;
+  wire::JobOptions keyed;
+  keyed.set_key("k");
+  wire::JobOptions other;
+  other.set_key("other");
+  StoppedScene s(1, config, keyed);
+  s.reader.SubmitAccepted("q", 1, 1, keyed);
+  EXPECT_FALSE(s.HasDelivery());
+  s.reader.SubmitAccepted("q", 2, 1, other);
+  const Scene::Job job = s.TakeJob();
+  EXPECT_EQ(job.number, 2u);
+  s.Complete(job.token);
+  EXPECT_FALSE(s.HasDelivery());
+  EXPECT_EQ(s.h.broker.Status().queues(0).gate(), "outcomes not fetched");
+  s.deaf.Ack("q", 2);
+  const Scene::Job first = s.TakeJob();
+  EXPECT_EQ(first.producer, "deaf");
+  s.Complete(first.token);
+  const Scene::Job second = s.TakeJob();
+  EXPECT_EQ(second.producer, "reader");
+  EXPECT_EQ(second.number, 1u);
+}
+
+TEST(UnreadTest, ALineGoesOnWhenWhatItWaitsBehindIsCancelled) {
+  Config config = SmallMemory();
+  config.default_policy.keys.ordered = true;
+  wire::JobOptions keyed;
+  keyed.set_key("k");
+  StoppedScene s(2, config, keyed);
+  s.reader.SubmitAccepted("q", 1, 3, keyed);
+  EXPECT_FALSE(s.HasDelivery());
+  s.deaf.Cancel("q", 2, 2);
+  EXPECT_EQ(s.TakeJob().producer, "reader");
+}
+
+TEST(UnreadTest, BatchesAreMadeOfTheJobsOfOthers) {
+  Config config = SmallMemory();
+  config.default_policy.batch.max_jobs = 4;
+  config.default_policy.batch.linger = seconds(1);
+  Scene s(config);
+  s.worker.Join();
+  s.deaf.SubmitAccepted("q", 1, 1);
+  s.h.Run(seconds(1));
+  const uint64_t token = s.worker.TakeDelivery().token();
+  for (uint64_t number = 1; number <= 3; ++number) {
+    s.deaf.SubmitAccepted("q", number + 1, 1);
+    s.reader.SubmitAccepted("q", number, 1);
+  }
+  s.Complete(token, kTooMuch);
+  EXPECT_FALSE(s.HasDelivery());  // three are no batch of four, though six wait
+  s.reader.SubmitAccepted("q", 4, 1);
+  const wire::Delivery delivery = s.worker.TakeDelivery();
+  EXPECT_EQ(delivery.run().sizes_size(), 4);
+  EXPECT_EQ(delivery.parts(0).first(), 1u);
+  EXPECT_EQ(s.h.queue("q").jobs.aside(), 3u);
+}
+
+TEST(UnreadTest, AHalvedBatchWithJobsOfItWaitsAsAWholeAndOthersDoNot) {
+  Config config = SmallMemory();
+  config.default_policy.batch.max_jobs = 2;
+  Scene s(config, 2);
+  s.deaf.SubmitAccepted("q", 1, 1);
+  s.worker.Join();
+  const wire::Delivery one = s.worker.TakeDelivery();
+  s.deaf.SubmitAccepted("q", 2, 1);
+  const wire::Delivery two = s.worker.TakeDelivery();
+  s.Complete(one.token(), kTooMuch);
+  wire::ReportItem item = WorkerPeer::Item(wire::ReportItem::FAILED, two.token(), 0, 1);
+  *item.mutable_status() = WireStatus(absl::StatusCode::kInvalidArgument, "bad");
+  item.set_whole_batch(true);
+  s.reader.SubmitAccepted("q", 1, 1);
+  const wire::Delivery three = s.worker.TakeDelivery();
+  s.reader.SubmitAccepted("q", 2, 1);
+  s.worker.Goodbye();  // what it had comes back
+  WorkerPeer other(&s.h, "other", {.slots = 3});
+  other.Join();
+  uint64_t jobs = 0;
+  while (s.h.HasFrameFor("other")) {
+    for (const wire::Delivery& delivery : other.TakeDeliveries()) {
+      for (const wire::DeliveryPart& part : delivery.parts()) {
+        jobs += part.count();
+        EXPECT_EQ(part.stream(), three.parts(0).stream());
+      }
+    }
+  }
+  EXPECT_EQ(jobs, 2u);
+  EXPECT_EQ(s.h.queue("q").jobs.waiting(), 1u);
+}
+
+TEST(UnreadTest, ItsFollowOnJobsWaitToo) {
+  Scene s;
+  s.deaf.SubmitAccepted("q", 1, 1);
+  s.worker.Join();
+  const wire::Delivery delivery = s.worker.TakeDelivery();
+  wire::ReportItem item = WorkerPeer::Item(wire::ReportItem::COMPLETED, delivery.token(), 0, 1);
+  item.clear_results();
+  AppendToRun(std::string(kTooMuch, 'x'), item.mutable_results());
+  wire::FollowOn* follow_on = item.add_follow_ons();
+  follow_on->set_queue("q");
+  AppendToRun("next", follow_on->mutable_run());
+  s.worker.Report({item});
+  EXPECT_FALSE(s.HasDelivery());
+  EXPECT_EQ(s.h.ledger("q").waiting(), 1u);
+  s.deaf.Ack("q", 2);
+  s.worker.TakeDelivery();
+}
+
+TEST(UnreadTest, IsStillStoppedAfterARestart) {
+  Config config = SmallMemory();
+  config.default_policy.durable = true;
+  Scene s(config);
+  s.worker.Join();
+  s.deaf.SubmitAccepted("q", 1, 3);
+  s.reader.SubmitAccepted("q", 1, 1);
+  s.Complete(s.worker.TakeDelivery().token(), kTooMuch);
+  s.deaf.TakeOutcomes();
+  const Scene::Job first = s.TakeJob();
+  EXPECT_EQ(first.producer, "reader");
+  s.Complete(first.token);
+
+  BrokerHarness h(s.h.NextConfig(), s.h.rows, s.h.now);
+  EXPECT_TRUE(h.HasLog("producer_stopped"));
+  ProducerPeer reader(&h, "reader");
+  reader.broker_start = s.reader.broker_start;
+  reader.Join({{"q", 2, 2}});
+  reader.SubmitAccepted("q", 2, 1);
+  WorkerPeer worker(&h, "w");
+  worker.Join();
+  worker.Completed(worker.TakeDelivery().token());  // the reader's
+  EXPECT_FALSE(h.HasFrameFor("w"));
+  EXPECT_EQ(h.ledger("q").waiting(), 2u);
+  ProducerPeer deaf(&h, "deaf");
+  deaf.broker_start = s.deaf.broker_start;
+  deaf.Join({{"q", 4, 2}});  // it has the outcome of job 1 by now
+  EXPECT_EQ(worker.TakeDelivery().first(), 2u);
+  h.sent.clear();
+}
+
+TEST(UnreadTest, StoredJobsOfItAreNotReadWhileItIsStopped) {
+  Config config = SmallMemory();
+  config.default_policy.durable = true;
+  config.queue_memory_bytes = 1;
+  Scene s(config);
+  s.worker.Join();
+  s.deaf.SubmitAccepted("q", 1, 1);
+  const wire::Delivery delivery = s.worker.TakeDelivery();
+  s.deaf_stream = delivery.stream();
+  s.deaf.SubmitAccepted("q", 2, 3);  // the next ones are read ahead
+  s.deaf.SubmitAccepted("q", 5, 3);
+  s.h.loads_at_once = false;
+  s.Complete(delivery.token(), kTooMuch);
+  EXPECT_TRUE(s.h.loads.empty());
+  EXPECT_EQ(s.h.queue("q").jobs.aside(), 6u);
+  s.reader.SubmitAccepted("q", 1, 1);
+  ASSERT_EQ(s.h.loads.size(), 1u);
+  EXPECT_EQ(s.NameOf(s.h.loads[0].stream), "reader");
+  s.h.loads_at_once = true;
+  s.h.Load();
+  const Scene::Job other = s.TakeJob();
+  EXPECT_EQ(other.producer, "reader");
+  s.deaf.Ack("q", 2);
+  s.Complete(other.token);
+  for (uint64_t number = 2; number <= 7; ++number) {
+    const Scene::Job job = s.TakeJob();
+    EXPECT_EQ(job.number, number);
+    s.Complete(job.token);
+  }
+}
+
+TEST(UnreadTest, TwoThatAreStoppedGoOnEachByItself) {
+  Config config = SmallMemory();
+  Scene s(config, 2);
+  ProducerPeer second(&s.h, "second");
+  second.Join();
+  s.deaf.SubmitAccepted("q", 1, 1);
+  second.SubmitAccepted("q", 1, 1);
+  s.worker.Join();
+  const std::vector<wire::Delivery> deliveries = s.worker.TakeDeliveries();
+  ASSERT_EQ(deliveries.size(), 2u);
+  s.deaf.SubmitAccepted("q", 2, 2);
+  second.SubmitAccepted("q", 2, 2);
+  s.Complete(deliveries[0].token(), kTooMuch);
+  s.h.Take("w", wire::Envelope::kDeliveries);
+  s.Complete(deliveries[1].token(), kTooMuch);
+  EXPECT_EQ(s.h.counter("producers_stopped"), 2u);
+  s.h.sent.clear();
+  second.Ack("q", 2);
+  EXPECT_EQ(s.h.counter("producers_resumed"), 1u);
+  s.h.Run(milliseconds(1));
+  s.deaf.Ack("q", 2);
+  EXPECT_EQ(s.h.counter("producers_resumed"), 2u);
+}
+
+TEST(UnreadTest, AQueueThatIsOpenedWhileItIsStoppedTakesNothingOfIt) {
+  StoppedScene s(1);
+  s.deaf.Submit("elsewhere", 1, {"payload"});
+  EXPECT_EQ(s.deaf.TakeUpdate().state(), State::FULL);
+  s.reader.SubmitAccepted("elsewhere", 1, 1);
+}
+
+}  // namespace
+}  // namespace whippletree::core
