@@ -92,7 +92,8 @@ class BackpressureTest(SystemTest):
         self.assert_ledger_balances(broker)
 
     def test_outcomes_that_nobody_takes(self):
-        """A producer whose output nobody reads holds up its own queue, not the broker's memory."""
+        """A producer whose output nobody reads holds up its own jobs: neither those of others in its
+        queue, nor other queues, nor does it fill the broker's memory."""
         broker = self.broker("--memory-limit", "128MiB", "--lease", "1s")
         path = self.directory / "input"
         jobs = 6 * QUEUE_BYTES // 8192  # three times what the producer itself holds
@@ -107,6 +108,8 @@ class BackpressureTest(SystemTest):
             time.sleep(3)  # several leases: silent it must not be
             self.assertIsNone(broker.event("producer_left", reason="silent for too long"))
             self.assert_other_queues_go_on(broker)
+            beside = self.producer(broker, "--queue", "big", "--ordered", jobs=range(1000))
+            self.assertEqual(beside.wait(), 0)
             self.assertTrue(producer.running())
             self.assert_memory_is_bounded(broker)
             os.close(writer)

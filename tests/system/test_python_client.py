@@ -51,6 +51,23 @@ class ForgottenProducer(client.Producer):
             self.say_hello()
 
 
+class DeafProducer(client.Producer):
+    """Sends heartbeats and reads no outcomes before it is told to; `stop` ends its submit."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.listens, self.stop = threading.Event(), threading.Event()
+
+    def turn(self, seconds):
+        if self.stop.is_set():
+            raise InterruptedError
+        super().turn(seconds)
+
+    def take(self, kind, body):
+        if kind != "outcomes" or self.listens.is_set():
+            super().take(kind, body)
+
+
 class PythonClient(harness.SystemTest):
 
     def serving(self, worker, queue, handler):
@@ -170,6 +187,40 @@ class PythonClient(harness.SystemTest):
         end = self.serving(client.Worker(broker.door), "q", square)
         self.assert_squares(self.producer_of(broker).submit("q", numbers(1000)), 1000)
         end()
+
+    def test_a_producer_that_reads_no_outcomes_stops_alone(self):
+        """Its jobs wait for it, in the broker, for as long as it likes; those of others in the same
+        queue go on. When it reads, so do its own."""
+        broker = self.broker("--memory-limit", "64MiB")
+        self.worker(broker, "w", "--queue", "shared", "--handler", "echo")
+        deaf, outcomes, jobs = DeafProducer(broker.door), [], 4000
+
+        def submit():
+            try:
+                outcomes.extend(deaf.submit("shared", [b"%8192d" % i for i in range(jobs)]))
+            except InterruptedError:
+                pass
+
+        thread = threading.Thread(target=submit, daemon=True)
+        self.addCleanup(thread.join, harness.PATIENCE)
+        self.addCleanup(deaf.stop.set)
+        thread.start()
+        stopped = harness.wait_for(lambda: broker.event("producer_stopped"), "it to be stopped")
+        self.assertTrue(stopped["producer"].startswith("python-"))
+        harness.wait_for(lambda: broker.queue("shared")["set_aside"] > 0, "its jobs to be set aside")
+        for _ in range(3):
+            other = self.producer(broker, "--queue", "shared", "--ordered", jobs=range(1000))
+            self.assertEqual(other.wait(), 0)
+            self.assertEqual(other.lines(), [str(n) for n in range(1000)])
+        queue = broker.queue("shared")
+        self.assertEqual(queue["gate"], "outcomes not fetched")
+        self.assertLess(queue["completed"], 3000 + jobs)
+        self.assertLess(broker.status()["memory_used_bytes"], 32 << 20)
+        deaf.listens.set()
+        thread.join(harness.PATIENCE)
+        self.assertEqual([o.result for o in outcomes], [b"%8192d" % i for i in range(jobs)])
+        self.assertIsNotNone(broker.event("producer_resumed"))
+        self.assert_ledger_balances(broker)
 
     def test_large_payloads(self):
         """More than the credit of 1 MiB at a time, and single payloads larger than it."""
