@@ -78,9 +78,9 @@ inline constexpr std::string_view kSituations[] = {
     "restored_sealed_batch", "restored_suspect", "store_failed", "store_stall"};
 
 // Met by one seed in some hundreds.
-inline constexpr std::string_view kRareSituations[] = {"restored_backoff", "restored_sealed_batch",
-                                                       "restored_suspect", "stale_completions",
-                                                       "stream_gone"};
+inline constexpr std::string_view kRareSituations[] = {
+    "order_behind_stopped", "restored_backoff", "restored_sealed_batch", "restored_suspect",
+    "stale_completions",    "stream_gone",      "restored_stopped"};
 
 // A run of so many seeds meets all situations but the rare ones; and those as well.
 inline constexpr uint64_t kWholeRunSeeds = 500;
