@@ -190,9 +190,11 @@ void BrokerShell::Run() {
     }
     WatchDisk();
     // What says that jobs ended goes before what adds jobs.
-    Receive(*door_, core::Channel::kDoor);
-    Receive(*complete_, core::Channel::kComplete);
-    Receive(*submit_, core::Channel::kSubmit);
+    if (!core_->has_carried()) {
+      Receive(*door_, core::Channel::kDoor);
+      Receive(*complete_, core::Channel::kComplete);
+      Receive(*submit_, core::Channel::kSubmit);
+    }
     if (!inputs_.empty()) CrashPoint("receive.after");
     effects_.Clear();
     core_->Step(ReadClock(), inputs_, &effects_);

@@ -18,6 +18,9 @@ uint64_t BytesOf(const JobGroup& group) {
 // Half of the memory for jobs, so that the other half is always theirs.
 bool Broker::TablesFull() const { return table_bytes_ > config_.budget_bytes() / 2; }
 
+// Those that are here are to have room for what they name.
+bool Broker::PeersFull() const { return table_bytes_ > config_.budget_bytes() * 3 / 8; }
+
 void Broker::CountTable(int64_t bytes) {
   table_bytes_ += static_cast<uint64_t>(bytes);
   used_bytes_ += static_cast<uint64_t>(bytes);

@@ -1,6 +1,7 @@
 #include "broker/core/broker.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "broker/core/limits.h"
@@ -45,19 +46,39 @@ void Broker::Step(Instant now, std::span<Input> inputs, Effects* effects) {
       Log(LogLevel::kWarning, "broker_paused", {{"gap_ms", ToMilliseconds(gap)}});
     }
   }
-  for (Input& input : inputs) {
-    std::visit([this](auto& in) { Apply(in); }, input);
-  }
-  FireTimers();
+  work_ = 0;
+  ApplyAll(inputs);
+  // What is at hand goes before what is due.
+  work_ = 0;
+  if (carried_.empty()) FireTimers();
   WakeFullStreams();
+  work_ = 0;
   Dispatch();
   AskForStored();
   FinishStep();
   effects_ = nullptr;
 }
 
+void Broker::ApplyAll(std::span<Input> inputs) {
+  const auto apply = [this](Input& input) {
+    std::visit([this](auto& in) { Apply(in); }, input);
+    Work();  // after it, so that the first one gets on, whatever it is
+  };
+  size_t applied = 0;
+  while (carried_.empty() && applied < inputs.size() && !IsExhausted()) apply(inputs[applied++]);
+  carried_.insert(carried_.end(), std::make_move_iterator(inputs.begin() + applied),
+                  std::make_move_iterator(inputs.end()));
+  while (!carried_.empty() && !IsExhausted()) {
+    Input input = std::move(carried_.front());
+    carried_.pop_front();
+    apply(input);
+  }
+  if (!carried_.empty()) Count("steps_exhausted");
+}
+
 MonoTime Broker::NextDeadline() const {
   if (!started_) return MonoTime{};
+  if (has_more()) return now_.mono;
   MonoTime next = std::min(next_tick_, NextHeld());
   if (!peer_timers_.empty()) next = std::min(next, peer_timers_.begin()->first);
   if (!queue_timers_.empty()) next = std::min(next, queue_timers_.begin()->first);
@@ -139,7 +160,7 @@ void Broker::ApplyData(FrameIn& in) {
     }
   } else if (in.channel == Channel::kSubmit && message.has_cancel()) {
     if (Peer* peer = FindSession(message.cancel().session(), wire::PRODUCER, in)) {
-      OnCancel(*peer, message.cancel());
+      if (!OnCancel(*peer, *message.mutable_cancel())) carried_.emplace_front(std::move(in));
     }
   } else if (in.channel == Channel::kSubmit && message.has_close_group()) {
     if (Peer* peer = FindSession(message.close_group().session(), wire::PRODUCER, in)) {
@@ -147,7 +168,7 @@ void Broker::ApplyData(FrameIn& in) {
     }
   } else if (in.channel == Channel::kComplete && message.has_report()) {
     if (Peer* peer = FindSession(message.report().session(), wire::WORKER, in)) {
-      OnReport(*peer, *message.mutable_report());
+      if (!OnReport(*peer, *message.mutable_report())) carried_.emplace_front(std::move(in));
     }
   } else {
     Count("rejected_frames");
@@ -228,9 +249,10 @@ void Broker::FireTimers() {
     Queue& queue = *queue_by_number_[queue_timers_.begin()->second];
     queue_timers_.erase(queue_timers_.begin());
     queue.timer = kNever;
-    queue.jobs.ReleaseDue(now_);
+    Work(1 + queue.jobs.ReleaseDue(now_, config_.step_work_max));
     SetTimer(queue, queue.jobs.next_due());
     Wake(queue);
+    if (IsExhausted()) break;
   }
   // A peer's check may set a timer for the same instant; each peer is checked once a step.
   std::vector<uint64_t> due;
@@ -244,7 +266,9 @@ void Broker::FireTimers() {
     Peer& peer = *it->second;
     peer_timers_.erase({peer.timer, number});
     peer.timer = kNever;
+    Work(1 + (peer.worker ? peer.worker->leases.size() : 0));
     CheckPeer(peer);
+    if (IsExhausted()) break;  // the timers of the others are left
   }
   FireWallTimers();  // after what may return jobs
   if (now_.mono >= next_tick_) {

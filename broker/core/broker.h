@@ -55,17 +55,21 @@ class Broker {
   // After the last row, also if there was none and there is a store. Errors as Restore.
   absl::Status FinishRestore(Instant now, Effects* effects);
 
-  // Applies `inputs` in order, then what is due at `now`, then dispatches. Adds to `effects`, which
-  // is to be empty. Inputs are consumed.
+  // Applies `inputs` in order, then what is due at `now`, then dispatches; what is too much for one
+  // step is left for the next. Adds to `effects`, which is to be empty. Inputs are consumed.
   // REQUIRES: now does not go back.
   void Step(Instant now, std::span<Input> inputs, Effects* effects);
+
+  // Something is left for the next step, which is due at once.
+  bool has_more() const { return dispatch_left_ || !carried_.empty(); }
+  // No further inputs are to be read before it.
+  bool has_carried() const { return !carried_.empty(); }
 
   // When Step must be called at the latest, with or without inputs.
   MonoTime NextDeadline() const;
 
   // The ledger and every cross-index; CHECKs. Slow: for tests.
   void CheckInvariants() const;
-
   wire::StatusReply Status() const;
 
   const Config& config() const { return config_; }
@@ -92,9 +96,11 @@ class Broker {
   void Apply(Disk& in);
   void ApplyDoor(FrameIn& in);
   void ApplyData(FrameIn& in);
+  void ApplyAll(std::span<Input> inputs);
+  void Work(uint64_t units = 1) { work_ += units; }
+  bool IsExhausted() const { return work_ >= config_.step_work_max && !Planted("endless_step"); }
   void FireTimers();
   void CheckPeer(Peer& peer);
-  // Makes sure that CheckPeer runs at `at`, at the latest.
   void SetTimer(Peer& peer, MonoTime at);
   void SetTimer(Queue& queue, MonoTime at);
   void SendTo(Peer& peer, wire::Envelope message, uint64_t commit = 0);
@@ -181,8 +187,8 @@ class Broker {
   wire::AdminReply OnDropQueue(const wire::DropQueueRequest& request);
 
   // accounts.cc
-  // No more queues, streams, peers and groups.
-  bool TablesFull() const;
+  bool TablesFull() const;  // no more queues, streams and groups
+  bool PeersFull() const;   // nor peers
   void CountTable(int64_t bytes);
   void CountPeer(Peer& peer);
   void CountGroup(JobGroup& group);
@@ -210,12 +216,8 @@ class Broker {
   void DropOldestNames(Queue& queue);
 
   // cancel.cc
-  void OnCancel(Peer& peer, const wire::Cancel& cancel);
+  bool OnCancel(Peer& peer, wire::Cancel& cancel);  // as OnReport
   void CancelJobs(Stream& stream, const IntervalSet& jobs);
-  // Calls each(part, number) for those of `jobs` of the stream that the lease has: their indexes,
-  // and the number of the first.
-  template <typename Each>
-  void ForEachOpen(const Lease& lease, uint64_t stream, const IntervalSet& jobs, Each&& each) const;
   IntervalSet WaitingOf(const Stream& stream, const IntervalSet& jobs) const;
   void EndWaiting(Stream& stream, const IntervalSet& waiting, const wire::OutcomeRange& outcome);
 
@@ -226,13 +228,7 @@ class Broker {
   JobGroup& OpenGroup(ProducerState& producer, uint64_t group);
   absl::Status GroupError(const Stream& stream, uint64_t group) const;
   void JoinGroup(Stream& stream, uint64_t group, uint64_t begin, uint64_t end);
-  // REQUIRES: no later job of the stream is a member of any.
-  static void AddMembers(Stream& stream, uint64_t group, uint64_t begin, uint64_t end);
   void LeaveGroup(Stream& stream, wire::OutcomeRange::Kind kind, uint64_t begin, uint64_t end);
-  // Group of job `number` of the stream; 0: none.
-  static uint64_t GroupAt(const Stream& stream, uint64_t number);
-  // Jobs from `number` to before this one are of the same group, or of none.
-  static uint64_t GroupEndOf(const Stream& stream, uint64_t number);
   void CheckGroup(uint64_t producer, uint64_t group);
   void OnCloseGroup(Peer& peer, const wire::CloseGroup& close);
   void OnGroupAck(Peer& peer, const wire::GroupAck& ack);
@@ -313,7 +309,8 @@ class Broker {
   MonoTime NextHeld() const;
 
   // workers.cc
-  void OnReport(Peer& peer, wire::Report& report);
+  // False: some of it is left, for the next step.
+  bool OnReport(Peer& peer, wire::Report& report);
   void OnReportItem(Peer& peer, wire::ReportItem& item);
   void OnStarted(Lease& lease, const IntervalSet::Interval& part);
   void OnFailed(Peer& peer, Lease& lease, const IntervalSet::Interval& part,
@@ -478,6 +475,9 @@ class Broker {
   ChangedRows changed_;
   std::unique_ptr<Restoring> restoring_;  // until FinishRestore
 
+  uint64_t work_ = 0;          // units, in this step
+  std::deque<Input> carried_;  // for the next one
+  bool dispatch_left_ = false;
   // Work for the end of the step.
   std::vector<uint64_t> touched_streams_;
   std::set<uint64_t> outcome_peers_;

@@ -1,4 +1,5 @@
 // Jobs that end before they run: cancelled by their producer, or with their group, or expired.
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -6,17 +7,46 @@
 
 namespace whippletree::core {
 
-void Broker::OnCancel(Peer& peer, const wire::Cancel& cancel) {
+namespace {
+
+// Calls each(part, number) for those of `jobs` of the stream that the lease has: their indexes, and
+// the number of the first.
+template <typename Each>
+void ForEachOpen(const Lease& lease, uint64_t stream, const IntervalSet& jobs, Each&& each) {
+  uint64_t base = 0;
+  for (const Slice& slice : lease.slices) {
+    if (slice.stream == stream) {
+      for (const auto& wanted : jobs.Intersect(slice.first, slice.first + slice.count())) {
+        const uint64_t begin = base + wanted.begin - slice.first;
+        const uint64_t end = base + wanted.end - slice.first;
+        for (const auto& part : lease.open.Intersect(begin, end)) {
+          each(part, slice.first + part.begin - base);
+        }
+      }
+    }
+    base += slice.count();
+  }
+}
+
+}  // namespace
+
+bool Broker::OnCancel(Peer& peer, wire::Cancel& cancel) {
   auto it = peer.producer->streams.find(cancel.queue());
-  if (it == peer.producer->streams.end()) return;
+  if (it == peer.producer->streams.end()) return true;
   Stream& stream = *streams_.at(it->second);
   IntervalSet jobs;
-  for (int i = 0; i < cancel.firsts_size(); ++i) {
+  const auto part = static_cast<int>(
+      std::min<uint64_t>(static_cast<uint64_t>(cancel.firsts_size()), config_.step_work_max));
+  Work(static_cast<uint64_t>(part));
+  for (int i = 0; i < part; ++i) {
     const uint64_t first = cancel.firsts(i);
     if (first >= stream.next) continue;
     jobs.Add(first, first + std::min(cancel.counts(i), stream.next - first));
   }
   CancelJobs(stream, jobs);
+  cancel.mutable_firsts()->ExtractSubrange(0, part, nullptr);
+  cancel.mutable_counts()->ExtractSubrange(0, part, nullptr);
+  return cancel.firsts().empty();
 }
 
 // What waits ends now; what is leased when its worker has answered.
@@ -40,24 +70,6 @@ void Broker::CancelJobs(Stream& stream, const IntervalSet& jobs) {
     Ask(lease);
   }
   EndWaiting(stream, waiting, CancelledOutcome(0));
-}
-
-template <typename Each>
-void Broker::ForEachOpen(const Lease& lease, uint64_t stream, const IntervalSet& jobs,
-                         Each&& each) const {
-  uint64_t base = 0;
-  for (const Slice& slice : lease.slices) {
-    if (slice.stream == stream) {
-      for (const auto& wanted : jobs.Intersect(slice.first, slice.first + slice.count())) {
-        const uint64_t begin = base + wanted.begin - slice.first;
-        const uint64_t end = base + wanted.end - slice.first;
-        for (const auto& part : lease.open.Intersect(begin, end)) {
-          each(part, slice.first + part.begin - base);
-        }
-      }
-    }
-    base += slice.count();
-  }
 }
 
 // Those of `jobs` that wait: accepted, without outcome, not leased.
@@ -91,7 +103,7 @@ void Broker::EndWaiting(Stream& stream, const IntervalSet& waiting,
       const bool keep = !discarded;
       uint64_t at = piece.begin;
       while (at < piece.end) {
-        const uint64_t end = std::min(piece.end, GroupEndOf(stream, at));
+        const uint64_t end = std::min(piece.end, stream.GroupEndOf(at));
         wire::OutcomeRange range = outcome;
         range.set_first(at);
         range.set_count(end - at);

@@ -110,6 +110,8 @@ struct Config {
   uint32_t payload_bytes_max = 16u << 20;
   uint32_t result_bytes_max = 16u << 20;
   uint32_t peers_max = 4096;
+  // About so many ranges, jobs, rows or messages are worked on in one step: a millisecond or some.
+  uint64_t step_work_max = 1000;
   // How long acceptances and acknowledgements may be held back (see ack_delay.cc).
   Duration ack_delay{0};
   uint32_t submit_port = 0;

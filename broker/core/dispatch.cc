@@ -131,6 +131,8 @@ void Broker::Dispatch() {
   }
   DispatchAll(false);
   DispatchAll(true);
+  dispatch_left_ = IsExhausted();  // whom it would have served is still woken
+  if (dispatch_left_) return;
   for (uint64_t number : woken_workers_) {
     auto it = peers_.find(number);
     if (it == peers_.end() || it->second->worker->leased >= it->second->worker->slots) continue;
@@ -149,7 +151,7 @@ void Broker::Dispatch() {
 void Broker::DispatchAll(bool to_hold) {
   bool all = false;
   bool asleep = true;
-  while (asleep) {
+  while (asleep && !IsExhausted()) {
     do {
       asleep = false;
       for (uint64_t number : woken_queues_) {
@@ -178,6 +180,7 @@ bool Broker::DispatchPass(bool to_hold) {
   ++pass_;
   bool any = false;
   for (uint64_t number : woken_workers_) {
+    if (IsExhausted()) return false;
     auto it = peers_.find(number);
     if (it != peers_.end() && Serve(*it->second, to_hold)) any = true;
   }
@@ -221,7 +224,7 @@ bool Broker::Serve(Peer& peer, bool to_hold) {
     const size_t at = (worker.turn + i) % n;
     WorkerQueue& wq = worker.queues[at];
     Queue& queue = *wq.queue;
-    if (!queue.jobs.has_ready() || HeldByDisk(queue)) continue;
+    if (!queue.jobs.has_ready() || HeldByDisk(queue) || queue.expires_now(now_.wall)) continue;
     if (Planted("stop_all") && queue.jobs.has_stopped()) continue;
     if (to_hold && !MayHoldNow(queue)) continue;
     const uint64_t grain = Grain(worker.slots, wq);
@@ -248,7 +251,7 @@ bool Broker::Serve(Peer& peer, bool to_hold) {
 uint32_t Broker::Grant(Peer& peer, WorkerQueue& wq, uint32_t jobs, bool to_hold) {
   Queue& queue = *wq.queue;
   uint32_t granted = 0;
-  while (granted < jobs) {
+  while (granted < jobs && !IsExhausted()) {
     const uint64_t under_way = peer.worker->deliveries.bytes();
     if (under_way >= config_.window_bytes()) break;
     std::optional<Slice> slice =
@@ -276,7 +279,8 @@ void Broker::AfterGrants(Peer& peer, Queue& queue, uint32_t granted) {
 uint32_t Broker::GrantBatches(Peer& peer, WorkerQueue& wq, uint64_t batches) {
   Queue& queue = *wq.queue;
   uint32_t granted = 0;
-  while (granted < batches && peer.worker->deliveries.bytes() < config_.window_bytes()) {
+  while (granted < batches && peer.worker->deliveries.bytes() < config_.window_bytes() &&
+         !IsExhausted()) {
     // Batches were switched off: what is left of them goes, the other jobs as usual.
     if (!queue.policy.batches() && queue.jobs.sealed() == 0) break;
     BatchReason reason = BatchReason::kSize;
@@ -294,6 +298,7 @@ void Broker::GrantLease(Peer& peer, WorkerQueue& wq, std::vector<Slice> slices, 
                         bool batch) {
   WorkerState& worker = *peer.worker;
   Queue& queue = *wq.queue;
+  Work(slices.size());
   Lease& lease = *leases_.Grant(peer.number, &queue, std::move(slices), !to_hold, now_.mono);
   lease.batch = batch;
   lease.breaker_generation = queue.breaker.generation();

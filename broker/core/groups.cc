@@ -59,33 +59,7 @@ void Broker::JoinGroup(Stream& stream, uint64_t group_number, uint64_t begin, ui
   group->durable |= stream.rows != nullptr;
   CountGroup(*group);
   NoteGroup(stream.producer, group_number);
-  AddMembers(stream, group_number, begin, end);
-}
-
-void Broker::AddMembers(Stream& stream, uint64_t group, uint64_t begin, uint64_t end) {
-  if (!stream.groups.empty()) {
-    auto& [first, last] = *stream.groups.rbegin();
-    if (last.group == group && last.end == begin) {
-      last.end = end;
-      return;
-    }
-  }
-  stream.groups.emplace(begin, GroupRange{end, group});
-}
-
-uint64_t Broker::GroupAt(const Stream& stream, uint64_t number) {
-  auto it = stream.groups.upper_bound(number);
-  if (it == stream.groups.begin()) return 0;
-  --it;
-  return number < it->second.end ? it->second.group : 0;
-}
-
-uint64_t Broker::GroupEndOf(const Stream& stream, uint64_t number) {
-  auto it = stream.groups.upper_bound(number);
-  const uint64_t next = it == stream.groups.end() ? UINT64_MAX : it->first;
-  if (it == stream.groups.begin()) return next;
-  --it;
-  return number < it->second.end ? it->second.end : next;
+  stream.AddMembers(group_number, begin, end);
 }
 
 // Jobs [begin, end) have an outcome.

@@ -221,9 +221,11 @@ void JobQueue::Schedule(Slice slice, WallTime until) {
   by_wall_time_.emplace(std::pair(until, ++delay_count_), std::move(slice));
 }
 
-void JobQueue::ReleaseDue(Instant now) {
+uint64_t JobQueue::ReleaseDue(Instant now, uint64_t most) {
   pass_again_at_ = kNever;
-  while (!backing_off_.empty() && backing_off_.begin()->first.first <= now.mono) {
+  uint64_t released = 0;
+  for (; released < most && !backing_off_.empty() && backing_off_.begin()->first.first <= now.mono;
+       ++released) {
     Slice slice = std::move(backing_off_.begin()->second);
     backing_off_.erase(backing_off_.begin());
     delayed_ -= slice.count();
@@ -233,12 +235,14 @@ void JobQueue::ReleaseDue(Instant now) {
     if (slice.halvings > 0) keys_.Leave(slice.options->key(), slice.count());
     Return(std::move(slice));
   }
-  while (!parked_.empty() && parked_.begin()->first <= now.mono) {
+  for (; released < most && !parked_.empty() && parked_.begin()->first <= now.mono; ++released) {
     const auto line = lines_.find(parked_.begin()->second);
     parked_.erase(parked_.begin());
     if (line != lines_.end()) TakeTurn(line);
   }
-  while (!by_wall_time_.empty() && by_wall_time_.begin()->first.first <= now.wall) {
+  for (;
+       released < most && !by_wall_time_.empty() && by_wall_time_.begin()->first.first <= now.wall;
+       ++released) {
     Slice slice = std::move(by_wall_time_.begin()->second);
     by_wall_time_.erase(by_wall_time_.begin());
     scheduled_ -= slice.count();
@@ -247,6 +251,7 @@ void JobQueue::ReleaseDue(Instant now) {
     if (slice.arrived != MonoTime{}) slice.arrived = now.mono;
     Push(std::move(slice));
   }
+  return released;
 }
 
 MonoTime JobQueue::next_due() const {

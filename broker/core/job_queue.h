@@ -49,8 +49,9 @@ class JobQueue {
   void Delay(Slice slice, MonoTime until);
   // Holds jobs back until `until`; then they go to the end of their line.
   void Schedule(Slice slice, WallTime until);
-  // Moves the jobs whose time has come into their lines.
-  void ReleaseDue(Instant now);
+  // Moves jobs whose time has come into their lines, at most so many records. Returns how many: if
+  // there are more, next_due() or next_scheduled() is not after `now`.
+  uint64_t ReleaseDue(Instant now, uint64_t most = std::numeric_limits<uint64_t>::max());
   // When there is something to be done; kNever: nobody backs off, and no key waits for its rate.
   MonoTime next_due() const;
   WallTime next_scheduled() const;  // WallTime::max(): none

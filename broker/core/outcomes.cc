@@ -37,7 +37,7 @@ void Broker::EndJobs(Stream& stream, wire::OutcomeRange outcome, bool keep) {
   WT_CHECK(removed == count);  // one outcome a job
   stream.discarded.Remove(outcome.first(), outcome.first() + count);
   ForgetAttempts(stream, outcome.first(), outcome.first() + count);
-  if (!stream.groups.empty()) outcome.set_group(GroupAt(stream, outcome.first()));
+  if (!stream.groups.empty()) outcome.set_group(stream.GroupAt(outcome.first()));
   switch (outcome.kind()) {
     case wire::OutcomeRange::COMPLETED:
       queue.ledger.completed += count;

@@ -109,6 +109,10 @@ struct Queue {
   // What its capacity is measured by: jobs of stopped producers leave room for those of others.
   uint64_t counted_jobs() const { return open_jobs() - jobs.aside_at_least(); }
   uint64_t counted_bytes() const { return payload_bytes() - jobs.aside_bytes(); }
+  // Jobs that waited too long are still to be ended: none starts before.
+  bool expires_now(WallTime now) const {
+    return !expiries.empty() && expiries.begin()->first <= now;
+  }
   // Jobs may wait in workers: nothing but their number bounds their starts.
   bool may_hold() const {
     return !policy.batches() && policy.rate.count == 0 && policy.concurrency == 0 &&

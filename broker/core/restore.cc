@@ -221,7 +221,7 @@ absl::Status Broker::FinishRestore(Instant now, Effects* effects) {
         if (run.options->discard_outcome()) stream.discarded.Add(part.begin, part.end);
         if (JobGroup* group = GroupOf(stream, run.options->group())) {
           group->open += part.end - part.begin;
-          AddMembers(stream, run.options->group(), part.begin, part.end);
+          stream.AddMembers(run.options->group(), part.begin, part.end);
         }
       }
     }

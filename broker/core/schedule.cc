@@ -62,16 +62,20 @@ void Broker::SetWallTimer(Queue& queue) {
 void Broker::FireWallTimers() {
   while (!wall_timers_.empty() && wall_timers_.begin()->first <= now_.wall) {
     Queue& queue = *queue_by_number_[wall_timers_.begin()->second];
-    queue.jobs.ReleaseDue(now_);
-    while (!queue.expiries.empty() && queue.expiries.begin()->first <= now_.wall) {
+    Work(1 + queue.jobs.ReleaseDue(now_, config_.step_work_max));
+    bool first = true;  // each kind of work gets on in each step
+    while (!queue.expiries.empty() && queue.expiries.begin()->first <= now_.wall &&
+           (std::exchange(first, false) || !IsExhausted())) {
       const std::vector<Expiry> expiries = std::move(queue.expiries.begin()->second);
       queue.expiries.erase(queue.expiries.begin());
       for (const Expiry& expiry : expiries) ExpireWaiting(queue, expiry);
+      Work(expiries.size());
     }
     PruneExpiries(queue);
     ExpireNames(queue);
     SetWallTimer(queue);
     Wake(queue);
+    if (IsExhausted()) break;
   }
 }
 

@@ -66,7 +66,7 @@ void Broker::OnHello(const std::string& route, wire::Hello& hello) {
   }
   const bool is_new = peer == nullptr;
   if (is_new) {
-    if (peers_.size() >= config_.peers_max || TablesFull()) {
+    if (peers_.size() >= config_.peers_max || PeersFull()) {
       Count("refused_peers");
       Log(LogLevel::kWarning, "refused_peer",
           {{"error", std::string("as many peers as allowed are known")},

@@ -51,6 +51,33 @@ struct Stream {
   // Its producer was told that an earlier start of the broker had accepted jobs that are lost.
   bool lost = false;
 
+  // Jobs [begin, end) are of the group. REQUIRES: no later job is a member of any.
+  void AddMembers(uint64_t group, uint64_t begin, uint64_t end) {
+    if (!groups.empty()) {
+      auto& [first, last] = *groups.rbegin();
+      if (last.group == group && last.end == begin) {
+        last.end = end;
+        return;
+      }
+    }
+    groups.emplace(begin, GroupRange{end, group});
+  }
+  // The group of job `job`; 0: none.
+  uint64_t GroupAt(uint64_t job) const {
+    auto it = groups.upper_bound(job);
+    if (it == groups.begin()) return 0;
+    --it;
+    return job < it->second.end ? it->second.group : 0;
+  }
+  // Jobs from `job` to before this one are of the same group, or of none.
+  uint64_t GroupEndOf(uint64_t job) const {
+    auto it = groups.upper_bound(job);
+    const uint64_t next = it == groups.end() ? UINT64_MAX : it->first;
+    if (it == groups.begin()) return next;
+    --it;
+    return job < it->second.end ? it->second.end : next;
+  }
+
   // What the producer was told last in this session.
   struct Told {
     bool open = false;  // that it may go on

@@ -32,12 +32,12 @@ WorkerQueue* Broker::WorkerQueueOf(const Lease& lease) {
   return peers_.at(lease.worker)->worker->Find(*lease.queue);
 }
 
-void Broker::OnReport(Peer& peer, wire::Report& report) {
+bool Broker::OnReport(Peer& peer, wire::Report& report) {
   WorkerState& worker = *peer.worker;
   if (report.first_ordinal() > worker.report_next) {
     Count("early_reports");
     report_peers_.insert(peer.number);
-    return;
+    return true;
   }
   const bool repeated = report.items_size() > 0 && report.first_ordinal() < worker.report_next;
   uint64_t bytes = 0;
@@ -48,20 +48,43 @@ void Broker::OnReport(Peer& peer, wire::Report& report) {
     }
   }
   uint64_t ordinal = report.first_ordinal();
-  for (wire::ReportItem& item : *report.mutable_items()) {
-    if (ordinal++ < worker.report_next) {
+  int done = 0;
+  for (; done < report.items_size() && !IsExhausted(); ++done) {
+    wire::ReportItem& item = *report.mutable_items(done);
+    Work();
+    if (ordinal < worker.report_next) {
+      ++ordinal;
       Count("repeated_reports");
       continue;
     }
+    // Each job that fails is a matter of its own.
+    if (item.kind() == wire::ReportItem::FAILED && !item.whole_batch() &&
+        item.count() > config_.step_work_max) {
+      const auto part = static_cast<uint32_t>(config_.step_work_max);
+      wire::ReportItem piece = item;
+      piece.set_count(part);
+      OnReportItem(peer, piece);
+      item.set_first(item.first() + part);
+      item.set_count(item.count() - part);
+      break;
+    }
+    ++ordinal;
     ++worker.report_next;
     OnReportItem(peer, item);
+  }
+  if (done < report.items_size()) {
+    report.mutable_items()->DeleteSubrange(0, done);
+    report.set_first_ordinal(ordinal);
+    return false;
   }
   if (report.items_size() > 0) HoldReportAck(peer, bytes);
   const bool has_unacknowledged = worker.held_reports.first != kNever;
   if (repeated || (report.draining() && has_unacknowledged)) report_peers_.insert(peer.number);
   // A repeated one tells what was; its cumulative parts were told since.
-  if (ordinal < worker.report_next) return;
-  OnWorkerState(peer, report.credits(), report.deliveries_next(), report.draining());
+  if (ordinal >= worker.report_next) {
+    OnWorkerState(peer, report.credits(), report.deliveries_next(), report.draining());
+  }
+  return true;
 }
 
 void Broker::OnReportItem(Peer& peer, wire::ReportItem& item) {
@@ -80,6 +103,9 @@ void Broker::OnReportItem(Peer& peer, wire::ReportItem& item) {
         {{"worker", peer.name}, {"token", item.token()}, {"jobs", item.count() - current}});
   }
   if (parts.empty()) return;
+  Work(item.kind() == wire::ReportItem::FAILED
+           ? current
+           : parts.size() + static_cast<uint64_t>(item.follow_ons_size()));
   std::optional<RunData> results;
   IntervalSet refused;  // for what they ask to follow
   wire::Status refusal;

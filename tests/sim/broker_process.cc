@@ -15,10 +15,8 @@ using core::Channel;
 namespace {
 
 constexpr char kAdmin[] = "admin";  // the route
-// The longest status and what is beside it.
-constexpr uint64_t kOutcomeBytes = 4096 + 300;
+constexpr uint64_t kOutcomeBytes = 4096 + 300;  // the longest status and what is beside it
 constexpr uint64_t kDiskReserve = 1 << 20;
-// Records of jobs that are single after they came back.
 constexpr uint64_t kReturnedBytes = 400 << 10;
 
 }  // namespace
@@ -278,12 +276,15 @@ void BrokerProcess::Step() {
     durable_told_ = durable_;
     inputs_.emplace_back(core::Durable{durable_});
   }
-  if (!std::exchange(was_paused_, false)) {
+  if (!std::exchange(was_paused_, false) && !core_->has_more()) {
     policies_.BeforeStep(*core_, world_->loop.instant());
   }
-  Take(Channel::kDoor);
-  Take(Channel::kComplete);
-  Take(Channel::kSubmit);
+  if (!core_->has_carried()) {
+    Take(Channel::kDoor);
+    Take(Channel::kComplete);
+    Take(Channel::kSubmit);
+  }
+  world_->situations.Count("inputs_carried", core_->has_carried() ? 1 : 0);
   for (const core::Input& input : inputs_) {
     Note(input);
     if (std::holds_alternative<core::Loaded>(input)) --loads_under_way_;
@@ -312,11 +313,12 @@ void BrokerProcess::Step() {
   checker_->OnEffects(effects);
   Carry(effects);
   if (failing_) return;
-  CheckLoads();
+  if (!core_->has_carried()) CheckLoads();
   if (++steps_ % 16 == 0) Check();
   MonoTime next = core_->NextDeadline();
-  const bool more = std::any_of(std::begin(frames_), std::end(frames_),
-                                [](const auto& frames) { return !frames.empty(); });
+  const bool more =
+      core_->has_more() || std::any_of(std::begin(frames_), std::end(frames_),
+                                       [](const auto& frames) { return !frames.empty(); });
   if (more || !inputs_.empty()) next = world_->loop.now() + microseconds(10);
   WakeAt(next);
 }

@@ -256,9 +256,10 @@ Options DrawOptions(uint64_t seed) {
     o.queues.push_back(name);
   }
   DrawKeyedLoad(&prng, &o);
+  if (prng.Chance(300)) broker.step_work_max = prng.Between(1, 20);
   // Room for the peers and for little else.
   if (prng.Chance(200)) {
-    broker.memory_limit_bytes = 1 << 20;
+    broker.memory_limit_bytes = 2 << 20;
     // Those that died are remembered for a while, and take room too.
     if (o.faults.producer_kill > Duration(0)) o.faults.producer_kill = seconds(4);
   }

@@ -54,10 +54,10 @@ inline constexpr std::string_view kSituations[] = {
     "producers_resumed", "producers_stopped",
     // Seen at the edges.
     "ack_held", "broker_crash", "broker_pause", "cancel_confirmed", "connection_reset",
-    "deadline_exceeded", "gate_released", "isolation", "job_dead", "lease_kept", "poison_death",
-    "producer_death", "producer_left", "producer_left_at_end", "producer_pause", "producer_resumed",
-    "revocation_crossed", "session_resumed", "socket_full", "start_mark", "stream_gone",
-    "stream_lost", "stream_woken", "worker_death", "worker_drained", "worker_pause",
+    "deadline_exceeded", "gate_released", "inputs_carried", "isolation", "job_dead", "lease_kept",
+    "poison_death", "producer_death", "producer_left", "producer_left_at_end", "producer_pause",
+    "producer_resumed", "revocation_crossed", "session_resumed", "socket_full", "start_mark",
+    "stream_gone", "stream_lost", "stream_woken", "worker_death", "worker_drained", "worker_pause",
     "worker_stopped",
     // Of the policies.
     "batch", "batch_of_streams", "batches_halved", "breaker_closed", "breaker_half-open",

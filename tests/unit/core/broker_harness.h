@@ -44,6 +44,7 @@ class BrokerHarness {
     Take(effects);
     if (effects.commit != 0 && durable_at_once) Step({Durable{effects.commit}});
     if (loads_at_once && !loads.empty()) Load();
+    if (broker.has_more()) Step();
   }
 
   // What the store answers to a load.
