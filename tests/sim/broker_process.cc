@@ -14,7 +14,7 @@ using core::Channel;
 
 namespace {
 
-constexpr char kAdmin[] = "admin";  // the route
+constexpr char kAdmin[] = "admin";              // the route
 constexpr uint64_t kOutcomeBytes = 4096 + 300;  // the longest status and what is beside it
 constexpr uint64_t kDiskReserve = 1 << 20;
 constexpr uint64_t kReturnedBytes = 400 << 10;

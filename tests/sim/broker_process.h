@@ -35,6 +35,8 @@ class BrokerProcess {
   // Of the jobs: requeues or drops some dead ones; cancels one.
   void TendDeadJobs();
   void CancelJob();
+  // Somebody says what he was never told (forger.cc).
+  void Forge();
   const DeadChecker& dead() const { return dead_; }
   // Nothing becomes durable for a while.
   void StallStore(Duration duration);

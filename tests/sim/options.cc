@@ -162,6 +162,7 @@ void DrawJobAdmin(Prng* prng, Options* options) {
     }
   }
   options->dead_jobs = Sometimes(prng, 300, milliseconds(300), seconds(3));
+  options->forge = Sometimes(prng, 200, milliseconds(100), seconds(2));
   options->cancel_job = Sometimes(prng, 200, milliseconds(300), seconds(3));
   if (options->dead_jobs > Duration(0) && options->load.fatal == 0 && prng->Chance(700)) {
     options->load.fatal = Pick(prng, {20, 200});

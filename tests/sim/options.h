@@ -96,6 +96,7 @@ struct Options {
   Duration reload{};
   Duration dead_jobs{};   // requeues or drops some
   Duration cancel_job{};  // cancels one
+  Duration forge{};       // what a stranger does, the same
 };
 
 Options DrawOptions(uint64_t seed);

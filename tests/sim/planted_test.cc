@@ -70,7 +70,8 @@ INSTANTIATE_TEST_SUITE_P(
                     PlantedFault{"lose_requeued", "dead"}, PlantedFault{"load_wrong_part", "I4"},
                     PlantedFault{"load_early", "I5"}, PlantedFault{"forget_load", "load"},
                     PlantedFault{"forget_resume", "I1"}, PlantedFault{"stop_all", "unread"},
-                    PlantedFault{"take_stopped", "unread"}),
+                    PlantedFault{"take_stopped", "unread"}, PlantedFault{"trust_receipts", "I21"},
+                    PlantedFault{"trust_sessions", "I5"}),
     [](const auto& fault) { return std::string(fault.param.name); });
 
 TEST(PlantedFaultTest, NothingIsFoundWhenNoneIsOn) {

@@ -225,6 +225,13 @@ void Simulation::StartAdmin() {
 
 void Simulation::TendJobs() {
   Recur(
+      world_.options.forge, "forged",
+      [this] {
+        broker_.Forge();
+        return true;
+      },
+      false);
+  Recur(
       world_.options.dead_jobs, "dead_jobs_tended",
       [this] {
         broker_.TendDeadJobs();

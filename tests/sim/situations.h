@@ -47,11 +47,11 @@ class Situations {
 // Every one of these is to be met by some seed of a whole run.
 inline constexpr std::string_view kSituations[] = {
     // Counted by the broker.
-    "early_reports", "early_runs", "frames_of_other_sessions", "full_runs", "jobs_handed_back",
-    "jobs_held_behind_others", "jobs_prefetched", "jobs_revoked", "leases_expired",
-    "outcomes_sent_again", "deliveries_sent_again", "rejected_jobs", "repeated_hellos",
-    "repeated_jobs", "repeated_reports", "stale_completions", "suspects", "unreachable_peers",
-    "producers_resumed", "producers_stopped",
+    "early_reports", "early_runs", "frames_of_other_sessions", "full_runs", "wrong_receipts",
+    "wrong_secrets", "jobs_handed_back", "jobs_held_behind_others", "jobs_prefetched",
+    "jobs_revoked", "leases_expired", "outcomes_sent_again", "deliveries_sent_again",
+    "rejected_jobs", "repeated_hellos", "repeated_jobs", "repeated_reports", "stale_completions",
+    "suspects", "unreachable_peers", "producers_resumed", "producers_stopped",
     // Seen at the edges.
     "ack_held", "broker_crash", "broker_pause", "cancel_confirmed", "connection_reset",
     "deadline_exceeded", "gate_released", "inputs_carried", "isolation", "job_dead", "lease_kept",
