@@ -104,7 +104,7 @@ class BackpressureTest(SystemTest):
             argv = ["sh", "-c", f'exec "$0" submit --broker {broker.door} --queue big {path} >&{writer}',
                     self.program("whippletree-producer")]
             producer = self.start("unread", argv, pass_fds=[writer])
-            wait_for(lambda: broker.queue("big")["gate"] == "outcomes not fetched", "the gate")
+            wait_for(lambda: broker.event("producer_stopped"), "it to be stopped")
             time.sleep(3)  # several leases: silent it must not be
             self.assertIsNone(broker.event("producer_left", reason="silent for too long"))
             self.assert_other_queues_go_on(broker)
