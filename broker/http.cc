@@ -1,208 +1,314 @@
 #include "broker/http.h"
 
 #include <absl/status/status.h>
-#include <absl/strings/ascii.h>
-#include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
-#include <absl/strings/str_replace.h>
-#include <httplib.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
-#include <string_view>
+#include <deque>
+#include <list>
+#include <optional>
 #include <thread>
 #include <utility>
+#include <vector>
 
-#include "broker/metrics.h"
-#include "broker/status_text.h"
+#include "broker/http_connection.h"
+#include "broker/http_pages.h"
+#include "broker/http_request.h"
+#include "broker/page_maker.h"
+#include "common/clock.h"
+#include "common/socket.h"
 
 namespace whippletree {
 namespace {
 
-constexpr size_t kThreads = 3;
-constexpr size_t kRequestBodyBytesMax = 1024;
-constexpr int kIoTimeoutSeconds = 2;
+using State = HttpConnection::State;
 
-constexpr char kPlain[] = "text/plain; charset=utf-8";
-constexpr char kNoAnswer[] = "the broker does not answer\n";
+constexpr int kBacklog = 128;
+constexpr int kAcceptsPerTurn = 64;
+// What the kernel keeps for somebody who does not read; it may take more by itself.
+constexpr int kSendBufferBytes = 64 << 10;
+// When the process has no descriptor left, accepting is tried again after this.
+constexpr Duration kAcceptPause = milliseconds(100);
+// So many answers of a page may be on their way at a time. A further one takes the place of the
+// oldest: those who still read it are too slow.
+constexpr size_t kMessagesPerPage = 3;
 
-constexpr char kStyle[] =
-    "body { margin: 2em; font: 15px sans-serif; color: #222; background: #fcfcfa }\n"
-    "h1 { font-size: 1.3em }\n"
-    "pre { font: 13px/1.5 monospace; overflow-x: auto }\n"
-    "@media (prefers-color-scheme: dark) { body { color: #ddd; background: #1c1c1a }\n"
-    "  a { color: #9bf } }\n";
+enum Page : size_t { kHealth, kMetrics, kStatus, kPages };
 
-// The browser fetches the page again every 2 seconds: no script is needed.
-constexpr char kPageTop[] =
-    "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-    "<meta http-equiv=\"refresh\" content=\"2\">\n"
-    "<meta name=\"viewport\" content=\"width=device-width\">\n"
-    "<title>whippletree</title>\n<link rel=\"stylesheet\" href=\"/style.css\">\n</head>\n<body>\n"
-    "<h1>whippletree broker</h1>\n"
-    "<p><a href=\"/metrics\">/metrics</a> for Prometheus,"
-    " <a href=\"/healthz\">/healthz</a> for health checks.</p>\n<pre>";
-constexpr char kPageBottom[] = "</pre>\n</body>\n</html>\n";
-
-const httplib::Headers kHeaders = {
-    {"Cache-Control", "no-store"},
-    {"Content-Security-Policy",
-     "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; "
-     "frame-ancestors 'none'"},
-    {"Referrer-Policy", "no-referrer"},
-    {"X-Content-Type-Options", "nosniff"},
-    {"X-Frame-Options", "DENY"},
+struct AddressList {
+  ~AddressList() {
+    if (first != nullptr) freeaddrinfo(first);
+  }
+  addrinfo* first = nullptr;
 };
 
-std::string EscapeHtml(const std::string& text) {
-  return absl::StrReplaceAll(
-      text, {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}, {"'", "&#39;"}});
-}
-
-// "[::1]:80", "localhost:80", "localhost" without the port and the brackets, in lower case.
-std::string HostOnly(std::string_view host) {
-  const size_t bracket = host.find(']');
-  if (!host.empty() && host[0] == '[' && bracket != std::string_view::npos) {
-    host = host.substr(1, bracket - 1);
-  } else if (host.find(':') == host.rfind(':')) {
-    host = host.substr(0, host.find(':'));
-  }
-  return absl::AsciiStrToLower(absl::string_view(host.data(), host.size()));
-}
-
-bool IsLoopback(const std::string& host) {
-  return host == "localhost" || host == "::1" ||
-         (absl::StartsWith(host, "127.") &&
-          host.find_first_not_of("0123456789.") == std::string::npos);
-}
-
-// httplib's own options include SO_REUSEPORT, with which a second broker would take half of the
-// requests instead of being told that the port is in use.
-void SetSocketOptions(int socket) {
+// A socket that listens, or -1 and errno.
+int ListenOn(const addrinfo& address) {
+  const int fd = socket(address.ai_family, address.ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return fd;
   const int yes = 1;
-  setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  // Connections inherit it.
+  setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &kSendBufferBytes, sizeof kSendBufferBytes);
+  if (bind(fd, address.ai_addr, address.ai_addrlen) == 0 && listen(fd, kBacklog) == 0) return fd;
+  const int error = errno;
+  close(fd);
+  errno = error;
+  return -1;
 }
 
-void Reply(int status, const std::string& text, httplib::Response* response) {
-  response->status = status;
-  response->set_content(text, kPlain);
+int PortOf(int fd) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
+  return ntohs(address.ss_family == AF_INET6
+                   ? reinterpret_cast<const sockaddr_in6&>(address).sin6_port
+                   : reinterpret_cast<const sockaddr_in&>(address).sin_port);
 }
 
 }  // namespace
 
 class HttpServer::Impl {
  public:
-  explicit Impl(Snapshot snapshot) : snapshot_(std::move(snapshot)) {
-    server_.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
-    server_.set_socket_options([](auto socket) { SetSocketOptions(socket); });
-    server_.set_payload_max_length(kRequestBodyBytesMax);
-    server_.set_read_timeout(kIoTimeoutSeconds);
-    server_.set_write_timeout(kIoTimeoutSeconds);
-    // A connection kept alive would keep one of the few threads.
-    server_.set_keep_alive_max_count(1);
-    server_.set_default_headers(kHeaders);
-    server_.set_pre_routing_handler(
-        [this](const httplib::Request& request, httplib::Response& response) {
-          return Refuse(request, &response) ? httplib::Server::HandlerResponse::Handled
-                                            : httplib::Server::HandlerResponse::Unhandled;
-        });
-    server_.set_exception_handler([](const httplib::Request&, httplib::Response& response,
-                                     std::exception_ptr) { Reply(500, "", &response); });
-    server_.set_error_handler([](const httplib::Request&, httplib::Response& response) {
-      if (!response.body.empty()) return;
-      Reply(response.status,
-            absl::StrCat(response.status, response.status == 404
-                                              ? " there is only /, /healthz and /metrics\n"
-                                              : " this request cannot be answered\n"),
-            &response);
-    });
-    AddPages();
-  }
-
+  explicit Impl(Options options) : options_(std::move(options)) {}
   ~Impl() { Stop(); }
 
-  absl::StatusOr<int> Listen(const std::string& host, int port) {
-    host_ = HostOnly(host);
-    check_host_ = IsLoopback(host_);
-    errno = 0;
-    const int bound = port == 0                          ? server_.bind_to_any_port(host)
-                      : server_.bind_to_port(host, port) ? port
-                                                         : -1;
-    if (bound < 0) {
-      const int error = errno;  // stays 0 if `host` could not be resolved
-      return absl::UnavailableError(
-          absl::StrCat("cannot serve HTTP on ", host, " port ", port, ": ",
-                       error != 0 ? std::strerror(error) : "no such address here"));
-    }
-    thread_ = std::thread([this] {
-      server_.listen_after_bind();
-      ended_ = true;
-    });
-    // httplib's stop() has no effect before it runs.
-    while (!server_.is_running() && !ended_) std::this_thread::yield();
-    return bound;
-  }
-
-  void Stop() {
-    if (!thread_.joinable()) return;
-    server_.stop();
-    thread_.join();
-  }
+  absl::StatusOr<int> Listen(const std::string& host, int port);
+  void Stop();
 
  private:
-  // Whether a request is none of those answered here; then `response` says why.
-  bool Refuse(const httplib::Request& request, httplib::Response* response) const {
-    if (check_host_) {
-      const std::string host = HostOnly(request.get_header_value("Host"));
-      if (request.get_header_value_count("Host") != 1 || !(IsLoopback(host) || host == host_)) {
-        Reply(403, "403 the Host of the request is not this machine: use 127.0.0.1\n", response);
-        return true;
-      }
-    }
-    if (request.method != "GET" && request.method != "HEAD") {
-      response->set_header("Allow", "GET, HEAD");
-      Reply(405, "405 only GET and HEAD\n", response);
-      return true;
-    }
-    return false;
-  }
+  using Connections = std::list<HttpConnection>;  // the oldest first
 
-  void AddPages() {
-    server_.Get("/healthz", [this](const httplib::Request&, httplib::Response& response) {
-      wire::StatusReply status;
-      const bool healthy = snapshot_(&status);
-      Reply(healthy ? 200 : 503, healthy ? "ok\n" : kNoAnswer, &response);
-    });
-    server_.Get("/metrics", [this](const httplib::Request&, httplib::Response& response) {
-      wire::StatusReply status;
-      if (!snapshot_(&status)) return Reply(503, kNoAnswer, &response);
-      response.set_content(MetricsText(status), kMetricsContentType);
-    });
-    server_.Get("/style.css", [](const httplib::Request&, httplib::Response& response) {
-      response.set_content(kStyle, "text/css");
-    });
-    server_.Get("/", [this](const httplib::Request&, httplib::Response& response) {
-      wire::StatusReply status;
-      const bool healthy = snapshot_(&status);
-      response.status = healthy ? 200 : 503;
-      const std::string text = healthy ? StatusText(status) : kNoAnswer;
-      response.set_content(absl::StrCat(kPageTop, EscapeHtml(text), kPageBottom),
-                           "text/html; charset=utf-8");
-    });
-  }
+  void Run();
+  Duration WaitMax(MonoTime now) const;
+  void Accept(MonoTime now);
+  // Ends the connection that is least worth keeping. False: there is none to end.
+  bool MakeRoom();
+  void Serve(HttpConnection& connection, MonoTime now);
+  void Route(HttpConnection& connection, const HttpRequest& request);
+  void Reply(HttpConnection& connection, HttpAnswer answer);
+  // Hands out the pages that were made since the last turn.
+  void TakePages(MonoTime now);
+  void LimitMessages(size_t page, const std::shared_ptr<const HttpMessage>& fresh);
 
-  const Snapshot snapshot_;
-  httplib::Server server_;
-  std::thread thread_;
-  std::atomic<bool> ended_{false};
+  const Options options_;
   // Constant once Listen() has begun to serve.
-  std::string host_;
+  int listener_ = -1;
   bool check_host_ = true;
+
+  WakeEvent wake_;
+  std::atomic<bool> stopping_{false};
+  // The rest is the thread's.
+  Connections connections_;
+  MonoTime accept_again_{};
+  std::vector<std::unique_ptr<PageMaker>> makers_;                         // by page
+  std::deque<std::weak_ptr<const HttpMessage>> messages_[Page::kPages]{};  // the oldest first
+  std::thread thread_;
 };
 
-HttpServer::HttpServer(Snapshot snapshot) : impl_(std::make_unique<Impl>(std::move(snapshot))) {}
+absl::StatusOr<int> HttpServer::Impl::Listen(const std::string& host, int port) {
+  check_host_ = IsLoopbackHost(host);
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  AddressList addresses;
+  const int unknown =
+      getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &addresses.first);
+  errno = 0;
+  for (const addrinfo* one = addresses.first; unknown == 0 && one != nullptr && listener_ < 0;
+       one = one->ai_next) {
+    listener_ = ListenOn(*one);
+  }
+  if (listener_ < 0) {
+    const int error = errno;
+    return absl::UnavailableError(
+        absl::StrCat("cannot serve HTTP on ", host, " port ", port, ": ",
+                     error != 0 ? std::strerror(error) : "no such address here"));
+  }
+  const auto make = [&](std::function<HttpAnswer()> page) {
+    makers_.push_back(std::make_unique<PageMaker>(std::move(page), &wake_));
+  };
+  const auto with_status = [this](HttpAnswer (*page)(const wire::StatusReply*)) {
+    return [this, page] {
+      wire::StatusReply status;
+      return page(options_.snapshot(&status) ? &status : nullptr);
+    };
+  };
+  make([this] { return HealthPage(options_.is_healthy()); });
+  make(with_status(MetricsPage));
+  make(with_status(StatusPage));
+  thread_ = std::thread([this] { Run(); });
+  return PortOf(listener_);
+}
+
+void HttpServer::Impl::Stop() {
+  if (listener_ < 0) return;
+  stopping_ = true;
+  wake_.Notify();
+  thread_.join();
+  makers_.clear();
+  connections_.clear();
+  close(std::exchange(listener_, -1));
+}
+
+void HttpServer::Impl::Run() {
+  std::vector<pollfd> fds;
+  while (!stopping_) {
+    MonoTime now = ReadMonoClock();
+    fds.clear();
+    fds.push_back({wake_.fd(), POLLIN, 0});
+    fds.push_back({now < accept_again_ ? -1 : listener_, POLLIN, 0});
+    for (const HttpConnection& connection : connections_) {
+      fds.push_back({connection.fd(), connection.events(), 0});
+    }
+    const Duration wait = WaitMax(now);
+    const auto whole = std::chrono::duration_cast<std::chrono::seconds>(wait);
+    const timespec timeout = {whole.count(), Duration(wait - whole).count()};
+    if (ppoll(fds.data(), fds.size(), &timeout, nullptr) < 0) continue;  // interrupted
+    now = ReadMonoClock();
+    if (fds[0].revents != 0) wake_.Clear();
+    auto polled = fds.begin() + 2;
+    for (auto it = connections_.begin(); it != connections_.end(); ++polled) {
+      const bool is_broken = polled->events == 0 && polled->revents != 0;
+      if (polled->revents != 0 && !is_broken) Serve(*it, now);
+      const bool is_over = is_broken || it->state() == State::kEnded || it->deadline() <= now;
+      it = is_over ? connections_.erase(it) : std::next(it);
+    }
+    TakePages(now);
+    if (fds[1].revents != 0) Accept(now);
+  }
+}
+
+Duration HttpServer::Impl::WaitMax(MonoTime now) const {
+  Duration wait = std::chrono::hours(1);
+  for (const HttpConnection& connection : connections_) {
+    wait = std::min(wait, connection.deadline() - now);
+  }
+  if (now < accept_again_) wait = std::min(wait, accept_again_ - now);
+  return std::max(wait, Duration(0));
+}
+
+void HttpServer::Impl::Accept(MonoTime now) {
+  for (int i = 0; i < kAcceptsPerTurn; ++i) {
+    const int fd = accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+      const bool none_left =
+          errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
+      if (none_left) accept_again_ = now + kAcceptPause;
+      if (none_left || errno == EAGAIN || errno == EWOULDBLOCK) return;
+      continue;  // a connection that is gone already
+    }
+    if (connections_.size() >= options_.connections_max && !MakeRoom()) {
+      close(fd);
+      continue;
+    }
+    connections_.emplace_back(fd, now + options_.request_time_max);
+    // What is asked at once is answered whatever comes after it.
+    Serve(connections_.back(), now);
+    if (connections_.back().state() == State::kEnded) connections_.pop_back();
+  }
+}
+
+bool HttpServer::Impl::MakeRoom() {
+  // Health is the last to go: it is what tells that there is an attack.
+  const auto worth = [](const HttpConnection& connection) {
+    switch (connection.state()) {
+      case State::kEnded:
+      case State::kEnding:
+        return 0;
+      case State::kReading:
+        return 1;
+      case State::kWriting:
+        return 2;
+      case State::kWaiting:
+        break;
+    }
+    return connection.page() == kHealth ? 4 : 3;
+  };
+  const auto least = std::min_element(
+      connections_.begin(), connections_.end(),
+      [&](const HttpConnection& a, const HttpConnection& b) { return worth(a) < worth(b); });
+  if (least == connections_.end() || worth(*least) == 4) return false;
+  connections_.erase(least);
+  return true;
+}
+
+void HttpServer::Impl::Serve(HttpConnection& connection, MonoTime now) {
+  if (connection.state() == State::kWriting) return connection.Write(now);
+  const bool is_reading = connection.state() == State::kReading;
+  connection.Read();
+  if (!is_reading || connection.state() != State::kReading) return;
+  const size_t size = HttpHeadSize(connection.received());
+  if (size > 0) {
+    const auto request = ParseHttpHead(connection.received().substr(0, size));
+    if (request) {
+      Route(connection, *request);
+    } else {
+      Reply(connection, PlainAnswer(400, "400 this request cannot be answered"));
+    }
+  } else if (connection.received().size() >= kHttpHeadBytesMax) {
+    Reply(connection, PlainAnswer(431, "431 the head of the request is too large"));
+  }
+  if (connection.state() == State::kWriting) connection.Write(now);
+}
+
+void HttpServer::Impl::Route(HttpConnection& connection, const HttpRequest& request) {
+  if (request.method == "HEAD") connection.OmitBody();
+  if (check_host_ && !IsLoopbackHost(request.host)) {
+    return Reply(
+        connection,
+        PlainAnswer(403, "403 the Host of the request is not this machine: use 127.0.0.1"));
+  }
+  if (request.method != "GET" && request.method != "HEAD") {
+    return Reply(connection, PlainAnswer(405, "405 only GET and HEAD"));
+  }
+  const auto wait_for = [&](Page page) { connection.Wait(page, makers_[page]->Want()); };
+  if (request.path == "/healthz") return wait_for(kHealth);
+  if (request.path == "/metrics") return wait_for(kMetrics);
+  if (request.path == "/") return wait_for(kStatus);
+  if (request.path == "/style.css") return Reply(connection, StylePage());
+  Reply(connection, PlainAnswer(404, "404 there is only /, /healthz and /metrics"));
+}
+
+void HttpServer::Impl::Reply(HttpConnection& connection, HttpAnswer answer) {
+  connection.Answer(std::make_shared<const HttpMessage>(std::move(answer)));
+}
+
+void HttpServer::Impl::TakePages(MonoTime now) {
+  for (size_t page = 0; page < kPages; ++page) {
+    const PageMaker::Page made = makers_[page]->Take();
+    if (made.message == nullptr) continue;
+    for (HttpConnection& connection : connections_) {
+      if (connection.state() != State::kWaiting || connection.page() != page ||
+          connection.ticket() > made.ticket) {
+        continue;
+      }
+      connection.Answer(made.message);
+      connection.Write(now);
+    }
+    LimitMessages(page, made.message);
+  }
+}
+
+void HttpServer::Impl::LimitMessages(size_t page, const std::shared_ptr<const HttpMessage>& fresh) {
+  auto& messages = messages_[page];
+  messages.push_back(fresh);
+  std::erase_if(messages, [](const auto& message) { return message.expired(); });
+  for (; messages.size() > kMessagesPerPage; messages.pop_front()) {
+    const std::shared_ptr<const HttpMessage> oldest = messages.front().lock();
+    connections_.remove_if(
+        [&](const HttpConnection& connection) { return connection.message() == oldest; });
+  }
+}
+
+HttpServer::HttpServer(Options options) : impl_(std::make_unique<Impl>(std::move(options))) {}
 HttpServer::~HttpServer() = default;
 
 absl::StatusOr<int> HttpServer::Listen(const std::string& host, int port) {

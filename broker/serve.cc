@@ -1,7 +1,6 @@
 #include "broker/serve.h"
 
 #include <signal.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -17,6 +16,7 @@
 #include "broker/store/rocksdb_store.h"
 #include "common/cli.h"
 #include "common/clock.h"
+#include "common/descriptors.h"
 #include "common/identity.h"
 #include "common/log.h"
 #include "common/session_link.h"
@@ -27,19 +27,25 @@ namespace {
 
 constexpr char kProgram[] = "whippletree-broker";
 
-// Each peer takes up to three descriptors, and libzmq must never meet the limit: it would spin.
-uint32_t PeersMax() {
-  rlimit limit{};
-  getrlimit(RLIMIT_NOFILE, &limit);
-  if (limit.rlim_cur < limit.rlim_max) {
-    limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 1 << 17);
-    setrlimit(RLIMIT_NOFILE, &limit);
-    getrlimit(RLIMIT_NOFILE, &limit);
+// What the process may open.
+struct Descriptors {
+  static constexpr uint64_t kWantedMax = 1 << 17;
+  static constexpr uint64_t kNeeded = 128;
+  // Files of the store, HTTP, and what was open before there was a connection.
+  static constexpr uint64_t kReserveMax = 192;
+
+  explicit Descriptors(uint64_t limit)
+      : reserve(std::min(kReserveMax, limit / 2)), connections_max(limit - reserve) {}
+
+  // Each peer has up to three connections.
+  uint32_t peers_max() const {
+    return static_cast<uint32_t>(std::min<uint64_t>(16'384, connections_max / 3));
   }
-  const rlim_t spare = 100;
-  if (limit.rlim_cur <= spare + 3) return 1;
-  return static_cast<uint32_t>(std::min<rlim_t>(16'384, (limit.rlim_cur - spare) / 3));
-}
+  size_t http_connections_max() const { return std::min<size_t>(64, reserve / 4); }
+
+  const uint64_t reserve;
+  const uint64_t connections_max;  // the numbers below are for connections of producers and workers
+};
 
 BrokerShell* running_shell = nullptr;
 Reloader* running_reloader = nullptr;
@@ -99,11 +105,20 @@ int Serve(const ServeOptions& options) {
     PrintErrors(kProgram, policies.status());
     return ExitCodeFor(policies.status());
   }
+  const uint64_t descriptor_limit = RaiseDescriptorLimit(Descriptors::kWantedMax);
+  if (descriptor_limit < Descriptors::kNeeded) {
+    PrintError(kProgram, "this process may open " + std::to_string(descriptor_limit) +
+                             " files and connections: raise the limit, ulimit -n, to at least " +
+                             std::to_string(Descriptors::kNeeded));
+    return kExitMachine;
+  }
+  const Descriptors descriptors(descriptor_limit);
   InitLog(options.log);
   const Instant now = ReadClock();
   BrokerShell::Options shell_options;
   shell_options.host = options.host;
   shell_options.port = options.port;
+  shell_options.descriptors_max = static_cast<int>(descriptors.connections_max);
   core::Config& config = shell_options.core;
   // Seconds since 2020: a later start has a higher number, and each second has more lease tokens
   // than can be used in one.
@@ -117,7 +132,7 @@ int Serve(const ServeOptions& options) {
   config.memory_limit_bytes = options.policy.memory_limit;
   config.payload_bytes_max = static_cast<uint32_t>(options.payload_max);
   config.result_bytes_max = config.payload_bytes_max;
-  config.peers_max = PeersMax();
+  config.peers_max = descriptors.peers_max();
   config.ack_delay = kAckDelay;
   config.insecure = options.insecure;
   config.accept_data_loss = options.accept_data_loss;
@@ -159,7 +174,11 @@ int Serve(const ServeOptions& options) {
   }
   if (!shell.ok()) return CannotListen(shell.status(), "port");
   BrokerShell* broker = shell->get();
-  HttpServer http([broker](wire::StatusReply* status) { return broker->Snapshot(status); });
+  HttpServer::Options http_options;
+  http_options.snapshot = [broker](wire::StatusReply* status) { return broker->Snapshot(status); };
+  http_options.is_healthy = [broker] { return broker->Snapshot(nullptr); };
+  http_options.connections_max = descriptors.http_connections_max();
+  HttpServer http(std::move(http_options));
   const auto http_port = http.Listen(options.host, static_cast<int>(options.http_port));
   if (!http_port.ok()) {
     PrintError(kProgram, std::string(http_port.status().message()) +

@@ -50,25 +50,28 @@ absl::StatusOr<std::unique_ptr<BrokerShell>> BrokerShell::Start(Options options)
   Socket::Options socket_options;
   socket_options.message_bytes_max =
       std::max(core.payload_bytes_max, core.result_bytes_max) + kFrameOverheadBytes;
-  const auto bind = [&](Socket::Type type, int high_water_mark, uint32_t offset,
-                        std::unique_ptr<Socket>* socket, uint32_t* port) -> absl::Status {
+  const auto make = [&](Socket::Type type, int high_water_mark) {
     socket_options.high_water_mark = high_water_mark;
-    *socket = std::make_unique<Socket>(shell->context_, type, socket_options);
-    auto bound = (*socket)->Bind(options.host, options.port == 0 ? 0 : options.port + offset);
+    return std::make_unique<Socket>(shell->context_, type, socket_options);
+  };
+  shell->door_ = make(Socket::Type::kRouter, kDoorHighWaterMark);
+  shell->submit_ = make(Socket::Type::kPull, kDataHighWaterMark);
+  shell->complete_ = make(Socket::Type::kPull, kDataHighWaterMark);
+  if (options.descriptors_max > 0) {
+    shell->guard_.emplace(
+        shell->context_,
+        std::vector<Socket*>{shell->door_.get(), shell->submit_.get(), shell->complete_.get()},
+        options.descriptors_max);
+  }
+  const auto bind = [&](Socket& socket, uint32_t offset, uint32_t* port) -> absl::Status {
+    auto bound = socket.Bind(options.host, options.port == 0 ? 0 : options.port + offset);
     if (!bound.ok()) return bound.status();
     *port = *bound;
     return absl::OkStatus();
   };
-  absl::Status status =
-      bind(Socket::Type::kRouter, kDoorHighWaterMark, 0, &shell->door_, &shell->door_port_);
-  if (status.ok()) {
-    status =
-        bind(Socket::Type::kPull, kDataHighWaterMark, 1, &shell->submit_, &shell->submit_port_);
-  }
-  if (status.ok()) {
-    status =
-        bind(Socket::Type::kPull, kDataHighWaterMark, 2, &shell->complete_, &shell->complete_port_);
-  }
+  absl::Status status = bind(*shell->door_, 0, &shell->door_port_);
+  if (status.ok()) status = bind(*shell->submit_, 1, &shell->submit_port_);
+  if (status.ok()) status = bind(*shell->complete_, 2, &shell->complete_port_);
   if (!status.ok()) return status;
   core.submit_port = shell->submit_port_;
   core.complete_port = shell->complete_port_;
@@ -158,6 +161,13 @@ void BrokerShell::AnswerPolicies(const std::string& route, uint64_t request) {
   SendAtDoor(route, &reply);
 }
 
+void BrokerShell::AddCounters(wire::StatusReply* status) const {
+  if (!guard_ || guard_->refused() == 0) return;
+  wire::Counter* counter = status->add_counters();
+  counter->set_name("connections_refused");
+  counter->set_value(guard_->refused());
+}
+
 Socket::SendResult BrokerShell::SendAtDoor(const std::string& route, wire::Envelope* message) {
   return door_->SendTo(route, BeginEncode(message),
                        [&](char* frame) { FinishEncode(*message, frame); });
@@ -214,6 +224,9 @@ void BrokerShell::Carry() {
   if (effects_.is_awaited) store_->Hurry();
   for (const core::Load& load : effects_.loads) store_->Load({load.stream, load.first});
   for (core::Send& send : effects_.sends) {
+    if (send.message.admin_reply().has_status()) {
+      AddCounters(send.message.mutable_admin_reply()->mutable_status());
+    }
     const SendPoints points = SendPointsOf(send.message);
     CrashPoint(points.before);
     const Socket::SendResult result = SendAtDoor(send.route, &send.message);
@@ -274,18 +287,22 @@ void BrokerShell::SetPolicies(core::Policies policies) {
 bool BrokerShell::Snapshot(wire::StatusReply* status) {
   std::unique_lock lock(mutex_);
   const uint64_t ticket = ++snapshots_wanted_;
+  if (status != nullptr) statuses_wanted_ = ticket;
   wake_.Notify();
   if (!answered_.wait_for(lock, seconds(2), [&] { return snapshots_made_ >= ticket; })) {
     return false;
   }
-  *status = snapshot_;
+  if (status != nullptr) *status = snapshot_;
   return true;
 }
 
 void BrokerShell::AnswerSnapshots() {
   const std::lock_guard lock(mutex_);
   if (snapshots_made_ == snapshots_wanted_) return;
-  snapshot_ = core_->Status();
+  if (statuses_wanted_ > snapshots_made_) {
+    snapshot_ = core_->Status();
+    AddCounters(&snapshot_);
+  }
   snapshots_made_ = snapshots_wanted_;
   answered_.notify_all();
 }

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "broker/connection_guard.h"
 #include "broker/core/broker.h"
 #include "broker/disk_watch.h"
 #include "broker/store/store.h"
@@ -28,6 +29,8 @@ class BrokerShell {
     std::string host = "127.0.0.1";
     // 0: each port is chosen by the system. Else submit and complete get the next two.
     uint32_t port = 7711;
+    // Connections that take the process beyond so many descriptors are ended; 0: none is.
+    int descriptors_max = 0;
     core::Config core{};
     // Opens the store of durable queues; empty: there are none.
     std::function<absl::StatusOr<std::unique_ptr<Store>>(StoreCallbacks)> open_store{};
@@ -47,8 +50,8 @@ class BrokerShell {
   void Run();
   // Thread-safe and async-signal-safe.
   void Stop();
-  // The status as the core has it now. False: the core did not answer within two seconds.
-  // Thread-safe.
+  // The status as the core has it now; null: only whether the core answers. False: it did not
+  // within two seconds. Thread-safe.
   bool Snapshot(wire::StatusReply* status);
   // From now on queues are treated so. Thread-safe.
   void SetPolicies(core::Policies policies);
@@ -68,6 +71,8 @@ class BrokerShell {
   BrokerShell() = default;
   absl::Status OpenStore(const Options& options);
   void Receive(Socket& socket, core::Channel channel);
+  // To what the core counts.
+  void AddCounters(wire::StatusReply* status) const;
   Socket::SendResult SendAtDoor(const std::string& route, wire::Envelope* message);
   // Answers what the core does not know: how policies are written.
   void AnswerPolicies(const std::string& route, uint64_t request);
@@ -80,6 +85,7 @@ class BrokerShell {
   std::unique_ptr<Socket> door_;
   std::unique_ptr<Socket> submit_;
   std::unique_ptr<Socket> complete_;
+  std::optional<ConnectionGuard> guard_;  // goes before the sockets
   uint32_t door_port_ = 0;
   uint32_t submit_port_ = 0;
   uint32_t complete_port_ = 0;
@@ -103,6 +109,7 @@ class BrokerShell {
   uint64_t durable_told_ = 0;
   uint64_t snapshots_wanted_ = 0;                  // guarded by mutex_
   uint64_t snapshots_made_ = 0;                    // guarded by mutex_
+  uint64_t statuses_wanted_ = 0;                   // the last of them with a status; the same
   wire::StatusReply snapshot_;                     // guarded by mutex_
   std::optional<core::Policies> policies_wanted_;  // guarded by mutex_
   std::string policies_wanted_text_;               // guarded by mutex_

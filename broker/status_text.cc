@@ -92,6 +92,12 @@ std::string Head(const wire::StatusReply& status) {
   }
   if (status.insecure()) absl::StrAppend(&out, "   INSECURE: open to the network");
   out += "\n";
+  for (const wire::Counter& counter : status.counters()) {
+    if (counter.name() == "connections_refused") {
+      absl::StrAppend(&out, "TOO MANY DESCRIPTORS: ", Plural(counter.value(), "connection"),
+                      " refused since the start; raise ulimit -n\n");
+    }
+  }
   if (status.disk() == "low" || status.disk() == "full") {
     absl::StrAppend(&out, "DISK FULL: of the ", Bytes(status.disk_reserve_bytes()),
                     " kept in reserve ", Bytes(status.disk_free_bytes()),

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstring>
 #include <zmq.hpp>
 
 #include "common/check.h"
@@ -23,6 +24,8 @@ zmq::socket_type TypeOf(Socket::Type type) {
       return zmq::socket_type::push;
     case Socket::Type::kPull:
       return zmq::socket_type::pull;
+    case Socket::Type::kPair:
+      break;
   }
   return zmq::socket_type::pair;
 }
@@ -30,6 +33,11 @@ zmq::socket_type TypeOf(Socket::Type type) {
 std::string Endpoint(const std::string& host, const std::string& port) {
   const bool v6 = host.find(':') != std::string::npos;
   return "tcp://" + (v6 ? "[" + host + "]" : host) + ":" + port;
+}
+
+// Of an address as libzmq writes it.
+uint32_t PortOf(const std::string& endpoint) {
+  return static_cast<uint32_t>(std::stoul(endpoint.substr(endpoint.rfind(':') + 1)));
 }
 
 std::string_view View(const zmq::message_t& message) {
@@ -104,8 +112,7 @@ absl::StatusOr<uint32_t> Socket::Bind(const std::string& host, uint32_t port) {
     if (error.num() == EACCES) return absl::PermissionDeniedError(what);
     return absl::InvalidArgumentError(what);
   }
-  const std::string endpoint = impl_->socket.get(zmq::sockopt::last_endpoint);
-  return static_cast<uint32_t>(std::stoul(endpoint.substr(endpoint.rfind(':') + 1)));
+  return PortOf(impl_->socket.get(zmq::sockopt::last_endpoint));
 }
 
 absl::Status Socket::Connect(const std::string& host, uint32_t port) {
@@ -167,6 +174,42 @@ Socket::ReceiveResult Socket::Receive(std::string* route, std::string_view* fram
   return ReceiveResult::kMalformed;
 }
 
+Socket Socket::Monitor(SocketContext& context) {
+  const std::string endpoint =
+      "inproc://accepted-" + std::to_string(reinterpret_cast<uintptr_t>(impl_.get()));
+  WT_CHECK(zmq_socket_monitor(impl_->socket.handle(), endpoint.c_str(), ZMQ_EVENT_ACCEPTED) == 0);
+  Socket monitor(context, Type::kPair, {});
+  monitor.impl_->socket.connect(endpoint);
+  return monitor;
+}
+
+void Socket::StopMonitor() { zmq_socket_monitor(impl_->socket.handle(), nullptr, 0); }
+
+std::optional<Socket::Accepted> Socket::ReceiveAccepted() {
+  // A frame with the number of the event, 16 bits, and its value, 32 bits; and one with the
+  // address.
+  zmq::message_t event;
+  if (impl_->drained) return std::nullopt;
+  try {
+    if (!impl_->socket.recv(event, zmq::recv_flags::dontwait)) {
+      impl_->drained = true;
+      return std::nullopt;
+    }
+  } catch (const zmq::error_t& error) {
+    if (error.num() == EINTR) return std::nullopt;  // perhaps
+    throw;
+  }
+  Accepted accepted;
+  int32_t value = -1;
+  WT_CHECK(event.size() == sizeof(uint16_t) + sizeof value && event.more());
+  std::memcpy(&value, event.data<char>() + sizeof(uint16_t), sizeof value);
+  accepted.fd = value;
+  // The parts of one message arrive together.
+  WT_CHECK(impl_->socket.recv(impl_->received, zmq::recv_flags::none).has_value());
+  accepted.port = PortOf(std::string(View(impl_->received)));
+  return accepted;
+}
+
 // zmq_poll asks every socket twice, with two system calls each time.
 void PollSockets(std::span<Socket* const> sockets, const WakeEvent* wake, Duration timeout) {
   constexpr size_t kSocketsMax = 3;
@@ -178,7 +221,7 @@ void PollSockets(std::span<Socket* const> sockets, const WakeEvent* wake, Durati
     if (!socket.drained) timeout = Duration(0);
     fds[i] = {socket.fd, POLLIN, 0};
   }
-  fds[sockets.size()] = {wake == nullptr ? -1 : wake->fd_, POLLIN, 0};
+  fds[sockets.size()] = {wake == nullptr ? -1 : wake->fd(), POLLIN, 0};
   const auto whole = std::chrono::duration_cast<std::chrono::seconds>(timeout);
   const timespec wait = {whole.count(), Duration(timeout - whole).count()};
   // Interrupted: whoever is called again has lost nothing.

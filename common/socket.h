@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -33,10 +34,11 @@ class WakeEvent {
   // Blocks until notified. Consumes notifications.
   void Wait() const;
 
- private:
-  friend void PollSockets(std::span<Socket* const>, const WakeEvent*, Duration);
+  // For poll(2): readable once notified, until Clear(), which consumes notifications.
+  int fd() const { return fd_; }
   void Clear() const;
 
+ private:
   int fd_;
 };
 
@@ -56,7 +58,7 @@ class SocketContext {
 
 class Socket {
  public:
-  enum class Type { kRouter, kDealer, kPush, kPull };
+  enum class Type { kRouter, kDealer, kPush, kPull, kPair };
   struct Options {
     int64_t message_bytes_max = -1;
     // Messages per peer. 0: no bound, for senders that keep to their credit.
@@ -86,6 +88,20 @@ class Socket {
   // Never blocks. `route` is set at a ROUTER, also of a malformed message. `frame` is valid until
   // the next call. Once it has returned kNothing, only PollSockets finds out that there is more.
   ReceiveResult Receive(std::string* route, std::string_view* frame);
+
+  // A connection that was accepted; by now it may be gone, and its descriptor another's.
+  struct Accepted {
+    int fd = -1;
+    uint32_t port = 0;  // that this socket is bound to
+  };
+  // From now on the socket that is returned, which another thread may have, tells what this one
+  // accepts; until StopMonitor(). It has to be read all the time: libzmq waits for it. For a socket
+  // that is not bound yet, once.
+  Socket Monitor(SocketContext& context);
+  void StopMonitor();
+  // The next one; nullopt: there is none now, and only PollSockets finds out that there is more.
+  // REQUIRES: this is from Monitor().
+  std::optional<Accepted> ReceiveAccepted();
 
  private:
   friend void PollSockets(std::span<Socket* const>, const WakeEvent*, Duration);

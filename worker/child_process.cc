@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -17,6 +18,7 @@
 #include <cstdlib>
 
 #include "common/check.h"
+#include "common/descriptors.h"
 #include "common/printable.h"
 
 namespace whippletree {
@@ -68,6 +70,7 @@ struct Plan {
   int in, out, err, follow_on;  // its ends
   int report;                   // where to write the errno
   pid_t parent;
+  rlimit descriptors;
   ProcessGuard::Entry* entry;
 };
 
@@ -105,6 +108,7 @@ std::vector<char*> Environment(const std::vector<std::string>& variables) {
   dup2(plan.out, STDOUT_FILENO);
   dup2(plan.err, STDERR_FILENO);
   dup2(plan.follow_on, Command::kFollowOnFd);
+  setrlimit(RLIMIT_NOFILE, &plan.descriptors);
   struct sigaction by_default = {};
   by_default.sa_handler = SIG_DFL;
   for (int number = 1; number < NSIG; ++number) sigaction(number, &by_default, nullptr);
@@ -187,6 +191,8 @@ absl::StatusOr<ChildProcess> Command::Start(const std::vector<std::string>& vari
   plan.follow_on = follow_on.write.get();
   plan.report = report.write.get();
   plan.parent = getpid();
+  getrlimit(RLIMIT_NOFILE, &plan.descriptors);
+  plan.descriptors.rlim_cur = InheritedDescriptorLimit();
   plan.entry = entry;
 
   ChildProcess child;

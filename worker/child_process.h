@@ -47,6 +47,9 @@ struct ChildProcess {
 class Command {
  public:
   static constexpr int kFollowOnFd = 3;
+  // Descriptors of this process that a program takes at most: the two ends of five pipes while it
+  // is started; then half of that.
+  static constexpr uint32_t kDescriptors = 10;
 
   // Reads PATH and the rest of the environment. REQUIRES: !argv.empty(), and that 0, 1 and 2 are
   // open.
@@ -58,7 +61,8 @@ class Command {
   absl::Status Check() const;
 
   // Starts the command. `variables` are NAME=VALUE and replace those of the same name. The process
-  // has default signal handlers, none blocked, enters its group into `entry` before it runs, and
+  // has default signal handlers, none blocked, the limit of descriptors that this one was started
+  // with, enters its group into `entry` before it runs, and
   // is killed when the calling thread ends. Takes as long as the new process takes to call exec.
   // Errors: FAILED_PRECONDITION: the command cannot be run here, ever; the message says what to do.
   // UNAVAILABLE: not now (no process, memory or descriptor left).

@@ -20,6 +20,7 @@
 #include "common/cli.h"
 #include "common/codec.h"
 #include "common/crash_point.h"
+#include "common/descriptors.h"
 #include "common/log.h"
 #include "common/printable.h"
 #include "worker/child_process.h"
@@ -206,8 +207,18 @@ std::string HostName() {
   return gethostname(name, sizeof name - 1) == 0 ? name : "";
 }
 
+// Raises the limit of descriptors to what programs in so many slots need. Returns for how many it
+// is enough, at least 1.
+uint32_t SlotsForPrograms(uint32_t slots) {
+  constexpr uint64_t kOwn = 64;  // of sockets, of libzmq, of the guard
+  const uint64_t limit = RaiseDescriptorLimit(kOwn + uint64_t{slots} * Command::kDescriptors);
+  const uint64_t enough = (std::max(limit, kOwn) - kOwn) / Command::kDescriptors;
+  return static_cast<uint32_t>(std::clamp<uint64_t>(enough, 1, slots));
+}
+
 int Run(Flags flags) {
   std::unique_ptr<ProcessGuard> guard;
+  const uint32_t slots_wanted = flags.worker.slots;
   Failure failure;
   std::vector<std::pair<std::string, QueueHandlers>> handlers;
   if (!flags.exec.empty()) {
@@ -216,6 +227,7 @@ int Run(Flags flags) {
       PrintError(kProgram, absl::StrCat("--exec: ", std::string(status.message())));
       return kExitMachine;
     }
+    flags.worker.slots = SlotsForPrograms(slots_wanted);
     auto started = ProcessGuard::Start(flags.worker.slots);  // before there are threads
     if (!started.ok()) {
       PrintError(kProgram, std::string(started.status().message()));
@@ -237,6 +249,13 @@ int Run(Flags flags) {
   }
 
   InitLog(flags.log);
+  if (flags.worker.slots < slots_wanted) {
+    Log(LogLevel::kWarning, "slots_capped",
+        {{"slots", uint64_t{flags.worker.slots}},
+         {"wanted", uint64_t{slots_wanted}},
+         {"reason", absl::StrCat("each program takes up to ", Command::kDescriptors,
+                                 " descriptors: raise the hard limit, ulimit -Hn")}});
+  }
   if (flags.worker.name.empty()) flags.worker.name = HostName();
   flags.worker.log = [](std::string_view line) {
     Log(LogLevel::kInfo, "connection", {{"message", std::string(line)}});

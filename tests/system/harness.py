@@ -54,6 +54,13 @@ def wait_for(condition, what, seconds=PATIENCE):
         time.sleep(0.02)
 
 
+def descriptors(soft, hard=None):
+    """Runs the command that follows with so many descriptors at most; to be put before it."""
+    # The soft one first: it may not be above the hard one.
+    limits = f"ulimit -S -n {soft} && ulimit -H -n {hard or soft}"
+    return ["sh", "-c", f'{limits} && exec "$@"', "sh"]
+
+
 def free_ports(count):
     """The first of `count` ports in a row that are free now; not among those the system hands out."""
     while True:
@@ -137,6 +144,11 @@ class Process:
         self.process.kill()
         self.process.wait()
 
+    def cpu_seconds(self):
+        """The processor time that it has used."""
+        stat = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
     def memory_peak_bytes(self):
         status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
         return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
@@ -154,10 +166,9 @@ class Process:
 class Broker(Process):
     """A broker that is ready."""
 
-    def __init__(self, directory, name, args, env=None, patience=PATIENCE):
-        super().__init__(directory, name,
-                         [BIN / "whippletree-broker", "serve", "--log-format", "json", *args],
-                         env=env)
+    def __init__(self, directory, name, args, env=None, patience=PATIENCE, under=()):
+        super().__init__(directory, name, [*under, BIN / "whippletree-broker", "serve",
+                                           "--log-format", "json", *args], env=env)
         try:
             wait_for(lambda: "\n" in self.stdout() or not self.running(), f"a line of {name}",
                      patience)
@@ -240,12 +251,12 @@ class SystemTest(unittest.TestCase):
         argv = [str(arg) for arg in argv]
         return self._add(lambda n: Process(self.directory, f"{n}-{name}", argv, **options))
 
-    def broker(self, *args, port=0, env=None):
+    def broker(self, *args, port=0, env=None, under=()):
         args = ["--port", str(port), "--http-port", "0", *map(str, args)]
-        return self._add(lambda n: Broker(self.directory, f"{n}-broker", args, env))
+        return self._add(lambda n: Broker(self.directory, f"{n}-broker", args, env, under=under))
 
-    def worker(self, broker, name, *args, env=None):
-        return self.start(f"worker-{name}", [self.program("whippletree-worker"), "--broker",
+    def worker(self, broker, name, *args, env=None, under=()):
+        return self.start(f"worker-{name}", [*under, self.program("whippletree-worker"), "--broker",
                                              broker.door, "--name", name, "--log-format", "json",
                                              *args], env=env)
 

@@ -1,13 +1,14 @@
 """The broker's configuration file: checked, shown, loaded again by SIGHUP; and a queue paused by hand."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import threading
 
 import zmtp
-from harness import BIN, PATIENCE, SystemTest, environment, main, wait_for
+from harness import BIN, PATIENCE, SLOW, SystemTest, environment, main, wait_for
 
 GOOD = """\
 queues:
@@ -238,6 +239,51 @@ class ConfigTest(SystemTest):
         wait_for(lambda: broker.event("config_reloaded", changes=2), "the last configuration")
         self.assertEqual(self.attempts(broker, "other"), 1)
         self.assertEqual(self.attempts(broker, "api"), 4)
+        broker.terminate()
+        self.assertEqual(broker.wait(), 0)
+
+    def test_what_is_no_configuration(self):
+        """Whatever the file is: a line, and the broker goes on with what it had, in its memory."""
+        path = self.write(GOOD)
+        broker = self.broker("--config", path)
+        before = broker.memory_peak_bytes()
+
+        def refused(error):
+            self.assertEqual(self.run_broker("config", "check", path)[1:],
+                             ("", [f"whippletree-broker: {error}"]))
+            broker.signal(signal.SIGHUP)
+            wait_for(lambda: broker.event("config_rejected", error=error), error)
+            self.assertEqual(broker.queue("api")["accepted"], 0)
+
+        for content, error in [
+                (b"\x2c\x00\xf1\x00\x00\x75", ":1:2: not text: a control character"),
+                (b"\xff\xfe{\n", ":1:1: not text: this line is not UTF-8"),
+                (b"[" * 1_000_000, ":1:51: nested too deeply: expected at most 50 levels"),
+                (b"[" + b"a," * 500_000,
+                 ":1:1: not YAML: end of sequence flow not found")]:
+            path.write_bytes(content)
+            refused(f"{path}{error}")
+        self.assertLess(broker.memory_peak_bytes() - before, SLOW * (300 << 20))
+        os.truncate(path, 1 << 40)
+        refused(f'cannot read "{path}": it has more than 1MiB')
+        path.unlink()
+        refused(f'cannot read "{path}": No such file or directory')
+        os.mkfifo(path)
+        refused(f'cannot read "{path}": it is not a regular file')
+        path.unlink()
+        path.mkdir()
+        refused(f'cannot read "{path}": Is a directory')
+        path.rmdir()
+        path.symlink_to("/dev/zero")
+        refused(f'cannot read "{path}": it is not a regular file')
+        path.unlink()
+        path.symlink_to(path)
+        refused(f'cannot read "{path}": Too many levels of symbolic links')
+        path.unlink()
+
+        self.write(GOOD.replace("max_attempts: 2", "max_attempts: 4"))
+        broker.signal(signal.SIGHUP)
+        wait_for(lambda: broker.event("config_reloaded", changes=1), "the good file")
         broker.terminate()
         self.assertEqual(broker.wait(), 0)
 

@@ -237,8 +237,6 @@ TEST(ConfigErrorsTest, WhatIsNotYamlIsAnErrorWithAPlace) {
   EXPECT_EQ(Errors("queues: *x").find("b.yaml:1:9: not YAML: "), 0u);
   EXPECT_EQ(Errors("- a"), "b.yaml:1:1: a list where settings are expected, as in queues: …");
   EXPECT_EQ(Errors("queues: {}\n---\nqueues: {}\n"), "b.yaml:3:1: a second document: expected one");
-  EXPECT_NE(Errors(std::string(20'000, '[')), "");
-  EXPECT_NE(Errors(std::string("\0\xff\xfe{", 4)), "");
 }
 
 TEST(ConfigErrorsTest, HostileTextStaysOnItsLine) {
@@ -249,8 +247,7 @@ TEST(ConfigErrorsTest, HostileTextStaysOnItsLine) {
 
 TEST(ConfigErrorsTest, AliasesAreOrdinaryValues) {
   EXPECT_EQ(Errors("queues:\n  a: &x {rate: 5/h}\n  b: *x\n"), "");
-  EXPECT_EQ(Errors("defaults: &a {batch: *a}").find("b.yaml:1:15: defaults.batch: there is no "),
-            0u);
+  EXPECT_EQ(Errors("defaults: &a {batch: *a}"), "b.yaml:1:22: not YAML: an alias of what it is in");
 }
 
 TEST(ConfigErrorsTest, AFileThatCannotBeReadIsAnotherError) {
@@ -260,7 +257,7 @@ TEST(ConfigErrorsTest, AFileThatCannotBeReadIsAnotherError) {
             "cannot read \"/no/such/file\": No such file or directory");
   EXPECT_EQ(std::string(ReadConfig("/").status().message()), "cannot read \"/\": Is a directory");
   EXPECT_EQ(std::string(ReadConfig("/dev/zero").status().message()),
-            "cannot read \"/dev/zero\": it has more than 16MiB");
+            "cannot read \"/dev/zero\": it is not a regular file");
 
   const std::string path = testing::TempDir() + "whippletree_config_test.yaml";
   std::ofstream(path) << "defaults: {lease: 3s}\n";
