@@ -25,15 +25,17 @@ uint64_t Broker::BatchJobsMax(const Queue& queue) const {
 
 // The jobs in line are the last ones of a closed group: to wait for others is in vain. (By number:
 // jobs of no group among them only make the batch go early.)
-bool Broker::NoneWillJoin(const Queue& queue) const {
+bool Broker::NoneWillJoin(const Queue& queue) {
   const Slice& front = queue.jobs.front();
   const Stream& stream = *streams_.at(front.stream);
   const uint64_t number = front.options->group();
   if (number == 0 || stream.producer == 0) return false;
-  const auto& groups = peers_.at(stream.producer)->producer->groups;
-  const auto group = groups.find(number);
-  return group != groups.end() && group->second.all_arrived() &&
-         group->second.open <= queue.jobs.ready();
+  ProducerState& producer = *peers_.at(stream.producer)->producer;
+  const auto group = producer.groups.find(number);
+  const bool none = group != producer.groups.end() && group->second.all_arrived() &&
+                    group->second.open <= queue.jobs.ready();
+  if (!none) producer.lingering.insert(queue.name);  // to be looked at when members end elsewhere
+  return none;
 }
 
 std::vector<Slice> Broker::NextBatch(Queue& queue, BatchReason* reason) {
@@ -118,7 +120,7 @@ void Broker::HalveBatch(Lease& lease, const wire::Status& status, const std::str
         FailJobs(lease, piece, status, worker);
         continue;
       }
-      SplitBy(IntervalSet(lease.cancelled), piece, [&](IntervalSet::Interval bit, bool cancelled) {
+      SplitBy(lease.cancelled, piece, [&](IntervalSet::Interval bit, bool cancelled) {
         if (cancelled) {
           GiveBack(lease, bit, true, false);
           return;

@@ -359,6 +359,8 @@ void Broker::CheckPeer(Peer& peer) {
   if (now_.mono < told_at + kRepeatAfter) {
     SetTimer(peer, told_at + kRepeatAfter);
   } else {
+    peer.producer->groups_told_at = kNever;
+    peer.producer->updated_groups.merge(peer.producer->told_groups);
     group_peers_.insert(peer.number);
   }
 }

@@ -237,8 +237,7 @@ class Broker {
   void CancelUnclosedGroups(Peer& peer);
 
   // follow_on.cc
-  // Of the follow-on jobs of completed jobs `current`. Returns the indexes of jobs whose follow-on
-  // jobs cannot be taken; `error` says why.
+  // Returns the indexes of those of `current` whose follow-on jobs are not taken; `error`: why.
   IntervalSet AcceptFollowOns(Lease& lease, const IntervalSet& current, wire::ReportItem& item,
                               wire::Status* error);
   absl::Status FollowOnError(const Queue& parent, const wire::FollowOn& follow_on,
@@ -259,8 +258,8 @@ class Broker {
   // The disk is too full for leases of this queue.
   bool HeldByDisk(const Queue& queue) const;
   void OnDiskState(DiskState before);
-  void TakeBackHeld(Queue& queue);
-  void RevokeHeld(Lease& lease);
+  void TakeBackHeld(const Queue& queue);  // from workers, in this step
+  void AskForHeldBack();
   void AskBackLater(Peer& peer, const Queue& queue);
   // `commit`: the last commit that the reply depends on.
   wire::AdminReply OnPause(const wire::PauseRequest& request, uint64_t* commit);
@@ -268,7 +267,7 @@ class Broker {
 
   // batches.cc
   uint64_t BatchJobsMax(const Queue& queue) const;
-  bool NoneWillJoin(const Queue& queue) const;
+  bool NoneWillJoin(const Queue& queue);
   // The jobs of the next batch; empty: none is complete yet, or the rate does not allow it.
   std::vector<Slice> NextBatch(Queue& queue, BatchReason* reason);
   bool MayHalve(const Slice& slice, const QueuePolicy& policy) const;
@@ -315,8 +314,7 @@ class Broker {
   void OnStarted(Lease& lease, const IntervalSet::Interval& part);
   void OnFailed(Peer& peer, Lease& lease, const IntervalSet::Interval& part,
                 wire::ReportItem& item);
-  // `results` are those of the jobs from index `first` on; `part` of these is still open. Takes
-  // those of `part`.
+  // `results`: of the jobs from index `first` on. Takes those of `part`, which is still open.
   void OnCompleted(Peer& peer, Lease& lease, const IntervalSet::Interval& part, RunData& results,
                    uint32_t first);
   void OnWorkerState(Peer& peer, const google::protobuf::RepeatedPtrField<wire::Credit>& credits,
@@ -485,7 +483,8 @@ class Broker {
   std::set<uint64_t> group_peers_;
   std::set<uint64_t> woken_queues_;
   std::set<uint64_t> woken_workers_;
-  uint64_t pass_ = 0;  // of dispatch
+  std::set<const Queue*> held_back_;  // what workers hold of these is to be asked back
+  uint64_t pass_ = 0;                 // of dispatch
   std::set<uint64_t> delivery_peers_;
   std::set<uint64_t> load_queues_;    // stored jobs of these may come next
   std::set<uint64_t> commit_queues_;  // they do, but their commit is not durable

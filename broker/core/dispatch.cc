@@ -119,6 +119,7 @@ void Broker::UpdateReady(Peer& peer) {
 }
 
 void Broker::Dispatch() {
+  AskForHeldBack();
   for (uint64_t number : woken_workers_) {
     auto it = peers_.find(number);
     if (it == peers_.end()) continue;

@@ -11,6 +11,14 @@
 #include "common/status.h"
 
 namespace whippletree::core {
+namespace {
+
+void RevokeHeld(Lease& lease) {
+  for (const auto& part : lease.open.intervals()) lease.revoked.Add(part.begin, part.end);
+  for (const auto& part : lease.charged.intervals()) lease.revoked.Remove(part.begin, part.end);
+}
+
+}  // namespace
 
 // REQUIRES: the queue has ready jobs.
 uint64_t Broker::AllowedStarts(Queue& queue) {
@@ -136,15 +144,15 @@ void Broker::OnDiskState(DiskState before) {
   }
 }
 
-void Broker::RevokeHeld(Lease& lease) {
-  for (const auto& part : lease.open.intervals()) lease.revoked.Add(part.begin, part.end);
-  for (const auto& part : lease.charged.intervals()) lease.revoked.Remove(part.begin, part.end);
+void Broker::TakeBackHeld(const Queue& queue) {
+  if (queue.held > 0) held_back_.insert(&queue);
 }
 
-void Broker::TakeBackHeld(Queue& queue) {
-  if (queue.held == 0) return;
+void Broker::AskForHeldBack() {
+  const std::set<const Queue*> queues = std::exchange(held_back_, {});
+  if (queues.empty()) return;
   for (const auto& [token, lease] : leases_.all()) {
-    if (lease.queue != &queue || lease.held() == 0) continue;
+    if (lease.held() == 0 || !queues.contains(lease.queue)) continue;
     Lease& asked = *leases_.Find(token);
     RevokeHeld(asked);
     Ask(asked);

@@ -55,7 +55,7 @@ void Broker::JoinGroup(Stream& stream, uint64_t group_number, uint64_t begin, ui
   JobGroup* group = GroupOf(stream, group_number);
   if (group == nullptr) return;
   group->open += end - begin;
-  if (!stream.follow_on) group->arrived[stream.queue->name] += end - begin;
+  if (!stream.follow_on) group->Arrive(stream.queue->name, end - begin);
   group->durable |= stream.rows != nullptr;
   CountGroup(*group);
   NoteGroup(stream.producer, group_number);
@@ -102,9 +102,9 @@ void Broker::CheckGroup(uint64_t producer, uint64_t number) {
   JobGroup& group = peer.producer->groups.at(number);
   if (!group.ended) {
     if (group.all_arrived()) {  // its last members may be a batch now
-      ForEachStream(*peer.producer, [this](const Stream& stream) {
-        if (stream.queue->policy.batches()) Wake(*stream.queue);
-      });
+      for (const std::string& name : std::exchange(peer.producer->lingering, {})) {
+        if (const auto queue = queues_.find(name); queue != queues_.end()) Wake(*queue->second);
+      }
     }
     if (!group.complete() && !(Planted("end_group_early") && group.closed)) return;
     group.ended = true;
@@ -144,7 +144,7 @@ void Broker::OnCloseGroup(Peer& peer, const wire::CloseGroup& close) {
   if (!group.closed) {
     group.closed = true;
     for (const wire::GroupCount& count : close.counts()) {
-      group.expected[count.queue()] = count.jobs();
+      group.Expect(count.queue(), count.jobs());
       // One without members yet is what they will be.
       group.durable |= PolicyOf(count.queue()).durable;
     }
@@ -160,6 +160,8 @@ void Broker::OnGroupAck(Peer& peer, const wire::GroupAck& ack) {
     if (it == peer.producer->groups.end() || !it->second.ended) continue;
     if (it->second.unacknowledged > 0) continue;  // never told
     peer.producer->updated_groups.erase(number);
+    peer.producer->told_groups.erase(number);
+    if (peer.producer->told_groups.empty()) peer.producer->groups_told_at = kNever;
     IntervalSet& ended = peer.producer->ended_groups;
     ended.Add(number, number + 1);
     if (ended.intervals().size() > kEndedGroupRangesMax) {
@@ -176,7 +178,7 @@ void Broker::OnGroupAck(Peer& peer, const wire::GroupAck& ack) {
   }
 }
 
-// At the end of the step, and again until it is acknowledged.
+// At the end of the step: what is new. Ends are told again until they are acknowledged.
 void Broker::SendGroupUpdates(Peer& peer) {
   ProducerState& producer = *peer.producer;
   if (!peer.connected() || producer.updated_groups.empty()) return;
@@ -184,17 +186,14 @@ void Broker::SendGroupUpdates(Peer& peer) {
   wire::GroupUpdates* updates = message.mutable_group_updates();
   updates->set_session(peer.session);
   uint64_t commit = 0;
-  for (auto it = producer.updated_groups.begin(); it != producer.updated_groups.end();) {
-    const uint64_t number = *it;
+  for (const uint64_t number : std::exchange(producer.updated_groups, {})) {
     JobGroup& group = producer.groups.at(number);
     if (std::exchange(group.closed_due, false)) {
       updates->add_closed(number);
       commit = std::max(commit, group.commit);
     }
-    if (!group.ended || group.unacknowledged > 0) {
-      it = producer.updated_groups.erase(it);
-      continue;
-    }
+    if (!group.ended || group.unacknowledged > 0) continue;
+    producer.told_groups.insert(number);
     commit = std::max(commit, group.commit);
     wire::GroupEnd* end = updates->add_ended();
     end->set_group(number);
@@ -203,10 +202,11 @@ void Broker::SendGroupUpdates(Peer& peer) {
     end->set_cancelled(group.cancelled);
     end->set_expired(group.expired);
     end->set_rejected(group.rejected);
-    ++it;
   }
-  producer.groups_told_at = updates->ended().empty() ? kNever : now_.mono;
-  if (!updates->ended().empty()) SetTimer(peer, now_.mono + kRepeatAfter);
+  if (producer.groups_told_at == kNever && !updates->ended().empty()) {
+    producer.groups_told_at = now_.mono;
+    SetTimer(peer, now_.mono + kRepeatAfter);
+  }
   if (updates->closed().empty() && updates->ended().empty()) return;
   SendTo(peer, std::move(message), commit);
 }
@@ -234,13 +234,13 @@ void Broker::ResumeGroups(Peer& peer, const wire::Hello& hello, bool known) {
 // Its producer is gone: nobody will close what is open.
 void Broker::CancelUnclosedGroups(Peer& peer) {
   ForEachStream(*peer.producer, [&](Stream& stream) {
-    const std::map<uint64_t, GroupRange> groups = stream.groups;
-    for (const auto& [first, range] : groups) {
-      const JobGroup& group = peer.producer->groups.at(range.group);
-      if (group.closed) continue;
-      Count("group_jobs_cancelled", range.end - first);
-      CancelJobs(stream, IntervalSet(first, range.end));
+    IntervalSet jobs;
+    for (const auto& [first, range] : stream.groups) {
+      if (!peer.producer->groups.at(range.group).closed) jobs.Add(first, range.end);
     }
+    if (jobs.empty()) return;
+    Count("group_jobs_cancelled", jobs.size());
+    CancelJobs(stream, jobs);
   });
 }
 

@@ -153,6 +153,9 @@ void Broker::CheckInvariants() const {
         WT_CHECK(group.unacknowledged == group_unacknowledged[key]);
         WT_CHECK(!group.ended || group.open == 0);
         tables += group.counted_bytes;
+        uint64_t missing = 0;
+        for (const auto& [queue, jobs] : group.expected) missing += group.IsMissing(queue) ? 1 : 0;
+        WT_CHECK(group.missing == missing);
       }
       WT_CHECK(!peer->connected() || in_flight == peer->producer->outcome_bytes_in_flight);
     }

@@ -18,6 +18,7 @@ struct JobGroup {
   bool durable = false;                      // so are all its members
   std::map<std::string, uint64_t> expected;  // when closed: submitted jobs, by queue
   std::map<std::string, uint64_t> arrived;   // accepted or rejected ones
+  uint64_t missing = 0;                      // queues of `expected` of which fewer arrived
   uint64_t open = 0;                         // members without an outcome
   uint64_t unacknowledged = 0;               // outcomes of members that the producer has not taken
   uint64_t commit = 0;                       // that the members' outcomes depend on
@@ -31,13 +32,24 @@ struct JobGroup {
   bool has_members() const { return open > 0 || !arrived.empty(); }
   bool complete() const { return open == 0 && all_arrived(); }
   // Closed, and every submitted member was accepted or rejected.
-  bool all_arrived() const {
-    if (!closed) return false;
-    for (const auto& [queue, jobs] : expected) {
-      const auto it = arrived.find(queue);
-      if (jobs > (it == arrived.end() ? 0 : it->second)) return false;
-    }
-    return true;
+  bool all_arrived() const { return closed && missing == 0; }
+  bool IsMissing(const std::string& queue) const {
+    const auto wanted = expected.find(queue);
+    if (wanted == expected.end()) return false;
+    const auto it = arrived.find(queue);
+    return wanted->second > (it == arrived.end() ? 0 : it->second);
+  }
+  // So many were submitted to the queue.
+  void Expect(const std::string& queue, uint64_t jobs) {
+    missing -= IsMissing(queue) ? 1 : 0;
+    expected[queue] = jobs;
+    missing += IsMissing(queue) ? 1 : 0;
+  }
+  // So many more of them were accepted or rejected.
+  void Arrive(const std::string& queue, uint64_t jobs) {
+    missing -= IsMissing(queue) ? 1 : 0;
+    arrived[queue] += jobs;
+    missing += IsMissing(queue) ? 1 : 0;
   }
 };
 

@@ -27,8 +27,9 @@ struct Lease {
   uint64_t token = 0;
   uint64_t worker = 0;  // number of the peer
   Queue* queue = nullptr;
-  // Of one queue. Several only in a batch.
+  // Of one queue. Several only in a batch. Set by SetSlices.
   std::vector<Slice> slices;
+  std::vector<uint32_t> ends;  // of several: for each slice, the index after its last job
   // One start of all its jobs together; else each job is a start.
   bool batch = false;
   uint64_t breaker_generation = 0;   // of its queue's breaker when it was granted
@@ -47,18 +48,26 @@ struct Lease {
   uint64_t held() const { return open.size() - charged.size(); }
   // Slots that it takes, or will take.
   uint64_t starts() const { return batch ? (open.empty() ? 0 : 1) : open.size(); }
-  uint32_t count() const {
-    uint32_t n = 0;
-    for (const Slice& slice : slices) n += slice.count();
-    return n;
+  uint32_t count() const { return ends.empty() ? slices.front().count() : ends.back(); }
+
+  // REQUIRES: not empty.
+  void SetSlices(std::vector<Slice> all) {
+    slices = std::move(all);
+    ends.clear();
+    if (slices.size() == 1) return;
+    uint32_t end = 0;
+    for (const Slice& slice : slices) ends.push_back(end += slice.count());
   }
 
   // Calls piece(slice, at) for what jobs `part` are of each slice, in order: a Slice of just these
   // jobs, and the index of the first.
   template <typename Piece>
   void ForEach(IntervalSet::Interval part, Piece&& piece) const {
-    uint64_t base = 0;
-    for (const Slice& slice : slices) {
+    const size_t at =
+        static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), part.begin) - ends.begin());
+    uint64_t base = at == 0 ? 0 : ends[at - 1];
+    for (size_t i = at; i < slices.size() && base < part.end; ++i) {
+      const Slice& slice = slices[i];
       const uint64_t begin = std::max(base, part.begin);
       const uint64_t end = std::min(base + slice.count(), part.end);
       if (begin < end) {
@@ -91,7 +100,7 @@ class LeaseTable {
     lease.token = last_token_;
     lease.worker = worker;
     lease.queue = queue;
-    lease.slices = std::move(slices);
+    lease.SetSlices(std::move(slices));
     lease.open.Add(0, lease.count());
     if (charged) lease.charged = lease.open;
     lease.granted = now;

@@ -38,11 +38,14 @@ struct ProducerState {
   std::map<uint64_t, JobGroup> groups;
   IntervalSet ended_groups;           // numbers whose end the producer knows
   std::set<uint64_t> updated_groups;  // of which something is to be told
-  MonoTime groups_told_at = kNever;   // when unacknowledged ends were told last
-  bool durable = false;               // there is a row of it
-  std::set<std::string> gone;         // queues whose streams were forgotten before it came back
-  uint64_t outcome_bytes = 0;         // not acknowledged, of all streams
-  bool stopped = false;               // these are too many: its jobs wait (unread.cc)
+  std::set<uint64_t> told_groups;     // whose end was told, and is not acknowledged
+  MonoTime groups_told_at = kNever;   // when all of these were told last, or the first of them
+  // Queues with an incomplete batch that begins with a job of a group of it.
+  std::set<std::string> lingering;
+  bool durable = false;        // there is a row of it
+  std::set<std::string> gone;  // queues whose streams were forgotten before it came back
+  uint64_t outcome_bytes = 0;  // not acknowledged, of all streams
+  bool stopped = false;        // these are too many: its jobs wait (unread.cc)
   uint64_t outcome_bytes_in_flight = 0;
   std::set<uint64_t> unsent;  // streams with outcomes to send
 

@@ -210,6 +210,7 @@ void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
   uint32_t begin = static_cast<uint32_t>(stream->next - submit.first());
   if (begin > 0) Count("repeated_jobs", begin);
   const auto run = std::make_shared<RunData>(submit.mutable_run());
+  uint32_t fitting = begin;  // the jobs from `begin` to before this one are not too large
   // False: whoever does not read its outcomes is not told more.
   const auto reject = [&](uint32_t jobs, const absl::Status& why) {
     if (IsStopped(*stream)) {
@@ -234,8 +235,13 @@ void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
       MarkUnread(*stream);
       return;
     }
-    uint32_t end = begin;
-    while (end < run->count() && run->payload(end).size() <= config_.payload_bytes_max) ++end;
+    if (fitting <= begin) {
+      fitting = begin;
+      while (fitting < run->count() && run->payload(fitting).size() <= config_.payload_bytes_max) {
+        ++fitting;
+      }
+    }
+    uint32_t end = fitting;
     if (end == begin) {
       const absl::Status too_large = absl::InvalidArgumentError(
           "payload of " + std::to_string(run->payload(begin).size()) + " bytes; at most " +
@@ -345,7 +351,7 @@ void Broker::Reject(Stream& stream, uint64_t first, uint64_t count, const absl::
                       !OpenGroup(producer, number).ended;
   if (counts) {
     outcome.set_group(number);
-    groups[number].arrived[stream.queue->name] += count;
+    groups[number].Arrive(stream.queue->name, count);
     groups[number].rejected += count;
     groups[number].durable |= stream.rows != nullptr;
     CountGroup(groups[number]);

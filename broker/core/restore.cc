@@ -179,8 +179,8 @@ absl::Status Broker::RestoreGroup(const record::Group& row) {
   group.durable = true;
   group.closed = row.closed();
   group.ended = row.ended();
-  for (const wire::GroupCount& count : row.expected()) group.expected[count.queue()] = count.jobs();
-  for (const wire::GroupCount& count : row.arrived()) group.arrived[count.queue()] = count.jobs();
+  for (const wire::GroupCount& count : row.expected()) group.Expect(count.queue(), count.jobs());
+  for (const wire::GroupCount& count : row.arrived()) group.Arrive(count.queue(), count.jobs());
   group.completed = row.completed();
   group.dead = row.dead();
   group.cancelled = row.cancelled();
@@ -289,6 +289,7 @@ void Broker::RestoreLease(const record::Lease& row) {
   lease.sends = 1;  // perhaps
   lease.breaker_generation = 0;
   uint64_t base = 0;
+  std::vector<Slice> slices;
   for (const record::LeasePart& part : row.parts()) {
     const auto data = restoring_->streams.find(part.stream());
     if (data != restoring_->streams.end()) {
@@ -305,7 +306,7 @@ void Broker::RestoreLease(const record::Lease& row) {
         }
       }
     }
-    lease.slices.push_back(restoring_->LeasedSlice(part));
+    slices.push_back(restoring_->LeasedSlice(part));
     base += part.count();
   }
   if (lease.open.empty()) {
@@ -314,6 +315,7 @@ void Broker::RestoreLease(const record::Lease& row) {
     gone->mutable_lease()->set_token(row.token());
     return;
   }
+  lease.SetSlices(std::move(slices));
   for (const auto& [from, to] :
        {std::pair(&row.charged(), &lease.charged), std::pair(&row.cancelled(), &lease.cancelled)}) {
     for (const record::Range& range : *from) {

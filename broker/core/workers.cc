@@ -136,7 +136,7 @@ void Broker::OnReportItem(Peer& peer, wire::ReportItem& item) {
         OnFailed(peer, *lease, part, item);
         break;
       case wire::ReportItem::HANDED_BACK:
-        SplitBy(IntervalSet(lease->cancelled), part, [&](Interval piece, bool cancelled) {
+        SplitBy(lease->cancelled, part, [&](Interval piece, bool cancelled) {
           if (!cancelled) Count("jobs_handed_back", piece.end - piece.begin);
           GiveBack(*lease, piece, cancelled, false);
         });
@@ -237,7 +237,7 @@ void Broker::FailJobs(Lease& lease, const Interval& part, const wire::Status& st
   const Verdict verdict = retryable ? Verdict::kFailed : Verdict::kSucceeded;
   // What fails together is tried again together.
   std::optional<Duration> delay;
-  SplitBy(IntervalSet(lease.cancelled), part, [&](Interval piece, bool cancelled) {
+  SplitBy(lease.cancelled, part, [&](Interval piece, bool cancelled) {
     lease.ForEach(piece, [&](const Slice& slice, uint64_t index) {
       const uint32_t attempts = slice.attempts + 1;
       const uint32_t max_attempts = MaxAttempts(slice, queue.policy.max_attempts);
@@ -371,7 +371,7 @@ void Broker::EndLease(uint64_t token, bool uncharged, std::string_view why) {
   }
   const IntervalSet open = lease.open;
   for (const Interval& part : open.intervals()) {
-    SplitBy(IntervalSet(lease.charged), part, [&](Interval piece, bool charged) {
+    SplitBy(lease.charged, part, [&](Interval piece, bool charged) {
       if (charged && !uncharged && Planted("skip_charge")) {
         GiveBack(lease, piece, false, false);
         return;
@@ -380,7 +380,7 @@ void Broker::EndLease(uint64_t token, bool uncharged, std::string_view why) {
         FailJobs(lease, piece, lost, worker);
         return;
       }
-      SplitBy(IntervalSet(lease.cancelled), piece,
+      SplitBy(lease.cancelled, piece,
               [&](Interval bit, bool cancelled) { GiveBack(lease, bit, cancelled, !uncharged); });
     });
   }

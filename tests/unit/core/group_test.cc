@@ -98,6 +98,26 @@ TEST(GroupTest, TheEndIsRepeatedUntilItIsAcknowledged) {
   s.h.ExpectNothingLeft();
 }
 
+TEST(GroupTest, WhatIsNewIsToldAloneAndAllIsRepeatedTogether) {
+  Scene s;
+  for (uint64_t group = 1; group <= 3; ++group) {
+    s.Close(group, 0);
+    const wire::GroupUpdates updates = s.TakeUpdates();
+    ASSERT_EQ(updates.ended_size(), 1);
+    EXPECT_EQ(updates.ended(0).group(), group);
+  }
+  s.AckGroup(2);
+  s.h.Run(kRepeatAfter);
+  const wire::GroupUpdates updates = s.TakeUpdates();
+  ASSERT_EQ(updates.ended_size(), 2);
+  EXPECT_EQ(updates.ended(0).group(), 1u);
+  EXPECT_EQ(updates.ended(1).group(), 3u);
+  s.AckGroup(1);
+  s.AckGroup(3);
+  s.h.Run(kRepeatAfter * 3);
+  s.h.ExpectNothingLeft();
+}
+
 TEST(GroupTest, MembersMayComeAfterTheWordToClose) {
   Scene s;
   s.Close(7, 2);
