@@ -1,14 +1,16 @@
 #include "broker/admin.h"
 
-#include <utility>
+#include <optional>
+#include <vector>
 
-#include "common/client_sockets.h"
 #include "common/clock.h"
 #include "common/status.h"
 
 namespace whippletree {
-
 namespace {
+
+// Policies that change while they are told are told anew, this often.
+constexpr int kPoliciesTries = 5;
 
 absl::StatusOr<wire::AdminReply> Answer(wire::AdminReply* reply) {
   if (absl::Status error = FromWire(reply->error()); !error.ok()) return error;
@@ -21,26 +23,35 @@ absl::StatusOr<wire::AdminReply> Answer(wire::AdminReply* reply) {
 
 }  // namespace
 
-absl::StatusOr<wire::AdminReply> Ask(const HostPort& broker, wire::AdminRequest request,
-                                     Duration timeout) {
-  ClientSockets sockets(broker);
-  if (absl::Status status = sockets.ConnectDoor(); !status.ok()) return status;
+AdminClient::~AdminClient() {
+  if (number_ != 0) Send({}).IgnoreError();
+}
+
+absl::Status AdminClient::Send(wire::AdminRequest request) {
+  if (sockets_ == nullptr) {
+    sockets_ = std::make_unique<ClientSockets>(broker_);
+    if (absl::Status status = sockets_->ConnectDoor(); !status.ok()) return status;
+  }
+  request.set_received(std::exchange(number_, 0));
   std::vector<wire::Envelope> door(1);
   std::vector<wire::Envelope> none;
-  request.set_id(1);
   *door[0].mutable_admin_request() = std::move(request);
-  if (absl::Status status = sockets.Carry(false, std::nullopt, door, none); !status.ok()) {
-    return status;
-  }
-  const MonoTime end = ReadClock().mono + timeout;
-  absl::StatusOr<wire::AdminReply> reply = NoBrokerAnswers(broker);
+  return sockets_->Carry(false, std::nullopt, door, none);
+}
+
+absl::StatusOr<wire::AdminReply> AdminClient::Ask(wire::AdminRequest request) {
+  request.set_id(++last_id_);
+  if (absl::Status status = Send(std::move(request)); !status.ok()) return status;
+  const MonoTime end = ReadClock().mono + timeout_;
+  absl::StatusOr<wire::AdminReply> reply = NoBrokerAnswers(broker_);
   bool answered = false;
   while (!answered && ReadClock().mono < end) {
-    sockets.Poll(nullptr, end - ReadClock().mono);
-    sockets.Receive(
+    sockets_->Poll(nullptr, end - ReadClock().mono);
+    sockets_->Receive(
         [&](wire::Envelope& message) {
-          if (message.has_admin_reply()) {
+          if (message.has_admin_reply() && message.admin_reply().id() == last_id_) {
             answered = true;
+            number_ = message.admin_reply().number();
             reply = Answer(message.mutable_admin_reply());
           } else if (message.has_refusal()) {
             answered = true;
@@ -53,6 +64,46 @@ absl::StatusOr<wire::AdminReply> Ask(const HostPort& broker, wire::AdminRequest 
         });
   }
   return reply;
+}
+
+absl::StatusOr<wire::StatusReply> AdminClient::AskStatus() {
+  wire::StatusReply all;
+  for (bool is_first = true;; is_first = false) {
+    wire::AdminRequest request;
+    *request.mutable_status()->mutable_after() = all.next();
+    absl::StatusOr<wire::AdminReply> reply = Ask(std::move(request));
+    if (!reply.ok()) return reply.status();
+    wire::StatusReply& part = *reply->mutable_status();
+    if (is_first) {
+      all = std::move(part);
+    } else {
+      all.mutable_queues()->MergeFrom(part.queues());
+      all.mutable_workers()->MergeFrom(part.workers());
+      all.clear_next();
+      if (part.has_next()) *all.mutable_next() = part.next();
+    }
+    if (!all.has_next()) return all;
+  }
+}
+
+absl::StatusOr<std::string> AdminClient::AskPolicies() {
+  for (int i = 0; i < kPoliciesTries; ++i) {
+    std::string text;
+    uint64_t version = 0;
+    for (bool more = true; more;) {
+      wire::AdminRequest request;
+      request.mutable_policies()->set_after(text.size());
+      absl::StatusOr<wire::AdminReply> reply = Ask(std::move(request));
+      if (!reply.ok()) return reply.status();
+      const wire::PoliciesReply& part = reply->policies();
+      if (!text.empty() && part.version() != version) break;
+      version = part.version();
+      text += part.yaml();
+      more = part.more();
+      if (!more) return text;
+    }
+  }
+  return absl::AbortedError("the broker's configuration changes all the time; try again");
 }
 
 }  // namespace whippletree

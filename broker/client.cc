@@ -3,7 +3,6 @@
 #include <CLI/CLI.hpp>
 #include <utility>
 
-#include "broker/admin.h"
 #include "common/cli.h"
 
 namespace whippletree {
@@ -13,10 +12,22 @@ void AddClientOptions(CLI::App* command, ClientOptions* options) {
   AddDuration(command, "--connect-timeout", &options->timeout, "How long to wait for the broker");
 }
 
-absl::StatusOr<wire::AdminReply> Ask(const ClientOptions& options, wire::AdminRequest request) {
-  const absl::StatusOr<HostPort> broker = ParseHostPort(options.broker);
+absl::StatusOr<std::unique_ptr<AdminClient>> MakeClient(const ClientOptions& options) {
+  absl::StatusOr<HostPort> broker = ParseHostPort(options.broker);
   if (!broker.ok()) return broker.status();
-  return Ask(*broker, std::move(request), options.timeout);
+  return std::make_unique<AdminClient>(*std::move(broker), options.timeout);
+}
+
+absl::StatusOr<wire::AdminReply> Ask(const ClientOptions& options, wire::AdminRequest request) {
+  const auto client = MakeClient(options);
+  if (!client.ok()) return client.status();
+  return (*client)->Ask(std::move(request));
+}
+
+absl::StatusOr<wire::StatusReply> AskStatus(const ClientOptions& options) {
+  const auto client = MakeClient(options);
+  if (!client.ok()) return client.status();
+  return (*client)->AskStatus();
 }
 
 int FailCommand(const absl::Status& status, bool answered) {

@@ -3,8 +3,10 @@
 
 #include <absl/status/statusor.h>
 
+#include <memory>
 #include <string>
 
+#include "broker/admin.h"
 #include "common/time.h"
 #include "wire.pb.h"
 
@@ -22,8 +24,11 @@ struct ClientOptions {
 // `options` must outlive `command`.
 void AddClientOptions(CLI::App* command, ClientOptions* options);
 
-// Errors as those of broker/admin.h; INVALID_ARGUMENT for an address that is none.
+// INVALID_ARGUMENT for an address that is none. For several requests that belong together.
+absl::StatusOr<std::unique_ptr<AdminClient>> MakeClient(const ClientOptions& options);
+// Errors as those of MakeClient() and AdminClient.
 absl::StatusOr<wire::AdminReply> Ask(const ClientOptions& options, wire::AdminRequest request);
+absl::StatusOr<wire::StatusReply> AskStatus(const ClientOptions& options);
 
 // Prints the error and returns the exit code. `answered`: it may be the broker's own word, so what
 // it does not know is no fault of this machine.

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <set>
 #include <utility>
 
 #include "broker/job_text.h"
@@ -45,6 +46,26 @@ A job that waits is cancelled at once; of one that is leased its worker is told,
 when the worker has answered or its lease has ended. An outcome that was there before stands.)";
 
 constexpr size_t kIdsPerRequest = 1000;
+
+absl::StatusOr<wire::DeadReply> AskDead(AdminClient* client, const wire::DeadRequest& request) {
+  wire::AdminRequest admin;
+  *admin.mutable_dead() = request;
+  absl::StatusOr<wire::AdminReply> reply = client->Ask(std::move(admin));
+  if (!reply.ok()) return reply.status();
+  return std::move(*reply->mutable_dead());
+}
+
+// Those that `reply` told of are not asked for again.
+void DropTold(const wire::DeadReply& reply, wire::DeadRequest* request) {
+  std::set<std::pair<uint64_t, uint64_t>> told;
+  for (const wire::DeadJob& job : reply.jobs()) told.emplace(job.id().stream(), job.id().number());
+  auto* ids = request->mutable_ids();
+  ids->erase(std::remove_if(ids->begin(), ids->end(),
+                            [&](const wire::JobId& id) {
+                              return told.contains({id.stream(), id.number()});
+                            }),
+             ids->end());
+}
 
 int Usage(const std::string& message) {
   PrintError("whippletree-broker", message);
@@ -111,14 +132,6 @@ std::optional<int> JobCommands::Run() {
   return given->second();
 }
 
-absl::StatusOr<wire::DeadReply> JobCommands::AskDead(const wire::DeadRequest& request) const {
-  wire::AdminRequest admin;
-  *admin.mutable_dead() = request;
-  absl::StatusOr<wire::AdminReply> reply = Ask(client_, std::move(admin));
-  if (!reply.ok()) return reply.status();
-  return std::move(*reply->mutable_dead());
-}
-
 int JobCommands::Dead(wire::DeadRequest::Action action) const {
   const bool is_list = action == wire::DeadRequest::LIST;
   if (!is_list && ids_.empty() == queue_.empty()) {
@@ -142,16 +155,19 @@ int JobCommands::Dead(wire::DeadRequest::Action action) const {
   uint64_t left = is_list && limit_ > 0 ? limit_ : UINT64_MAX;
   wire::DeadReply last;
   wire::DeadReply all;
+  const auto client = MakeClient(client_);
+  if (!client.ok()) return FailCommand(client.status());
   for (wire::DeadRequest& request : requests) {
     do {
       if (is_list) request.set_limit(static_cast<uint32_t>(std::min<uint64_t>(left, 1000)));
-      absl::StatusOr<wire::DeadReply> reply = AskDead(request);
+      absl::StatusOr<wire::DeadReply> reply = AskDead(client->get(), request);
       if (!reply.ok()) return FailCommand(reply.status(), true);
       last = *std::move(reply);
       request.set_through(last.through());
       jobs += static_cast<uint64_t>(last.jobs_size());
       left -= static_cast<uint64_t>(last.jobs_size());
       if (last.jobs_size() > 0) request.set_after(is_list ? last.jobs().rbegin()->order() : 0);
+      DropTold(last, &request);
       if (json_) {
         std::fputs(DeadJson(last).c_str(), stdout);
       } else if (action == wire::DeadRequest::SHOW) {
@@ -183,22 +199,21 @@ int JobCommands::Dead(wire::DeadRequest::Action action) const {
 }
 
 int JobCommands::Jobs(wire::JobsRequest::Action action) const {
-  std::vector<wire::JobsRequest> requests;
+  if (action == wire::JobsRequest::LIST) return ListJobs();
+  std::vector<wire::JobId> ids;
   for (const std::string& text : ids_) {
     const absl::StatusOr<wire::JobId> id = ParseJobId(text);
     if (!id.ok()) return Usage("ID: " + std::string(id.status().message()));
-    *requests.emplace_back().mutable_id() = *id;
+    ids.push_back(*id);
   }
-  if (action == wire::JobsRequest::LIST) {
-    requests.emplace_back().set_queue(queue_);
-    requests.back().set_limit(limit_);
-  }
+  const auto client = MakeClient(client_);
+  if (!client.ok()) return FailCommand(client.status());
   int code = kExitOk;
-  for (wire::JobsRequest& request : requests) {
-    request.set_action(action);
+  for (const wire::JobId& id : ids) {
     wire::AdminRequest admin;
-    *admin.mutable_jobs() = request;
-    const absl::StatusOr<wire::AdminReply> reply = Ask(client_, std::move(admin));
+    admin.mutable_jobs()->set_action(action);
+    *admin.mutable_jobs()->mutable_id() = id;
+    const absl::StatusOr<wire::AdminReply> reply = (*client)->Ask(std::move(admin));
     if (!reply.ok()) {
       code = FailCommand(reply.status(), true);
       // The next job may be another matter.
@@ -208,14 +223,33 @@ int JobCommands::Jobs(wire::JobsRequest::Action action) const {
     const wire::JobsReply& jobs = reply->jobs();
     if (json_) {
       std::fputs(JobsJson(jobs).c_str(), stdout);
-    } else if (action != wire::JobsRequest::LIST) {
-      for (const wire::JobState& job : jobs.jobs()) std::fputs(JobText(job).c_str(), stdout);
-    } else {
-      std::fputs(JobsText(jobs).c_str(), stdout);
-      if (jobs.more()) std::printf("and more; see --limit\n");
+      continue;
     }
+    for (const wire::JobState& job : jobs.jobs()) std::fputs(JobText(job).c_str(), stdout);
   }
   return code;
+}
+
+int JobCommands::ListJobs() const {
+  const auto client = MakeClient(client_);
+  if (!client.ok()) return FailCommand(client.status());
+  wire::JobsReply all;
+  all.set_more(true);
+  while (all.more() && static_cast<uint32_t>(all.jobs_size()) < limit_) {
+    wire::AdminRequest admin;
+    wire::JobsRequest* request = admin.mutable_jobs();
+    request->set_action(wire::JobsRequest::LIST);
+    request->set_queue(queue_);
+    request->set_after(static_cast<uint64_t>(all.jobs_size()));
+    request->set_limit(limit_ - static_cast<uint32_t>(all.jobs_size()));
+    const absl::StatusOr<wire::AdminReply> reply = (*client)->Ask(std::move(admin));
+    if (!reply.ok()) return FailCommand(reply.status(), true);
+    all.set_more(false);
+    all.MergeFrom(reply->jobs());
+  }
+  std::fputs((json_ ? JobsJson(all) : JobsText(all)).c_str(), stdout);
+  if (all.more() && !json_) std::printf("and more; see --limit\n");
+  return kExitOk;
 }
 
 }  // namespace whippletree

@@ -23,8 +23,8 @@ class JobCommands {
   CLI::App* AddJobs(CLI::App* parent, const char* name, const char* about,
                     wire::JobsRequest::Action action);
   int Dead(wire::DeadRequest::Action action) const;
-  absl::StatusOr<wire::DeadReply> AskDead(const wire::DeadRequest& request) const;
   int Jobs(wire::JobsRequest::Action action) const;
+  int ListJobs() const;
 
   ClientOptions client_;
   std::vector<std::string> ids_;

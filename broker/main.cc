@@ -134,21 +134,17 @@ meanwhile. The exit code is 0 if nothing is wrong, 5 if the store is damaged or 
 there is no store in DIR.)";
 
 int ShowStatus(const ClientOptions& options, bool json) {
-  wire::AdminRequest request;
-  request.mutable_status();
-  const auto reply = Ask(options, std::move(request));
-  if (!reply.ok()) return FailCommand(reply.status());
-  std::fputs((json ? StatusJson(reply->status()) : StatusText(reply->status())).c_str(), stdout);
+  const absl::StatusOr<wire::StatusReply> status = AskStatus(options);
+  if (!status.ok()) return FailCommand(status.status());
+  std::fputs((json ? StatusJson(*status) : StatusText(*status)).c_str(), stdout);
   return kExitOk;
 }
 
 int ShowLedger(const ClientOptions& options) {
-  wire::AdminRequest request;
-  request.mutable_status();
-  const auto reply = Ask(options, std::move(request));
-  if (!reply.ok()) return FailCommand(reply.status());
-  std::fputs(LedgerText(reply->status()).c_str(), stdout);
-  return LedgerBalances(reply->status()) ? kExitOk : kExitIncomplete;
+  const absl::StatusOr<wire::StatusReply> status = AskStatus(options);
+  if (!status.ok()) return FailCommand(status.status());
+  std::fputs(LedgerText(*status).c_str(), stdout);
+  return LedgerBalances(*status) ? kExitOk : kExitIncomplete;
 }
 
 int SetPaused(const ClientOptions& options, const std::string& queue, bool paused) {
@@ -200,11 +196,11 @@ int CheckConfig(const std::string& file) {
 }
 
 int ShowRunningConfig(const ClientOptions& options) {
-  wire::AdminRequest request;
-  request.mutable_policies();
-  const auto reply = Ask(options, std::move(request));
-  if (!reply.ok()) return FailCommand(reply.status());
-  std::fputs(reply->policies().yaml().c_str(), stdout);
+  const auto client = MakeClient(options);
+  if (!client.ok()) return FailCommand(client.status());
+  const absl::StatusOr<std::string> text = (*client)->AskPolicies();
+  if (!text.ok()) return FailCommand(text.status());
+  std::fputs(text->c_str(), stdout);
   return kExitOk;
 }
 

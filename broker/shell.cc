@@ -4,17 +4,17 @@
 #include <utility>
 
 #include "broker/config.h"
+#include "broker/core/limits.h"
 #include "broker/store/memory_store.h"
 #include "common/clock.h"
 #include "common/codec.h"
 #include "common/crash_point.h"
 #include "common/log.h"
+#include "common/wire_limits.h"
 
 namespace whippletree {
 namespace {
 
-// Beside the payload: names, options, sizes.
-constexpr int64_t kFrameOverheadBytes = 1 << 20;
 // Credit is the real bound; these hold what it allows in small frames.
 constexpr int kDataHighWaterMark = 1000;
 constexpr int kDoorHighWaterMark = 1000;
@@ -48,10 +48,13 @@ absl::StatusOr<std::unique_ptr<BrokerShell>> BrokerShell::Start(Options options)
   std::unique_ptr<BrokerShell> shell(new BrokerShell());
   core::Config& core = options.core;
   Socket::Options socket_options;
-  socket_options.message_bytes_max =
-      std::max(core.payload_bytes_max, core.result_bytes_max) + kFrameOverheadBytes;
+  const auto data_frame_bytes_max = static_cast<int64_t>(
+      std::max(core.payload_bytes_max, core.result_bytes_max) + kFrameOverheadBytes);
   const auto make = [&](Socket::Type type, int high_water_mark) {
     socket_options.high_water_mark = high_water_mark;
+    socket_options.message_bytes_max = type == Socket::Type::kRouter
+                                           ? static_cast<int64_t>(kDoorFrameBytesMax)
+                                           : data_frame_bytes_max;
     return std::make_unique<Socket>(shell->context_, type, socket_options);
   };
   shell->door_ = make(Socket::Type::kRouter, kDoorHighWaterMark);
@@ -140,11 +143,11 @@ void BrokerShell::Receive(Socket& socket, core::Channel channel) {
     if (result == Socket::ReceiveResult::kMalformed) {
       error = absl::InvalidArgumentError("malformed message: not one frame");
     } else {
-      error = Decode(frame, &in.message);
+      error = Decode(frame, core::ReceiverOf(channel), &in.message);
     }
     if (error.ok() && channel == core::Channel::kDoor &&
         in.message.admin_request().has_policies()) {
-      AnswerPolicies(route, in.message.admin_request().id());
+      AnswerPolicies(route, in.message.admin_request());
     } else if (error.ok()) {
       inputs_.emplace_back(std::move(in));
     } else {
@@ -153,12 +156,18 @@ void BrokerShell::Receive(Socket& socket, core::Channel channel) {
   }
 }
 
-void BrokerShell::AnswerPolicies(const std::string& route, uint64_t request) {
-  wire::Envelope reply;
-  reply.mutable_admin_reply()->set_id(request);
-  reply.mutable_admin_reply()->mutable_policies()->set_yaml(policies_);
-  // One that is gone has no more interest in it.
-  SendAtDoor(route, &reply);
+void BrokerShell::AnswerPolicies(const std::string& route, const wire::AdminRequest& request) {
+  core::AdminAnswer answer{route, request, {}};
+  wire::PoliciesReply* part = answer.reply.mutable_policies();
+  std::string_view rest = policies_;
+  rest.remove_prefix(std::min<uint64_t>(rest.size(), request.policies().after()));
+  if (rest.size() > core::kAdminReplyBytes) {  // whole lines of it
+    rest = rest.substr(0, rest.rfind('\n', core::kAdminReplyBytes - 1) + 1);
+    part->set_more(true);
+  }
+  part->set_yaml(std::string(rest));
+  part->set_version(std::hash<std::string>()(policies_));
+  inputs_.emplace_back(std::move(answer));
 }
 
 void BrokerShell::AddCounters(wire::StatusReply* status) const {

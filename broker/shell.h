@@ -75,7 +75,7 @@ class BrokerShell {
   void AddCounters(wire::StatusReply* status) const;
   Socket::SendResult SendAtDoor(const std::string& route, wire::Envelope* message);
   // Answers what the core does not know: how policies are written.
-  void AnswerPolicies(const std::string& route, uint64_t request);
+  void AnswerPolicies(const std::string& route, const wire::AdminRequest& request);
   void Carry();  // the effects of a step
   void WriteLogs(const std::vector<LogEvent>& events);
   void WatchDisk();

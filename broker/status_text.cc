@@ -282,6 +282,7 @@ std::string StatusJson(const wire::StatusReply& status) {
     counters[counter.name()] = counter.value();
   }
   out["counters"] = std::move(counters);
+  out.erase("next");  // of a reply, not of the broker
   return out.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

@@ -60,7 +60,7 @@ class ClientSockets {
           on_bad(absl::InvalidArgumentError("malformed message"));
           break;
         case Socket::ReceiveResult::kMessage: {
-          const absl::Status status = Decode(frame, &message_);
+          const absl::Status status = Decode(frame, Receiver::kPeer, &message_);
           if (status.ok()) {
             on_message(message_);
           } else {

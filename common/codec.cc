@@ -8,12 +8,10 @@
 
 #include "common/run.h"
 #include "common/version.h"
+#include "common/wire_limits.h"
 
 namespace whippletree {
 namespace {
-
-// Numbers of jobs and ordinals stay far from overflow.
-constexpr uint64_t kNumberMax = uint64_t{1} << 60;
 
 absl::Status Broken(std::string_view what) {
   return absl::InvalidArgumentError("malformed message: " + std::string(what));
@@ -46,8 +44,7 @@ absl::Status CheckItem(const wire::ReportItem& item) {
 }
 
 absl::Status CheckOutcome(const wire::OutcomeRange& range) {
-  if (range.first() == 0 || range.first() > kNumberMax || range.count() == 0 ||
-      range.count() > kNumberMax) {
+  if (range.first() == 0 || range.count() == 0) {
     return Broken("outcome with a bad range");
   }
   if ((range.kind() == wire::OutcomeRange::COMPLETED || range.has_results()) &&
@@ -79,9 +76,7 @@ absl::Status CheckBody(const wire::Envelope& e) {
   absl::Status status;
   switch (e.body_case()) {
     case wire::Envelope::kSubmit:
-      if (e.submit().first() == 0 || e.submit().first() > kNumberMax) {
-        return Broken("job number out of range");
-      }
+      if (e.submit().first() == 0) return Broken("job number out of range");
       if (!IsValidRun(e.submit().run())) return Broken("sizes and block of a run disagree");
       if (e.submit().names_size() > 0 && e.submit().names_size() != e.submit().run().sizes_size()) {
         return Broken("names do not fit their run");
@@ -89,11 +84,6 @@ absl::Status CheckBody(const wire::Envelope& e) {
       return status;
     case wire::Envelope::kCancel:
       if (e.cancel().firsts_size() != e.cancel().counts_size()) return Broken("ranges of a cancel");
-      for (int i = 0; i < e.cancel().firsts_size(); ++i) {
-        if (e.cancel().firsts(i) > kNumberMax || e.cancel().counts(i) > kNumberMax) {
-          return Broken("ranges of a cancel");
-        }
-      }
       return status;
     case wire::Envelope::kReport:
       for (const auto& item : e.report().items()) {
@@ -133,13 +123,20 @@ void FinishEncode(const wire::Envelope& envelope, char* frame) {
   envelope.SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(frame));
 }
 
-absl::Status Decode(std::string_view frame, wire::Envelope* envelope) {
-  const bool parsed = frame.size() <= static_cast<size_t>(std::numeric_limits<int>::max()) &&
-                      envelope->ParseFromArray(frame.data(), static_cast<int>(frame.size()));
+absl::Status Decode(std::string_view frame, Receiver receiver, wire::Envelope* envelope) {
   // Of another version nothing but the version need be readable.
-  const uint32_t version = parsed ? envelope->version() : VersionOf(frame);
-  if (version == 0 || (!parsed && version == kProtocolVersion)) {
-    return Broken("not an envelope of whippletree.wire");
+  uint32_t version = VersionOf(frame);
+  if (version == 0 || version == kProtocolVersion) {
+    bool has_unknown_fields = false;
+    absl::Status status = GuardWire(frame, receiver, &has_unknown_fields);
+    if (!status.ok()) return status;
+    if (frame.size() > static_cast<size_t>(std::numeric_limits<int>::max()) ||
+        !envelope->ParseFromArray(frame.data(), static_cast<int>(frame.size())) ||
+        envelope->version() == 0) {
+      return Broken("not an envelope of whippletree.wire");
+    }
+    if (has_unknown_fields) envelope->DiscardUnknownFields();
+    version = envelope->version();
   }
   if (version != kProtocolVersion) {
     return absl::FailedPreconditionError("protocol version " + std::to_string(version) +
@@ -160,7 +157,7 @@ bool SameOptions(const wire::JobOptions& a, const wire::JobOptions& b) {
 
 std::string QueueNameError(std::string_view name) {
   const bool good =
-      !name.empty() && name.size() <= 128 &&
+      !name.empty() && name.size() <= kQueueNameBytesMax &&
       std::all_of(name.begin(), name.end(), [](unsigned char c) {
         return std::isalnum(c) || c == '.' || c == '_' || c == '-' || c == ':' || c == '/';
       });

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "common/wire_guard.h"
 #include "wire.pb.h"
 
 namespace whippletree {
@@ -18,11 +19,12 @@ size_t BeginEncode(wire::Envelope* envelope);
 // REQUIRES: BeginEncode was called, and `envelope` did not change since.
 void FinishEncode(const wire::Envelope& envelope, char* frame);
 
-// INVALID_ARGUMENT: these bytes are no envelope, or one with a broken part (a run whose sizes and
-// block disagree, a range of nothing).
-// FAILED_PRECONDITION: another version of the protocol.
-// `envelope` is then unspecified.
-absl::Status Decode(std::string_view frame, wire::Envelope* envelope);
+// INVALID_ARGUMENT: these bytes are no envelope, or one that `receiver` never gets, or with a
+// broken part (a run whose sizes and block disagree, a range of nothing). OUT_OF_RANGE: something
+// is beyond a limit (see wire_limits.h); nothing was parsed then. FAILED_PRECONDITION: another
+// version of the protocol. `envelope` is then unspecified. Fields that this version does not know
+// are left out.
+absl::Status Decode(std::string_view frame, Receiver receiver, wire::Envelope* envelope);
 
 // For programs: protobuf prints nothing by itself. What it would say of bytes from outside, Decode
 // returns.

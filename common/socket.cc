@@ -94,8 +94,13 @@ Socket::Socket(SocketContext& context, Type type, const Options& options)
   s.set(zmq::sockopt::reconnect_ivl, 100);
   s.set(zmq::sockopt::reconnect_ivl_max, 5000);
   s.set(zmq::sockopt::connect_timeout, 5000);
-  // Errors of a ROUTER's sends are told instead of dropping the message.
-  if (impl_->router) s.set(zmq::sockopt::router_mandatory, true);
+  if (impl_->router) {
+    // Errors of its sends are told instead of dropping the message.
+    s.set(zmq::sockopt::router_mandatory, true);
+    // Who takes nothing for so long, though something is there for it, is gone, and with it what
+    // waits in the socket. The connection's heartbeats do not find that out: they wait as well.
+    s.set(zmq::sockopt::tcp_maxrt, static_cast<int>(ToMilliseconds(kUnreadMax)));
+  }
 }
 Socket::~Socket() = default;
 Socket::Socket(Socket&&) noexcept = default;

@@ -58,6 +58,9 @@ class SocketContext {
 
 class Socket {
  public:
+  // A ROUTER ends a connection that has taken nothing of what there is for it for so long.
+  static constexpr Duration kUnreadMax = seconds(30);
+
   enum class Type { kRouter, kDealer, kPush, kPull, kPair };
   struct Options {
     int64_t message_bytes_max = -1;

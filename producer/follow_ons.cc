@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/wire_limits.h"
+
 namespace whippletree {
 
 void FollowOnStreams::OnWelcome(bool broker_restarted, const wire::Welcome& welcome) {
@@ -42,6 +44,8 @@ void FollowOnStreams::OnOutcomes(wire::Outcomes& outcomes, std::vector<SettledJo
 
 void FollowOnStreams::AddClaims(wire::Hello* hello) const {
   for (const auto& [queue, stream] : streams_) {
+    // What is not claimed is told again, no more.
+    if (hello->streams_size() == kStreamsPerProducerMax) return;
     wire::StreamClaim* claim = hello->add_streams();
     claim->set_queue(queue);
     claim->set_follow_on(true);

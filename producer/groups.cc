@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/check.h"
+#include "common/wire_limits.h"
 
 namespace whippletree {
 
@@ -161,6 +162,8 @@ void ProducerGroups::OnEnded(const wire::GroupEnd& end) {
 
 void ProducerGroups::AddTo(wire::Hello* hello) const {
   for (const auto& [number, group] : groups_) {
+    // The broker has fewer; what it has forgotten beyond these is told as lost next time.
+    if (hello->groups_size() == kGroupsPerMessage) return;
     if (group.known()) hello->add_groups(number);
   }
 }
@@ -168,9 +171,14 @@ void ProducerGroups::AddTo(wire::Hello* hello) const {
 void ProducerGroups::Poll(MonoTime now, uint64_t session, std::vector<wire::Envelope>* door,
                           std::vector<wire::Envelope>* submit, std::vector<wire::GroupEnd>* ended) {
   if (!acks_.empty()) {
-    wire::GroupAck* ack = door->emplace_back().mutable_group_ack();
-    ack->set_session(session);
-    for (const uint64_t number : std::exchange(acks_, {})) ack->add_groups(number);
+    wire::GroupAck* ack = nullptr;
+    for (const uint64_t number : std::exchange(acks_, {})) {
+      if (ack == nullptr || ack->groups_size() == kGroupsPerMessage) {
+        ack = door->emplace_back().mutable_group_ack();
+        ack->set_session(session);
+      }
+      ack->add_groups(number);
+    }
   }
   for (auto it = closing_.begin(); it != closing_.end();) {
     const uint64_t number = *it;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "common/wire_limits.h"
+
 namespace whippletree {
 
 void OutcomeAcks::OnOutcomes(MonoTime now, uint64_t bytes) {
@@ -29,13 +31,16 @@ std::optional<wire::OutcomeAck> OutcomeAcks::Take(MonoTime now, bool at_once) {
   }
   if (now < due_ && !at_once) return std::nullopt;
   wire::OutcomeAck ack;
-  for (const auto& [stream, next] : next_) {
+  auto last = next_.begin();
+  for (; last != next_.end() && ack.streams_size() < kStreamsPerAck; ++last) {
+    const auto& [stream, next] = *last;
     wire::StreamAck* stream_ack = ack.add_streams();
     stream_ack->set_queue(stream.first);
     stream_ack->set_follow_on(stream.second);
     stream_ack->set_next(next);
   }
-  Reset(window_bytes_);
+  next_.erase(next_.begin(), last);
+  if (next_.empty()) Reset(window_bytes_);
   return ack;
 }
 

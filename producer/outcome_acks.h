@@ -22,7 +22,8 @@ class OutcomeAcks {
   void OnOutcomes(MonoTime now, uint64_t bytes);
   // The application has them. True: Take() is to be called now, or NextDeadline() is earlier.
   bool Add(const wire::OutcomeAck& ack, MonoTime now);
-  // What is to be told now, without a session; if `at_once`, whatever there is.
+  // What is to be told now, without a session; if `at_once`, whatever there is. To be called until
+  // it returns nothing: one message takes so many streams.
   std::optional<wire::OutcomeAck> Take(MonoTime now, bool at_once);
   MonoTime NextDeadline() const;
 

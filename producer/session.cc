@@ -6,6 +6,7 @@
 #include "common/check.h"
 #include "common/codec.h"
 #include "common/status.h"
+#include "common/wire_limits.h"
 
 namespace whippletree {
 
@@ -107,12 +108,16 @@ void ProducerSession::SendHello(ProducerOutput* out) {
   hello->set_store_id(link_.store_id());
   hello->set_commit(link_.commit());
   hello->set_receipt(link_.receipt());
-  for (auto& [queue, stream] : streams_) {
-    if (!stream.gone.ok()) continue;
-    // The broker cannot have forgotten what it never saw.
-    if (!config_.named && stream.sent_max == 1) continue;
-    *hello->add_streams() = Claim(stream);
-    stream.open_asked = true;
+  // More than the broker takes, of those that it knows first: of others it refuses the surplus.
+  for (const bool is_known : {true, false}) {
+    for (auto& [queue, stream] : streams_) {
+      if (!stream.gone.ok() || (stream.number != 0) != is_known) continue;
+      // The broker cannot have forgotten what it never saw.
+      if (!config_.named && stream.sent_max == 1) continue;
+      if (hello->streams_size() == kStreamsPerProducerMax) break;
+      *hello->add_streams() = Claim(stream);
+      stream.open_asked = true;
+    }
   }
   follow_ons_.AddClaims(hello);
   groups_.AddTo(hello);

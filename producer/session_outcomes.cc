@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/wire_limits.h"
 #include "producer/session.h"
 
 namespace whippletree {
@@ -35,10 +36,10 @@ bool ProducerSession::Acknowledge(const wire::OutcomeAck& ack, MonoTime now) {
 }
 
 void ProducerSession::SendAcks(MonoTime now, ProducerOutput* out) {
-  std::optional<wire::OutcomeAck> ack = acks_.Take(now, AcksHurry());
-  if (!ack) return;
-  ack->set_session(link_.session());
-  *out->door.emplace_back().mutable_outcome_ack() = *std::move(ack);
+  while (std::optional<wire::OutcomeAck> ack = acks_.Take(now, AcksHurry())) {
+    ack->set_session(link_.session());
+    *out->door.emplace_back().mutable_outcome_ack() = *std::move(ack);
+  }
 }
 
 // Whatever of `range` was reported before is left out.
@@ -91,10 +92,13 @@ void ProducerSession::SendCancels(Stream& stream, Instant now, ProducerOutput* o
     stream.cancel_at = kNever;
     return;
   }
-  wire::Cancel* cancel = out->submit.emplace_back().mutable_cancel();
-  cancel->set_session(link_.session());
-  cancel->set_queue(stream.queue);
+  wire::Cancel* cancel = nullptr;
   for (const auto& part : stream.cancels.intervals()) {
+    if (cancel == nullptr || cancel->firsts_size() == kCancelRangesPerMessage) {
+      cancel = out->submit.emplace_back().mutable_cancel();
+      cancel->set_session(link_.session());
+      cancel->set_queue(stream.queue);
+    }
     cancel->add_firsts(part.begin);
     cancel->add_counts(part.end - part.begin);
   }

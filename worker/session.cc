@@ -5,6 +5,7 @@
 #include "common/check.h"
 #include "common/run.h"
 #include "common/status.h"
+#include "common/wire_limits.h"
 
 namespace whippletree {
 namespace {
@@ -88,7 +89,9 @@ void WorkerSession::SendHello(WorkerOutput* out) {
   }
   UpdateCredits();
   for (Queue& queue : queues_) *hello->add_credits() = CreditOf(queue);
+  // The broker grants fewer; those that it does not know any more are not missed.
   for (const auto& [token, lease] : leases_) {
+    if (hello->leases_size() == kLeasesPerHelloMax) break;
     hello->add_leases(token);
     hello->add_lease_secrets(lease.secret);
   }

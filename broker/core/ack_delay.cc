@@ -20,8 +20,9 @@ bool Broker::MayHoldUpdate(const Stream& stream) const {
   const bool is_early = stream.queue->jobs.waiting() > 0;
   const bool has_credit = jobs * 4 < std::min(kStreamWindowJobs, policy.capacity_jobs) &&
                           bytes * 4 < std::min(config_.window_bytes(), policy.capacity_bytes);
-  return !has_news && !has_company && !is_early && has_credit && stream.commit <= gate_.durable() &&
-         config_.ack_delay > Duration(0) && now_.mono < stream.update_at;
+  return !has_news && !has_company && !is_early && has_credit &&
+         stream.commit <= outgoing_.durable() && config_.ack_delay > Duration(0) &&
+         now_.mono < stream.update_at;
 }
 
 void Broker::SendUpdates() {
@@ -63,7 +64,7 @@ void Broker::HoldReportAck(Peer& peer, uint64_t bytes) {
   held.bytes += bytes;
   // It waits for this to leave, to report more, or for the answer of a disk.
   if (worker.draining || held.bytes * 4 >= config_.window_bytes() ||
-      worker.commit > gate_.durable() || config_.ack_delay == Duration(0)) {
+      worker.commit > outgoing_.durable() || config_.ack_delay == Duration(0)) {
     report_peers_.insert(peer.number);
   }
 }

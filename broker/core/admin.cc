@@ -63,7 +63,7 @@ wire::AdminReply Broker::OnAdmin(const wire::AdminRequest& request, uint64_t* co
   wire::AdminReply reply;
   switch (request.request_case()) {
     case wire::AdminRequest::kStatus:
-      *reply.mutable_status() = Status();
+      *reply.mutable_status() = Status(request.status().after(), kAdminReplyBytes);
       break;
     case wire::AdminRequest::kPause:
       reply = OnPause(request.pause(), commit);
@@ -81,7 +81,6 @@ wire::AdminReply Broker::OnAdmin(const wire::AdminRequest& request, uint64_t* co
     default:
       reply = Refused(absl::UnimplementedError("this broker does not know the request"));
   }
-  reply.set_id(request.id());
   return reply;
 }
 
@@ -124,19 +123,27 @@ wire::AdminReply Broker::OnDead(const wire::DeadRequest& request) {
     }
     reply->set_more(job != nullptr && job->order() <= through);
   }
+  uint64_t bytes = 0;
   for (const DeadJobs::Id& id : ids) {
     const record::Dead& job = *dead_.Find(id);
+    wire::DeadJob* told = reply->add_jobs();
+    FillDead(job, request.action() == wire::DeadRequest::SHOW, told);
+    bytes += told->ByteSizeLong();
+    if (bytes > kAdminReplyBytes && reply->jobs_size() > 1) {
+      reply->mutable_jobs()->RemoveLast();
+      reply->set_more(true);
+      break;
+    }
     if (request.action() == wire::DeadRequest::REQUEUE) {
       if (!HasRoom(*queues_.at(job.queue()), job.payload().size())) {
         *reply->mutable_error() =
             WireStatus(absl::StatusCode::kResourceExhausted,
                        "queue " + job.queue() + " takes no more jobs now; try again later");
         reply->set_more(false);
+        reply->mutable_jobs()->RemoveLast();
         break;
       }
     }
-    wire::DeadJob* told = reply->add_jobs();
-    FillDead(job, request.action() == wire::DeadRequest::SHOW, told);
     if (request.action() == wire::DeadRequest::REQUEUE) {
       SetId(RequeueDead(id), told->mutable_requeued_as());
     } else if (request.action() == wire::DeadRequest::DROP) {
@@ -156,8 +163,21 @@ wire::AdminReply Broker::OnJobs(const wire::JobsRequest& request) {
       return Refused(absl::NotFoundError("the broker knows no queue " + request.queue()));
     }
     const uint32_t limit = request.limit() > 0 ? std::min(request.limit(), kLinesMax) : kListedMax;
+    if (request.after() > kLinesMax) {
+      return Refused(
+          absl::OutOfRangeError("a list has at most " + std::to_string(kLinesMax) + " lines"));
+    }
+    // Jobs may move meanwhile, so of several replies one may leave out what another one told.
+    uint64_t before = request.after();
+    uint64_t bytes = 0;
     ForEachJobState(*queue->second, [&](const wire::JobState& state) {
-      if (static_cast<uint32_t>(reply->jobs_size()) == limit) {
+      if (before > 0) {
+        --before;
+        return true;
+      }
+      bytes += state.ByteSizeLong();
+      const bool is_long = bytes > kAdminReplyBytes && reply->jobs_size() > 0;
+      if (static_cast<uint32_t>(reply->jobs_size()) == limit || is_long) {
         reply->set_more(true);
         return false;
       }

@@ -21,7 +21,7 @@ Broker::Broker(Config config)
       last_session_(config_.first_number()),
       leases_(Planted("forget_epoch") ? 0 : config_.first_number()),
       commit_(config_.last_commit) {
-  gate_.OnDurable(commit_, [](Send) {});
+  outgoing_.OnDurable(commit_);
 }
 
 Broker::~Broker() = default;
@@ -139,10 +139,10 @@ void Broker::ApplyDoor(FrameIn& in) {
       }
       return;
     case wire::Envelope::kAdminRequest: {
-      wire::Envelope reply;
+      if (!outgoing_.MayAnswer(in.route, message.admin_request())) return;
       uint64_t commit = 0;
-      *reply.mutable_admin_reply() = OnAdmin(message.admin_request(), &commit);
-      Answer(in.route, std::move(reply), commit);
+      wire::AdminReply reply = OnAdmin(message.admin_request(), &commit);
+      outgoing_.Answer(in.route, message.admin_request(), std::move(reply), commit);
       return;
     }
     default:
@@ -150,6 +150,11 @@ void Broker::ApplyDoor(FrameIn& in) {
       Refuse(in.route, absl::InvalidArgumentError("this message does not belong at the door"),
              wire::Refusal::NONE);
   }
+}
+
+void Broker::Apply(AdminAnswer& in) {
+  if (!outgoing_.MayAnswer(in.route, in.request)) return;
+  outgoing_.Answer(in.route, in.request, std::move(in.reply), 0);
 }
 
 void Broker::ApplyData(FrameIn& in) {
@@ -185,14 +190,14 @@ void Broker::Apply(BadFrame& in) {
       {{"socket", std::string(kNames[static_cast<int>(in.channel)])},
        {"error", std::string(in.error.message())}});
   if (in.channel != Channel::kDoor) return;
-  Refuse(in.route, in.error,
-         absl::IsFailedPrecondition(in.error) ? wire::Refusal::GIVE_UP : wire::Refusal::NONE);
+  // Of another version, or beyond a limit: it would be the same the next time.
+  const bool is_hopeless = absl::IsFailedPrecondition(in.error) || absl::IsOutOfRange(in.error);
+  Refuse(in.route, in.error, is_hopeless ? wire::Refusal::GIVE_UP : wire::Refusal::NONE);
 }
 
 void Broker::Apply(Durable& in) {
   WT_CHECK(in.commit <= commit_);
-  gate_.OnDurable(in.commit + (Planted("release_early") ? 1 : 0),
-                  [this](Send send) { Release(std::move(send)); });
+  outgoing_.OnDurable(in.commit + (Planted("release_early") ? 1 : 0));
   ReleaseWritten(in.commit);
 }
 
@@ -226,11 +231,7 @@ void Broker::Apply(SendFailed& in) {
   Peer* peer = it == peer_by_session_.end() ? nullptr : peers_.at(it->second).get();
   if (in.reason == SendFailed::Reason::kAgain) {
     if (peer == nullptr) return;
-    if (peer->outbox.size() < kOutboxFramesMax) {  // in the order in which they were sent
-      peer->outbox.push_back(std::move(in.send));
-    } else {
-      Count("outbox_overflows");
-    }
+    outgoing_.PutBack(*peer, std::move(in.send));  // in the order in which they were sent
     peer->retry_at = now_.mono + kOutboxRetry;
     SetTimer(*peer, peer->retry_at);
     if (peer->worker) UpdateReady(*peer);
@@ -323,7 +324,12 @@ void Broker::CheckPeer(Peer& peer) {
     return;
   }
   SetTimer(peer, peer.last_heard + silence_max);
-  if (now_.mono >= peer.retry_at) FlushOutbox(peer);
+  if (now_.mono >= peer.retry_at) {
+    peer.retry_at = kNever;
+    outgoing_.Flush(peer);
+    (peer.worker ? woken_workers_ : outcome_peers_).insert(peer.number);
+    if (peer.worker) delivery_peers_.insert(peer.number);
+  }
   SetTimer(peer, peer.retry_at);
   if (peer.worker) {
     WorkerState& worker = *peer.worker;
@@ -374,16 +380,14 @@ void Broker::SendTo(Peer& peer, wire::Envelope message, uint64_t commit) {
   }
   if (Planted("send_before_commit") ||
       (Planted("confirm_before_commit") && message.has_report_ack())) {
-    Release({peer.route, peer.session, std::move(message)});
+    outgoing_.Release({peer.route, peer.session, std::move(message)});
     return;
   }
-  gate_.Pass(commit, Send{peer.route, peer.session, std::move(message)},
-             [this](Send send) { Release(std::move(send)); });
+  outgoing_.Pass(commit, {peer.route, peer.session, std::move(message)});
 }
 
 void Broker::Answer(const std::string& route, wire::Envelope message, uint64_t commit) {
-  gate_.Pass(commit, Send{route, 0, std::move(message)},
-             [this](Send send) { Release(std::move(send)); });
+  outgoing_.Pass(commit, {route, 0, std::move(message)});
 }
 
 void Broker::Refuse(const std::string& route, const absl::Status& status,
@@ -392,41 +396,6 @@ void Broker::Refuse(const std::string& route, const absl::Status& status,
   *reply.mutable_refusal()->mutable_status() = ToWire(status);
   reply.mutable_refusal()->set_action(action);
   Answer(route, std::move(reply));
-}
-
-void Broker::Release(Send send) {
-  if (send.session == 0) {
-    effects_->sends.push_back(std::move(send));
-    return;
-  }
-  auto it = peer_by_session_.find(send.session);
-  if (it == peer_by_session_.end()) return;  // the session ended while the commit was under way
-  Peer& peer = *peers_.at(it->second);
-  if (peer.outbox.empty()) {
-    Emit(std::move(send));
-  } else if (peer.outbox.size() < kOutboxFramesMax) {
-    peer.outbox.push_back(std::move(send));
-  } else {
-    Count("outbox_overflows");
-  }
-}
-
-void Broker::Emit(Send send) {
-  for (const wire::Delivery& delivery : send.message.deliveries().deliveries()) {
-    if (Lease* lease = leases_.Find(delivery.token())) ++lease->sends;
-  }
-  effects_->sends.push_back(std::move(send));
-}
-
-void Broker::FlushOutbox(Peer& peer) {
-  peer.retry_at = kNever;
-  for (Send& send : std::exchange(peer.outbox, {})) Emit(std::move(send));
-  if (peer.worker) {
-    woken_workers_.insert(peer.number);
-    delivery_peers_.insert(peer.number);
-  } else {
-    outcome_peers_.insert(peer.number);
-  }
 }
 
 void Broker::FinishStep() {
@@ -458,7 +427,7 @@ void Broker::FinishStep() {
   PruneHeld();
   WriteRows();
   if (!effects_->writes.empty()) effects_->commit = ++commit_;
-  effects_->is_awaited = gate_.held() > 0 || !commit_queues_.empty();
+  effects_->is_awaited = outgoing_.holds() || !commit_queues_.empty();
 }
 
 }  // namespace whippletree::core

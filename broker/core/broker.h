@@ -23,13 +23,13 @@
 
 #include "broker/core/attempt_log.h"
 #include "broker/core/changed_rows.h"
-#include "broker/core/commit_gate.h"
 #include "broker/core/config.h"
 #include "broker/core/dead_jobs.h"
 #include "broker/core/disk_gate.h"
 #include "broker/core/effects.h"
 #include "broker/core/lease.h"
 #include "broker/core/options_keeper.h"
+#include "broker/core/outgoing.h"
 #include "broker/core/peer.h"
 #include "broker/core/planted.h"
 #include "broker/core/queue.h"
@@ -67,10 +67,10 @@ class Broker {
 
   // When Step must be called at the latest, with or without inputs.
   MonoTime NextDeadline() const;
-
   // The ledger and every cross-index; CHECKs. Slow: for tests.
   void CheckInvariants() const;
-  wire::StatusReply Status() const;
+  // What comes behind `after`. `next` is set if that is more than about so many bytes.
+  wire::StatusReply Status(const wire::StatusCursor& after = {}, uint64_t bytes_max = ~0ul) const;
 
   const Config& config() const { return config_; }
   uint64_t last_commit() const { return commit_; }
@@ -86,8 +86,10 @@ class Broker {
   uint64_t counter(std::string_view name) const;
 
  private:
+  friend class Outgoing;
   // broker.cc
   void Apply(FrameIn& in);
+  void Apply(AdminAnswer& in);
   void Apply(BadFrame& in);
   void Apply(Durable& in);
   void Apply(SendFailed& in);
@@ -106,9 +108,6 @@ class Broker {
   void SendTo(Peer& peer, wire::Envelope message, uint64_t commit = 0);
   void Answer(const std::string& route, wire::Envelope message, uint64_t commit = 0);
   void Refuse(const std::string& route, const absl::Status& status, wire::Refusal::Action action);
-  void Release(Send send);
-  void Emit(Send send);
-  void FlushOutbox(Peer& peer);
   void FinishStep();
   uint64_t ThisCommit() const { return commit_ + 1; }
   void Start(Instant now);
@@ -366,6 +365,7 @@ class Broker {
   uint64_t ShareOf(Queue& queue, bool to_hold) const;
   bool MayHoldNow(const Queue& queue) const;
   bool Serve(Peer& peer, bool to_hold);
+  bool MayLease(const WorkerState& worker) const;
   uint32_t Room(const WorkerState& worker, const WorkerQueue& wq, bool to_hold) const;
   // These return how many jobs, or batches, were leased to the worker.
   uint32_t Grant(Peer& worker, WorkerQueue& wq, uint32_t jobs, bool to_hold);
@@ -382,8 +382,7 @@ class Broker {
   bool BeyondMemory(const Queue& queue, uint64_t bytes) const;
   void PlacePayload(Queue& queue, Slice* slice);
   void ReleaseWritten(uint64_t durable);
-  // At the end of the step.
-  void AskForStored();
+  void AskForStored();  // at the end of the step
   void AskForStored(Queue& queue);
   // The store does not have what it said it has: jobs end without a start.
   void LoseJobs(Stream& stream, const IntervalSet& jobs, const absl::Status& error);
@@ -395,8 +394,7 @@ class Broker {
   void NoteGroup(uint64_t producer, uint64_t group);
   void NoteProducer(Peer& peer);
   void NoteReturned(const Slice& slice, uint64_t batch, Duration delay);
-  // At the end of the step.
-  void WriteRows();
+  void WriteRows();  // at the end of the step
   record::Record* Write() { return &effects_->writes.emplace_back(); }
   void EraseLeaseRow(const Lease& lease);
   void EraseGroupRow(const Peer& producer, uint64_t group);
@@ -420,6 +418,8 @@ class Broker {
   void Log(LogLevel level, std::string_view event, LogFields fields);
   void Count(std::string_view name, uint64_t n = 1);
   std::string GateOf(const Queue& queue) const;
+  void FillStatus(const Queue& queue, wire::QueueStatus* q) const;
+  void FillStatus(const Peer& peer, wire::WorkerStatus* w) const;
 
   const Config config_;
   const Secrets secrets_;
@@ -450,8 +450,8 @@ class Broker {
 
   uint64_t commit_ = 0;
   uint64_t forgotten_leases_commit_ = 0;  // the last one that ended leases of a forgotten worker
-  CommitGate<Send> gate_;
   DiskGate disk_;
+  Outgoing outgoing_{this};
   uint64_t outcome_bytes_ = 0;     // of used_bytes_
   uint64_t unread_producers_ = 0;  // that have some of these
   uint64_t name_bytes_ = 0;        // of used_bytes_

@@ -76,8 +76,14 @@ size_t WaitsForSlot(const WorkerState& worker, const MayStart& may_start) {
 
 }  // namespace
 
+// Within the window; and its next hello must be able to list its leases.
+bool Broker::MayLease(const WorkerState& worker) const {
+  return worker.deliveries.bytes() < config_.window_bytes() &&
+         worker.leases.size() < size_t{kLeasesPerWorkerMax};
+}
+
 uint32_t Broker::Room(const WorkerState& worker, const WorkerQueue& wq, bool to_hold) const {
-  if (worker.deliveries.bytes() >= config_.window_bytes()) return 0;
+  if (!MayLease(worker)) return 0;
   const uint64_t credit = wq.jobs_limit > wq.delivered ? wq.jobs_limit - wq.delivered : 0;
   if (!to_hold) {
     const uint64_t free = worker.slots > worker.leased ? worker.slots - worker.leased : 0;
@@ -252,9 +258,8 @@ bool Broker::Serve(Peer& peer, bool to_hold) {
 uint32_t Broker::Grant(Peer& peer, WorkerQueue& wq, uint32_t jobs, bool to_hold) {
   Queue& queue = *wq.queue;
   uint32_t granted = 0;
-  while (granted < jobs && !IsExhausted()) {
+  while (granted < jobs && MayLease(*peer.worker) && !IsExhausted()) {
     const uint64_t under_way = peer.worker->deliveries.bytes();
-    if (under_way >= config_.window_bytes()) break;
     std::optional<Slice> slice =
         queue.jobs.Take({.jobs = jobs - granted, .bytes = config_.window_bytes() - under_way},
                         to_hold, queue.policy.max_attempts, now_.mono);
@@ -280,8 +285,7 @@ void Broker::AfterGrants(Peer& peer, Queue& queue, uint32_t granted) {
 uint32_t Broker::GrantBatches(Peer& peer, WorkerQueue& wq, uint64_t batches) {
   Queue& queue = *wq.queue;
   uint32_t granted = 0;
-  while (granted < batches && peer.worker->deliveries.bytes() < config_.window_bytes() &&
-         !IsExhausted()) {
+  while (granted < batches && MayLease(*peer.worker) && !IsExhausted()) {
     // Batches were switched off: what is left of them goes, the other jobs as usual.
     if (!queue.policy.batches() && queue.jobs.sealed() == 0) break;
     BatchReason reason = BatchReason::kSize;

@@ -12,6 +12,7 @@
 #include "broker/core/config.h"
 #include "broker/core/stored_row.h"
 #include "common/log_event.h"
+#include "common/wire_guard.h"
 #include "record.pb.h"
 #include "wire.pb.h"
 
@@ -19,11 +20,31 @@ namespace whippletree::core {
 
 enum class Channel { kDoor, kSubmit, kComplete };
 
+// Who reads what comes there.
+inline Receiver ReceiverOf(Channel channel) {
+  switch (channel) {
+    case Channel::kDoor:
+      return Receiver::kDoor;
+    case Channel::kSubmit:
+      return Receiver::kSubmit;
+    case Channel::kComplete:
+      return Receiver::kComplete;
+  }
+  return Receiver::kDoor;
+}
+
 // A decoded message. `route` is the routing id at the door, empty on the other sockets.
 struct FrameIn {
   Channel channel;
   std::string route;
   wire::Envelope message;
+};
+
+// The reply to a request that only the shell can answer. `reply` has no id yet.
+struct AdminAnswer {
+  std::string route;
+  wire::AdminRequest request;
+  wire::AdminReply reply;
 };
 
 // Bytes that are no message of this protocol.
@@ -43,6 +64,7 @@ struct Send {
   std::string route;
   uint64_t session;  // 0: an answer to somebody without one
   wire::Envelope message;
+  uint64_t bytes = 0;  // that the core counts for it while it waits
 };
 
 // The socket did not take a frame.
@@ -65,7 +87,8 @@ struct Disk {
   uint64_t reserve_bytes;  // 0: there is no disk to look at
 };
 
-using Input = std::variant<FrameIn, BadFrame, Durable, SendFailed, Loaded, Policies, Disk>;
+using Input =
+    std::variant<FrameIn, AdminAnswer, BadFrame, Durable, SendFailed, Loaded, Policies, Disk>;
 
 struct Effects {
   // One commit: all of `writes` or none. 0: nothing to write.

@@ -7,6 +7,7 @@
 #include "broker/core/limits.h"
 #include "broker/core/planted.h"
 #include "common/check.h"
+#include "common/codec.h"
 
 namespace whippletree::core {
 
@@ -35,11 +36,9 @@ absl::Status Broker::GroupError(const Stream& stream, uint64_t group) const {
           "the broker has as many groups as it may have: let some end, or raise its "
           "--memory-limit");
     }
-    return groups.size() < kGroupsPerProducerMax
-               ? absl::OkStatus()
-               : absl::ResourceExhaustedError("a producer has at most " +
-                                              std::to_string(kGroupsPerProducerMax) +
-                                              " groups at a time");
+    if (groups.size() < size_t{kGroupsPerProducerMax}) return absl::OkStatus();
+    return absl::ResourceExhaustedError(
+        "a producer has at most " + std::to_string(kGroupsPerProducerMax) + " groups at a time");
   }
   if (it->second.ended) return absl::FailedPreconditionError("the group has ended");
   const bool durable = stream.rows != nullptr;
@@ -128,12 +127,12 @@ void Broker::OnCloseGroup(Peer& peer, const wire::CloseGroup& close) {
   ProducerState& producer = *peer.producer;
   // Zero is no group, and one that ended may be closed again by a word that came late.
   if (close.group() == 0 || producer.ended_groups.Contains(close.group())) return;
-  if (static_cast<size_t>(close.counts_size()) > kStreamsPerProducerMax) {
-    Count("rejected_frames");
-    return;
-  }
-  if (!producer.groups.contains(close.group()) &&
-      (producer.groups.size() >= kGroupsPerProducerMax || TablesFull())) {
+  const bool has_room = producer.groups.contains(close.group()) ||
+                        (producer.groups.size() < size_t{kGroupsPerProducerMax} && !TablesFull());
+  const bool are_queues =
+      std::all_of(close.counts().begin(), close.counts().end(),
+                  [](const auto& count) { return QueueNameError(count.queue()).empty(); });
+  if (!has_room || !are_queues) {
     Count("rejected_frames");
     return;
   }

@@ -19,9 +19,6 @@ absl::Status Broker::CheckHello(const wire::Hello& hello) const {
     return absl::InvalidArgumentError("a peer's name has 1 to 128 bytes");
   }
   if (hello.role() == wire::PRODUCER) {
-    if (static_cast<size_t>(hello.streams_size()) > kStreamsPerProducerMax) {
-      return absl::InvalidArgumentError("too many streams in one producer");
-    }
     for (const wire::StreamClaim& claim : hello.streams()) {
       if (std::string error = QueueNameError(claim.queue()); !error.empty()) {
         return absl::InvalidArgumentError(error);
@@ -32,7 +29,7 @@ absl::Status Broker::CheckHello(const wire::Hello& hello) const {
   if (hello.slots() < 1 || hello.slots() > kSlotsMax) {
     return absl::InvalidArgumentError("a worker has 1 to 4096 slots");
   }
-  if (hello.credits_size() < 1 || hello.credits_size() > kQueuesPerWorkerMax) {
+  if (hello.credits_size() < 1) {
     return absl::InvalidArgumentError("a worker serves 1 to 1024 queues");
   }
   for (const wire::Credit& credit : hello.credits()) {
@@ -55,7 +52,7 @@ absl::Status Broker::CheckCommits(const wire::Hello& hello) const {
   // What an earlier start told of was in the store when this one opened it. This start may have
   // given the same numbers to other commits since.
   const bool same_start = hello.broker_start() == config_.broker_start;
-  const uint64_t have = same_start ? gate_.durable() : config_.last_commit;
+  const uint64_t have = same_start ? outgoing_.durable() : config_.last_commit;
   if (hello.commit() <= have) return absl::OkStatus();
   return absl::DataLossError(std::string(RoleName(hello.role())) + " " + hello.name() +
                              " was told of commit " + std::to_string(hello.commit()) +

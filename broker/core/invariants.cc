@@ -117,6 +117,9 @@ void Broker::CheckInvariants() const {
     tables += peer->counted_bytes;
     WT_CHECK(peer_by_name_.at(peer->name) == number);
     if (peer->connected()) WT_CHECK(peer_by_session_.at(peer->session) == number);
+    uint64_t outbox_bytes = 0;
+    for (const Send& send : peer->outbox) outbox_bytes += send.bytes;
+    WT_CHECK(outbox_bytes == peer->outbox_bytes);
     WT_CHECK(peer->timer == kNever || peer_timers_.contains({peer->timer, number}));
     if (peer->worker) {
       WT_CHECK(peer->worker->leased == starts_by_worker[number]);
@@ -166,7 +169,7 @@ void Broker::CheckInvariants() const {
   for (const auto& [commit, bytes] : unwritten_) unwritten += bytes;
   WT_CHECK(unwritten == unwritten_bytes_);
   WT_CHECK(tables == table_bytes_);
-  WT_CHECK(used + tables + unwritten == used_bytes_);
+  WT_CHECK(used + tables + unwritten + outgoing_.bytes() == used_bytes_);
   uint64_t outcomes = 0;
   for (const auto& [name, queue] : queues_) outcomes += queue->outcome_bytes;
   WT_CHECK(outcomes == outcome_bytes_);

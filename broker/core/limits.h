@@ -1,9 +1,10 @@
-// The bounds of the core in one place.
+// The bounds of the core in one place; those of messages are in common/wire_limits.h.
 #pragma once
 
 #include <cstdint>
 
 #include "common/time.h"
+#include "common/wire_limits.h"
 
 namespace whippletree::core {
 
@@ -17,17 +18,15 @@ inline constexpr uint64_t kMergedOutcomeBytesMax = 64 << 10;
 inline constexpr uint64_t kDoorMessageBytes = 256 << 10;
 // Credit of one stream beyond what is accepted, in jobs. In bytes: Config::window_bytes.
 inline constexpr uint64_t kStreamWindowJobs = 65'536;
-// Frames that wait for a peer whose socket takes no more; further ones are dropped (all that
-// travels at the door is repeated).
+// What waits for a peer whose socket takes no more, one frame or so many and so many bytes; further
+// ones are dropped (all that travels at the door is repeated).
 inline constexpr size_t kOutboxFramesMax = 256;
+inline constexpr uint64_t kOutboxBytesMax = 1 << 20;
 inline constexpr Duration kOutboxRetry = milliseconds(5);
 
 inline constexpr uint32_t kSlotsMax = 4096;
 inline constexpr uint32_t kHeldMax = 65'536;
-inline constexpr int kQueuesPerWorkerMax = 1024;
-inline constexpr size_t kStreamsPerProducerMax = 10'000;
 inline constexpr size_t kQueuesMax = 100'000;
-inline constexpr size_t kGroupsPerProducerMax = 100'000;
 // Numbers of groups that ended are kept as so many ranges; the lowest grow together beyond.
 inline constexpr size_t kEndedGroupRangesMax = 10'000;
 // Peers that one connection may bring: a process has a connection for each.
@@ -64,11 +63,17 @@ inline constexpr uint64_t kExpiryOverheadBytes = 96;
 inline constexpr uint64_t kJobNameOverheadBytes = 80;
 inline constexpr uint64_t kAttemptOverheadBytes = 160;
 inline constexpr uint64_t kDeadOverheadBytes = 512;
+// Beside what a waiting message has on the wire.
+inline constexpr uint64_t kSendOverheadBytes = 512;
 
 // Of the last attempts of a job so many are kept …
 inline constexpr int kAttemptsKept = 10;
 // … each with so much of its message.
 inline constexpr size_t kAttemptMessageBytesMax = 512;
+// Smaller replies to admins may wait unread: the socket's high-water mark bounds these.
+inline constexpr uint64_t kSmallReplyBytes = 1 << 10;
+// An admin's reply goes on in another one beyond so many bytes. One job may be larger: it is alone.
+inline constexpr uint64_t kAdminReplyBytes = 256 << 10;
 // Dead jobs that one admin request lists, requeues or drops.
 inline constexpr uint32_t kDeadPerReply = 1000;
 

@@ -130,6 +130,7 @@ struct Peer {
 
   // Frames that its socket did not take.
   std::deque<Send> outbox;
+  uint64_t outbox_bytes = 0;
   MonoTime retry_at = kNever;
 
   uint64_t counted_bytes = 0;  // of the memory, by Broker::CountPeer

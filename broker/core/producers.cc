@@ -30,8 +30,9 @@ Stream* Broker::OpenStream(Peer& peer, const std::string& queue_name, absl::Stat
   if (auto it = producer.streams.find(queue_name); it != producer.streams.end()) {
     return streams_.at(it->second).get();
   }
-  if (producer.streams.size() >= kStreamsPerProducerMax) {
-    *error = absl::ResourceExhaustedError("a producer has at most 10000 queues");
+  if (producer.streams.size() >= size_t{kStreamsPerProducerMax}) {
+    *error = absl::ResourceExhaustedError("a producer has at most " +
+                                          std::to_string(kStreamsPerProducerMax) + " queues");
     return nullptr;
   }
   if (TablesFull()) {
@@ -203,6 +204,9 @@ void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
   }
   stream->gap_told = stream->gap_due = false;
   absl::Status options_error = OptionsError(submit.options());
+  // What is too long is not kept.
+  if (!options_error.ok()) submit.mutable_options()->clear_key();
+  if (!options_error.ok()) submit.mutable_options()->clear_requeue_of();
   if (options_error.ok()) options_error = GroupError(*stream, submit.options().group());
   if (!stream->options || !SameOptions(*stream->options, submit.options())) {
     stream->options = options_.Keep(std::move(*submit.mutable_options()));
@@ -346,7 +350,7 @@ void Broker::Reject(Stream& stream, uint64_t first, uint64_t count, const absl::
   const uint64_t number = stream.options->group();
   ProducerState& producer = *peers_.at(stream.producer)->producer;
   auto& groups = producer.groups;
-  const bool room = groups.contains(number) || groups.size() < kGroupsPerProducerMax;
+  const bool room = groups.contains(number) || groups.size() < size_t{kGroupsPerProducerMax};
   const bool counts = number != 0 && room && !producer.ended_groups.Contains(number) &&
                       !OpenGroup(producer, number).ended;
   if (counts) {

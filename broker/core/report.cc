@@ -80,7 +80,7 @@ void Broker::Tick() {
   DropUnusedQueues();
 }
 
-wire::StatusReply Broker::Status() const {
+wire::StatusReply Broker::Status(const wire::StatusCursor& after, uint64_t bytes_max) const {
   wire::StatusReply reply;
   reply.set_software(kSoftware);
   reply.set_uptime_ms(static_cast<uint64_t>(ToMilliseconds(now_.mono - start_.mono)));
@@ -92,49 +92,6 @@ wire::StatusReply Broker::Status() const {
     reply.set_disk_free_bytes(disk_.free_bytes());
     reply.set_disk_reserve_bytes(disk_.reserve_bytes());
   }
-  for (const auto& [name, queue] : queues_) {
-    wire::QueueStatus* q = reply.add_queues();
-    const Ledger& ledger = queue->ledger;
-    q->set_name(name);
-    q->set_accepted(ledger.accepted);
-    q->set_waiting(queue->jobs.waiting());  // counted apart from the ledger, which it is to balance
-    q->set_leased(ledger.leased);
-    q->set_completed(ledger.completed);
-    q->set_dead(ledger.dead);
-    q->set_cancelled(ledger.cancelled);
-    q->set_expired(ledger.expired);
-    q->set_retries(queue->retries);
-    q->set_delayed(queue->jobs.delayed());
-    q->set_waiting_bytes(queue->payload_bytes());
-    q->set_set_aside(queue->jobs.aside_at_least());
-    q->set_stored_jobs(std::min(queue->jobs.stored_jobs(), q->waiting()));
-    q->set_stored_bytes(queue->jobs.stored_bytes());
-    q->set_unacknowledged_outcomes(queue->outcome_jobs);
-    q->set_accepted_per_second(queue->accepted_per_second);
-    q->set_ended_per_second(queue->ended_per_second);
-    q->set_workers(static_cast<uint32_t>(queue->workers.size()));
-    q->set_full(!queue->full_streams.empty());
-    q->set_full_by_disk(q->full() &&
-                        streams_.at(queue->full_streams.front())->full_bytes >= DiskRoom(*queue));
-    q->set_durable(queue->policy.durable);
-    q->set_gate(GateOf(*queue));
-    q->set_scheduled(queue->jobs.scheduled());
-    q->set_paused(queue->paused);
-    if (queue->breaker.enabled()) q->set_breaker(std::string(queue->breaker.name()));
-    q->set_breaker_opened(queue->breaker.times_opened());
-    q->set_batches_by_size(queue->batches_by[static_cast<int>(BatchReason::kSize)]);
-    q->set_batches_by_bytes(queue->batches_by[static_cast<int>(BatchReason::kBytes)]);
-    q->set_batches_by_linger(queue->batches_by[static_cast<int>(BatchReason::kLinger)]);
-    q->set_batches_by_drain(queue->batches_by[static_cast<int>(BatchReason::kDrain)]);
-    q->set_batches_halved(queue->batches_by[static_cast<int>(BatchReason::kHalved)]);
-    uint64_t batches = 0;
-    for (const uint64_t count : queue->batches_by) batches += count;
-    q->set_batches(batches);
-    q->set_rate_pauses(queue->rate_pauses);
-    q->set_follow_ons(queue->follow_ons);
-    q->set_dead_kept(dead_.count(name));
-    q->set_job_names(queue->names.count());
-  }
   if (dropped_.all.accepted > 0 || dropped_.queues > 0) {
     reply.set_dropped_queues(dropped_.queues);
     wire::QueueStatus* dropped = reply.mutable_dropped();
@@ -145,38 +102,100 @@ wire::StatusReply Broker::Status() const {
     dropped->set_expired(dropped_.all.expired);
   }
   uint32_t producers = 0;
-  for (const auto& [number, peer] : peers_) {
-    if (!peer->worker) {
-      producers += peer->connected() ? 1 : 0;
-      continue;
-    }
-    const WorkerState& worker = *peer->worker;
-    wire::WorkerStatus* w = reply.add_workers();
-    w->set_name(peer->name);
-    w->set_session(peer->connected() ? peer->session - config_.first_number() : 0);
-    w->set_slots(worker.slots);
-    w->set_leased(worker.leased);
-    w->set_completed(worker.completed);
-    w->set_failed(worker.failed);
-    w->set_state(!peer->connected() ? "lost" : worker.draining ? "draining" : "active");
-    w->set_silent_ms(
-        static_cast<uint64_t>(std::max<int64_t>(0, ToMilliseconds(now_.mono - peer->last_heard))));
-    for (const WorkerQueue& wq : worker.queues) {
-      wire::WorkerQueueStatus* q = w->add_queues();
-      q->set_name(wq.queue->name);
-      q->set_leased(wq.leased);
-      q->set_credit(wq.jobs_limit > wq.delivered ? wq.jobs_limit - wq.delivered : 0);
-      q->set_held_max(wq.held_max);
-      q->set_service_time_ns(wq.service_time_ns);
-    }
-  }
+  for (const auto& [number, peer] : peers_) producers += peer->producer && peer->connected();
   reply.set_producers(producers);
   for (const auto& [name, value] : counters_) {
     wire::Counter* counter = reply.add_counters();
     counter->set_name(name);
     counter->set_value(value);
   }
+  wire::StatusCursor told = after;
+  uint64_t bytes = 0;
+  for (auto it = queues_.upper_bound(after.queue()); it != queues_.end(); ++it) {
+    if (bytes >= bytes_max) {
+      *reply.mutable_next() = std::move(told);
+      return reply;
+    }
+    FillStatus(*it->second, reply.add_queues());
+    bytes += reply.queues().rbegin()->ByteSizeLong();
+    told.set_queue(it->first);
+  }
+  for (auto it = peers_.upper_bound(after.worker()); it != peers_.end(); ++it) {
+    if (!it->second->worker) continue;
+    if (bytes >= bytes_max) {
+      *reply.mutable_next() = std::move(told);
+      return reply;
+    }
+    FillStatus(*it->second, reply.add_workers());
+    bytes += reply.workers().rbegin()->ByteSizeLong();
+    told.set_worker(it->first);
+  }
   return reply;
+}
+
+void Broker::FillStatus(const Queue& queue, wire::QueueStatus* q) const {
+  const Ledger& ledger = queue.ledger;
+  q->set_name(queue.name);
+  q->set_accepted(ledger.accepted);
+  q->set_waiting(queue.jobs.waiting());  // counted apart from the ledger, which it is to balance
+  q->set_leased(ledger.leased);
+  q->set_completed(ledger.completed);
+  q->set_dead(ledger.dead);
+  q->set_cancelled(ledger.cancelled);
+  q->set_expired(ledger.expired);
+  q->set_retries(queue.retries);
+  q->set_delayed(queue.jobs.delayed());
+  q->set_waiting_bytes(queue.payload_bytes());
+  q->set_set_aside(queue.jobs.aside_at_least());
+  q->set_stored_jobs(std::min(queue.jobs.stored_jobs(), q->waiting()));
+  q->set_stored_bytes(queue.jobs.stored_bytes());
+  q->set_unacknowledged_outcomes(queue.outcome_jobs);
+  q->set_accepted_per_second(queue.accepted_per_second);
+  q->set_ended_per_second(queue.ended_per_second);
+  q->set_workers(static_cast<uint32_t>(queue.workers.size()));
+  q->set_full(!queue.full_streams.empty());
+  q->set_full_by_disk(q->full() &&
+                      streams_.at(queue.full_streams.front())->full_bytes >= DiskRoom(queue));
+  q->set_durable(queue.policy.durable);
+  q->set_gate(GateOf(queue));
+  q->set_scheduled(queue.jobs.scheduled());
+  q->set_paused(queue.paused);
+  if (queue.breaker.enabled()) q->set_breaker(std::string(queue.breaker.name()));
+  q->set_breaker_opened(queue.breaker.times_opened());
+  q->set_batches_by_size(queue.batches_by[static_cast<int>(BatchReason::kSize)]);
+  q->set_batches_by_bytes(queue.batches_by[static_cast<int>(BatchReason::kBytes)]);
+  q->set_batches_by_linger(queue.batches_by[static_cast<int>(BatchReason::kLinger)]);
+  q->set_batches_by_drain(queue.batches_by[static_cast<int>(BatchReason::kDrain)]);
+  q->set_batches_halved(queue.batches_by[static_cast<int>(BatchReason::kHalved)]);
+  uint64_t batches = 0;
+  for (const uint64_t count : queue.batches_by) batches += count;
+  q->set_batches(batches);
+  q->set_rate_pauses(queue.rate_pauses);
+  q->set_follow_ons(queue.follow_ons);
+  q->set_dead_kept(dead_.count(queue.name));
+  q->set_job_names(queue.names.count());
+}
+
+// REQUIRES: it is a worker.
+void Broker::FillStatus(const Peer& peer, wire::WorkerStatus* w) const {
+  const WorkerState& worker = *peer.worker;
+  w->set_name(peer.name);
+  w->set_session(peer.connected() ? peer.session - config_.first_number() : 0);
+  w->set_slots(worker.slots);
+  w->set_leased(worker.leased);
+  w->set_completed(worker.completed);
+  w->set_failed(worker.failed);
+  w->set_state(!peer.connected() ? "lost" : worker.draining ? "draining" : "active");
+  w->set_silent_ms(
+      static_cast<uint64_t>(std::max<int64_t>(0, ToMilliseconds(now_.mono - peer.last_heard))));
+  for (const WorkerQueue& wq : worker.queues) {
+    wire::WorkerQueueStatus* q = w->add_queues();
+    q->set_name(wq.queue->name);
+    q->set_leased(wq.leased);
+    q->set_credit(wq.jobs_limit > wq.delivered ? wq.jobs_limit - wq.delivered : 0);
+    q->set_held_max(wq.held_max);
+    q->set_service_time_ns(wq.service_time_ns);
+  }
 }
 
 }  // namespace whippletree::core

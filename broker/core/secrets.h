@@ -18,11 +18,12 @@ class Secrets {
 
   uint64_t OfSession(uint64_t session) const { return Hash(Kind::kSession, session); }
   uint64_t OfLease(uint64_t token) const { return Hash(Kind::kLease, token); }
+  uint64_t OfReply(uint64_t reply) const { return Hash(Kind::kReply, reply); }
   uint64_t Receipt(uint64_t commit) const { return Hash(Kind::kCommit, commit); }
 
  private:
   // A hash of one kind of number says nothing of another kind.
-  enum class Kind : uint64_t { kCommit = 1, kSession = 2, kLease = 3 };
+  enum class Kind : uint64_t { kCommit = 1, kSession = 2, kLease = 3, kReply = 4 };
   uint64_t Hash(Kind kind, uint64_t number) const;
 
   const SecretKey key_;

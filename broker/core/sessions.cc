@@ -142,7 +142,7 @@ void Broker::OnHello(const std::string& route, wire::Hello& hello) {
   SetTimer(*peer, now_.mono + peer->silence_max);
   peer->welcome_commit = CommitOf(*peer);
   if (!config_.store_id.empty()) welcome->set_store_id(config_.store_id);
-  SendTo(*peer, std::move(message), gate_.durable());
+  SendTo(*peer, std::move(message), outgoing_.durable());
   if (peer->producer) ResumeGroups(*peer, hello, same_start && !is_new);
 }
 
@@ -352,7 +352,7 @@ void Broker::LoseSession(Peer& peer, std::string_view reason) {
     return true;
   });
   peer.session = 0;
-  peer.outbox.clear();
+  outgoing_.Drop(peer);
   peer.retry_at = kNever;
   peer.lost_at = now_.mono;
   if (peer.worker) {

@@ -64,7 +64,7 @@ void Broker::AskForStored(Queue& queue) {
   }
   const uint64_t most = config_.budget_bytes() * 3 / 4;
   plan.room_bytes = most > used_bytes_ ? most - used_bytes_ : 0;
-  plan.durable = gate_.durable();
+  plan.durable = outgoing_.durable();
   plan.row_of = [this](uint64_t stream, uint64_t number) {
     return streams_.at(stream)->rows->RowOf(number);
   };

@@ -418,10 +418,6 @@ void Broker::OnWorkerState(Peer& peer,
                            const google::protobuf::RepeatedPtrField<wire::Credit>& credits,
                            uint64_t deliveries_next, bool draining) {
   WorkerState& worker = *peer.worker;
-  if (credits.size() > kQueuesPerWorkerMax) {
-    Count("rejected_frames");
-    return;
-  }
   for (const wire::Credit& credit : credits) {
     const auto queue = queues_.find(credit.queue());
     WorkerQueue* wq = queue == queues_.end() ? nullptr : worker.Find(*queue->second);

@@ -216,7 +216,7 @@ core::Input BrokerWorld::MessageOf(Peer& peer) {
   Encode(&message, &frame);
   core::FrameIn in{ChannelOf(message), "", {}};
   if (in.channel == core::Channel::kDoor) in.route = peer.name;
-  absl::Status error = Decode(frame, &in.message);
+  absl::Status error = Decode(frame, core::ReceiverOf(in.channel), &in.message);
   if (error.ok()) return in;
   return core::BadFrame{in.channel, std::move(in.route), std::move(error)};
 }
@@ -336,7 +336,8 @@ void BrokerWorld::Hear(const core::Send& send) {
   wire::Envelope copy = send.message;
   Encode(&copy, &frame);
   wire::Envelope message;
-  Require(Decode(frame, &message).ok());  // what it sends, others must be able to read
+  Require(
+      Decode(frame, Receiver::kPeer, &message).ok());  // what it sends, others must be able to read
   sent_.push_back(send);
   if (sent_.size() > kSentMax) sent_.pop_front();
   for (Peer& peer : peers_) {

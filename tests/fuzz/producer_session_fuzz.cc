@@ -74,7 +74,7 @@ class Scene {
   }
   void HearBytes(std::string_view frame) {
     wire::Envelope message;
-    const absl::Status status = Decode(frame, &message);
+    const absl::Status status = Decode(frame, Receiver::kPeer, &message);
     if (status.ok()) {
       session_.OnDoor(now_, message, &out_);
     } else {
@@ -141,7 +141,9 @@ class Scene {
         std::string frame;
         Encode(&message, &frame);
         wire::Envelope decoded;
-        Require(Decode(frame, &decoded).ok());
+        const bool is_door = messages == &out_.door;
+        const Receiver receiver = is_door ? Receiver::kDoor : Receiver::kSubmit;
+        Require(Decode(frame, receiver, &decoded).ok());
       }
     }
     if (out_.ack) acks_.push_back(*out_.ack);

@@ -115,7 +115,8 @@ class Scene {
         touched = true;
       }
       core::FrameIn in{control.channel, RouteOf(control), {}};
-      absl::Status error = Decode(input.Bytes(kFrameBytesMax), &in.message);
+      absl::Status error =
+          Decode(input.Bytes(kFrameBytesMax), core::ReceiverOf(control.channel), &in.message);
       if (error.ok()) {
         touched = true;
         if (control.own_session) SetSession(control.of_worker ? worker_ : producer_, &in.message);
@@ -158,7 +159,7 @@ class Scene {
       frame_.clear();
       Encode(&send.message, &frame_);
       decoded_.Clear();
-      Require(Decode(frame_, &decoded_).ok());
+      Require(Decode(frame_, Receiver::kPeer, &decoded_).ok());
       if (decoded_.has_welcome()) welcome_ = decoded_;
     }
     if (effects_.commit != 0) Step({core::Durable{effects_.commit}});

@@ -85,7 +85,7 @@ class Scene {
   }
   void HearBytes(std::string_view frame) {
     wire::Envelope message;
-    const absl::Status status = Decode(frame, &message);
+    const absl::Status status = Decode(frame, Receiver::kPeer, &message);
     if (status.ok()) {
       session_.OnDoor(now_, message, &out_);
     } else {
@@ -157,7 +157,9 @@ class Scene {
         std::string frame;
         Encode(&message, &frame);
         wire::Envelope decoded;
-        Require(Decode(frame, &decoded).ok());
+        const bool is_door = messages == &out_.door;
+        const Receiver receiver = is_door ? Receiver::kDoor : Receiver::kComplete;
+        Require(Decode(frame, receiver, &decoded).ok());
         if (!message.has_report()) continue;
         reported_ =
             message.report().first_ordinal() + static_cast<uint64_t>(message.report().items_size());

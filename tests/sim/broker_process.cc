@@ -14,7 +14,6 @@ using core::Channel;
 
 namespace {
 
-constexpr char kAdmin[] = "admin";              // the route
 constexpr uint64_t kOutcomeBytes = 4096 + 300;  // the longest status and what is beside it
 constexpr uint64_t kDiskReserve = 1 << 20;
 constexpr uint64_t kReturnedBytes = 400 << 10;
@@ -174,57 +173,6 @@ void BrokerProcess::StallStore(Duration duration) {
   store_free_ = std::max(store_free_, world_->loop.now()) + duration;
 }
 
-uint64_t BrokerProcess::AskAsAdmin(wire::AdminRequest request) {
-  request.set_id(++last_admin_request_);
-  wire::Envelope message;
-  *message.mutable_admin_request() = std::move(request);
-  std::string frame;
-  Encode(&message, &frame);
-  OnFrame(Channel::kDoor, kAdmin, std::move(frame));
-  return last_admin_request_;
-}
-
-void BrokerProcess::PauseQueue(const std::string& queue, bool paused) {
-  if (!core_) return;
-  wire::AdminRequest request;
-  request.mutable_pause()->set_queue(queue);
-  request.mutable_pause()->set_paused(paused);
-  if (!paused) policies_.OnResume(queue);
-  pauses_asked_[queue] = {AskAsAdmin(std::move(request)), paused};
-}
-
-void BrokerProcess::TendDeadJobs() {
-  if (!core_) return;
-  wire::AdminRequest request;
-  if (dead_.NextRequest(&prng_, request.mutable_dead())) {
-    dead_.OnAsked(AskAsAdmin(request), request.dead());
-  }
-}
-
-void BrokerProcess::CancelJob() {
-  if (!core_) return;
-  Job* job = world_->history.PickOpen(&prng_);
-  if (job == nullptr) return;
-  job->cancel_asked = true;
-  wire::AdminRequest request;
-  request.mutable_jobs()->set_action(wire::JobsRequest::CANCEL);
-  request.mutable_jobs()->mutable_id()->set_stream(job->stream);
-  request.mutable_jobs()->mutable_id()->set_number(job->number_delivered);
-  AskAsAdmin(std::move(request));
-}
-
-void BrokerProcess::NoteAdminReply(const wire::AdminReply& reply) {
-  dead_.OnReply(reply);
-  if (reply.has_jobs()) world_->situations.Count("job_cancelled_by_admin");
-  for (const auto& [queue, asked] : pauses_asked_) {
-    if (asked.request != reply.id() || !reply.has_pause()) continue;
-    if (asked.paused) policies_.OnPaused(queue);
-    if (reply.pause().changed()) {
-      world_->situations.Count(asked.paused ? "queue_paused" : "queue_resumed");
-    }
-  }
-}
-
 void BrokerProcess::Reload(std::map<std::string, core::QueuePolicy> policies) {
   queues_ = std::move(policies);
   if (!core_) return;
@@ -263,7 +211,8 @@ void BrokerProcess::Take(Channel channel) {
   auto& frames = frames_[static_cast<int>(channel)];
   for (int i = 0; i < kFramesPerTurn && !frames.empty(); ++i) {
     core::FrameIn in{channel, std::move(frames.front().route), {}};
-    const absl::Status status = Decode(frames.front().bytes, &in.message);
+    const absl::Status status =
+        Decode(frames.front().bytes, core::ReceiverOf(channel), &in.message);
     if (!status.ok()) Violation("codec", "the broker cannot read a frame");
     frames.pop_front();
     inputs_.emplace_back(std::move(in));
@@ -361,8 +310,8 @@ void BrokerProcess::Carry(core::Effects& effects) {
   if (failing_) return;
   for (const core::Load& load : effects.loads) Load(load);
   for (core::Send& send : effects.sends) {
-    if (send.route == kAdmin) {
-      NoteAdminReply(send.message.admin_reply());
+    if (send.route.starts_with(kAdmin)) {
+      NoteAdminReply(send.route, send.message.admin_reply());
       continue;
     }
     std::string frame;

@@ -68,7 +68,8 @@ class BrokerProcess {
   void OnStoreFailed(const absl::Status& status);
   void Note(const core::Input& input);
   void NoteSend(const core::Send& send);
-  void NoteAdminReply(const wire::AdminReply& reply);
+  static constexpr char kAdmin[] = "admin ";  // admins' routes begin so
+  void NoteAdminReply(const std::string& route, const wire::AdminReply& reply);
   // Returns the number of the request.
   uint64_t AskAsAdmin(wire::AdminRequest request);
   // Reads a row by and by.

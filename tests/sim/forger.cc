@@ -40,7 +40,7 @@ void BrokerProcess::Forge() {
         std::pair(core::Channel::kSubmit, &cancel)}) {
     std::string frame;
     Encode(message, &frame);
-    OnFrame(channel, "admin", std::move(frame));
+    OnFrame(channel, kAdmin, std::move(frame));
   }
 }
 

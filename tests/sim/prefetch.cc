@@ -168,19 +168,19 @@ class Adaptive {
 
   // A frame, encoded and decoded again as on its way.
   template <typename Then>
-  void Carry(wire::Envelope& message, Then then) {
+  void Carry(wire::Envelope& message, Receiver receiver, Then then) {
     std::string frame;
     Encode(&message, &frame);
-    loop_.After(kDelay, [frame = std::move(frame), then] {
+    loop_.After(kDelay, [frame = std::move(frame), receiver, then] {
       wire::Envelope arrived;
-      if (Decode(frame, &arrived).ok()) then(arrived);
+      if (Decode(frame, receiver, &arrived).ok()) then(arrived);
     });
   }
   void ToBroker(core::Channel channel, const std::string& name,
                 std::vector<wire::Envelope>& messages) {
     const std::string route = channel == core::Channel::kDoor ? name : "";
     for (wire::Envelope& message : messages) {
-      Carry(message, [this, channel, route](wire::Envelope& arrived) {
+      Carry(message, core::ReceiverOf(channel), [this, channel, route](wire::Envelope& arrived) {
         inputs_.emplace_back(core::FrameIn{channel, route, std::move(arrived)});
         WakeBroker(loop_.now());
       });
@@ -206,7 +206,7 @@ class Adaptive {
     broker_.Step(loop_.instant(), inputs_, &effects);
     inputs_.clear();
     for (core::Send& send : effects.sends) {
-      Carry(send.message,
+      Carry(send.message, Receiver::kPeer,
             [this, route = send.route](wire::Envelope& arrived) { Arrive(route, arrived); });
     }
     WakeBroker(broker_.NextDeadline());

@@ -66,7 +66,7 @@ class Process {
       const std::string frame = std::move(inbox_.front());
       inbox_.pop_front();
       wire::Envelope message;
-      const absl::Status status = Decode(frame, &message);
+      const absl::Status status = Decode(frame, Receiver::kPeer, &message);
       if (!status.ok()) {
         Violation("codec", name_ + " cannot read a frame: " + std::string(status.message()));
       }

@@ -9,12 +9,14 @@ import time
 import zmtp
 from harness import SANITIZED, SystemTest, main, wait_for
 
-INVALID_ARGUMENT, FAILED_PRECONDITION, UNIMPLEMENTED, UNAUTHENTICATED = 3, 9, 12, 16
+INVALID_ARGUMENT, FAILED_PRECONDITION, OUT_OF_RANGE = 3, 9, 11
+UNIMPLEMENTED, UNAUTHENTICATED = 12, 16
 NONE, SAY_HELLO, GIVE_UP = 0, 1, 2
 NO_ENVELOPE = "malformed message: not an envelope of whippletree.wire"
 NO_BODY = "malformed message: no body, or one that this version does not know"
 MEMORY_LIMIT_BYTES = 128 << 20
 PAYLOAD_BYTES_MAX = 1 << 20
+DOOR_FRAME_BYTES_MAX = 1 << 20
 KINDS = {"door": "DEALER", "submit": "PUSH", "complete": "PUSH"}
 
 
@@ -82,7 +84,16 @@ class GarbageTest(SystemTest):
                 (envelope(8, (1, 77), (3, 1), (5, run)), INVALID_ARGUMENT,
                  "this message does not belong at the door", NONE),
                 (envelope(8, (1, 77), (3, 1)), INVALID_ARGUMENT,
-                 "malformed message: sizes and block of a run disagree", NONE)]:
+                 "this message does not belong at the door", NONE),
+                (zmtp.message((1, 1), (3, b""), (3, b"")), INVALID_ARGUMENT,
+                 "malformed message: more than one body", NONE),
+                (hello((1, 1), (2, b"p"), *[(8, b"")] * 4097), OUT_OF_RANGE, "Hello.streams has "
+                 "more than 4096 entries: use fewer, or several messages", GIVE_UP),
+                (hello((1, 1), (2, b"p"), (5, b"s" * 257)), OUT_OF_RANGE, "Hello.software has 257 "
+                 "bytes, at most 256 are taken: make it shorter", GIVE_UP),
+                (hello((1, 1), (2, b"p"), (8, zmtp.message((1, b"q"), (2, 1 << 61)))),
+                 OUT_OF_RANGE, "StreamClaim.next is 2305843009213693952, and numbers go up to "
+                 "2^60", GIVE_UP)]:
             with self.subTest(sent), self.connect("door") as client:
                 client.send(sent)
                 answer = zmtp.parse(client.receive()[0])
@@ -130,7 +141,8 @@ class GarbageTest(SystemTest):
     def test_sizes_that_are_announced(self):
         """A frame that claims to be too large ends its connection; a slow one is waited for."""
         for name in KINDS:
-            for size in (1 << 62, (1 << 64) - 1, PAYLOAD_BYTES_MAX + (4 << 20)):
+            beyond = DOOR_FRAME_BYTES_MAX if name == "door" else PAYLOAD_BYTES_MAX + (1 << 20)
+            for size in (1 << 62, (1 << 64) - 1, beyond + 1):
                 client = self.connect(name)
                 self.held.append(client.sock)
                 client.sock.sendall(bytes([zmtp.LONG]) + struct.pack(">Q", size) + b"begin")

@@ -92,6 +92,11 @@ def message(*fields):
     return out
 
 
+def fixed64(number, value):
+    """A field of eight bytes."""
+    return _varint(number << 3 | 1) + value
+
+
 def parse(data):
     """The fields of a protobuf message: {number: last value}."""
     fields = {}

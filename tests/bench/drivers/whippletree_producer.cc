@@ -52,7 +52,7 @@ Style StyleOf(const std::string& text) {
 class Whippletree : public System {
  public:
   Whippletree(const std::string& broker, uint64_t queues, Style style, Ledger* ledger)
-      : style_(style), ledger_(ledger), sent_(queues, 0) {
+      : broker_(broker), style_(style), ledger_(ledger), sent_(queues, 0) {
     for (uint64_t i = 0; i < queues; ++i) names_.push_back("q" + std::to_string(i));
     ProducerOptions options;
     options.broker = broker;
@@ -104,15 +104,23 @@ class Whippletree : public System {
     Book(number, future->get());
   }
 
-  // One job in each of `queues` other queues, for which there is no worker.
+  // One job in each of `queues` other queues, for which there is no worker. As many producers as
+  // that takes.
   void Spread(uint64_t queues) {
+    constexpr uint64_t kQueuesOfOne = 4000;
     const std::string payload(100, 'x');
     const std::string_view view = payload;
     for (uint64_t i = 0; i < queues; ++i) {
-      CheckOk(producer_->SubmitMany("other" + std::to_string(i), {&view, 1}, {}, [](Outcome&&) {})
+      if (i % kQueuesOfOne == 0) {
+        ProducerOptions options;
+        options.broker = broker_;
+        others_.push_back(Connect(std::move(options)));
+      }
+      CheckOk(others_.back()
+                  ->SubmitMany("other" + std::to_string(i), {&view, 1}, {}, [](Outcome&&) {})
                   .status());
     }
-    CheckOk(producer_->WaitAccepted());
+    for (auto& other : others_) CheckOk(other->WaitAccepted());
   }
   void WaitAccepted() { CheckOk(producer_->WaitAccepted()); }
 
@@ -145,6 +153,7 @@ class Whippletree : public System {
     some_.notify_one();
   }
 
+  const std::string broker_;
   const Style style_;
   Ledger* const ledger_;
   std::vector<std::string> names_;
@@ -154,6 +163,7 @@ class Whippletree : public System {
   std::condition_variable some_;
   std::deque<std::pair<uint64_t, std::future<Outcome>>> futures_;
   std::unique_ptr<Producer> producer_;
+  std::vector<std::unique_ptr<Producer>> others_;
 };
 
 void SubmitNext(const RoundOptions& options, Whippletree* system, Ledger* ledger, Batch* batch) {

@@ -34,12 +34,10 @@ class ShellTest : public testing::Test {
 
   // The policies as the broker tells them.
   std::string Policies() {
-    wire::AdminRequest request;
-    request.mutable_policies();
-    const auto reply = Ask({"127.0.0.1", static_cast<uint16_t>(shell_->door_port())},
-                           std::move(request), kPatience);
-    EXPECT_TRUE(reply.ok()) << reply.status();
-    return reply.ok() ? reply->policies().yaml() : "";
+    AdminClient client({"127.0.0.1", static_cast<uint16_t>(shell_->door_port())}, kPatience);
+    const absl::StatusOr<std::string> text = client.AskPolicies();
+    EXPECT_TRUE(text.ok()) << text.status();
+    return text.value_or("");
   }
 
   std::unique_ptr<BrokerShell> shell_;
@@ -53,6 +51,16 @@ TEST_F(ShellTest, TellsThePoliciesItBeganWith) {
   policies.unknown_queues = false;
   Serve(policies);
   EXPECT_EQ(Policies(), ConfigText(ConfigOf(policies)));
+}
+
+// They do not fit in one reply.
+TEST_F(ShellTest, TellsManyPolicies) {
+  core::Policies policies;
+  for (int i = 0; i < 2000; ++i) policies.queues["queue-" + std::to_string(i)];
+  const std::string text = ConfigText(ConfigOf(policies));
+  ASSERT_GT(text.size(), size_t{512} << 10);
+  Serve(policies);
+  EXPECT_EQ(Policies(), text);
 }
 
 TEST_F(ShellTest, TellsThePoliciesThatItWasGivenSince) {

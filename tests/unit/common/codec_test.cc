@@ -9,11 +9,16 @@
 namespace whippletree {
 namespace {
 
+Receiver ReceiverOf(const wire::Envelope& message) {
+  if (message.has_submit() || message.has_cancel()) return Receiver::kSubmit;
+  return message.has_report() ? Receiver::kComplete : Receiver::kPeer;
+}
+
 absl::Status DecodeOf(wire::Envelope message) {
   std::string frame;
   Encode(&message, &frame);
   wire::Envelope decoded;
-  return Decode(frame, &decoded);
+  return Decode(frame, ReceiverOf(message), &decoded);
 }
 
 wire::Envelope GoodSubmit() {
@@ -59,7 +64,7 @@ TEST(CodecTest, RoundTrip) {
   Encode(&message, &frame);
   EXPECT_EQ(frame.substr(0, 6), "before");  // it appends
   wire::Envelope decoded;
-  ASSERT_TRUE(Decode(frame.substr(6), &decoded).ok());
+  ASSERT_TRUE(Decode(frame.substr(6), Receiver::kSubmit, &decoded).ok());
   EXPECT_EQ(decoded.version(), 1u);
   EXPECT_EQ(decoded.submit().run().block(), "payload");
 }
@@ -75,7 +80,7 @@ TEST(CodecTest, GarbageIsNoEnvelope) {
   wire::Envelope decoded;
   for (const std::string& garbage :
        {std::string(), std::string("\xff"), std::string(100, '\0'), std::string("hello, broker")}) {
-    EXPECT_TRUE(absl::IsInvalidArgument(Decode(garbage, &decoded)));
+    EXPECT_TRUE(absl::IsInvalidArgument(Decode(garbage, Receiver::kDoor, &decoded)));
   }
 }
 
@@ -83,7 +88,7 @@ TEST(CodecTest, AnotherVersionIsRefusedWithBothNumbers) {
   wire::Envelope message = GoodSubmit();
   message.set_version(9);
   wire::Envelope decoded;
-  const absl::Status status = Decode(message.SerializeAsString(), &decoded);
+  const absl::Status status = Decode(message.SerializeAsString(), Receiver::kSubmit, &decoded);
   EXPECT_TRUE(absl::IsFailedPrecondition(status));
   EXPECT_NE(status.message().find("version 9"), absl::string_view::npos);
   EXPECT_NE(status.message().find("version 1"), absl::string_view::npos);
@@ -97,11 +102,16 @@ void ExpectBroken(wire::Envelope message, Change&& change) {
   change(&message);
   EXPECT_TRUE(absl::IsInvalidArgument(DecodeOf(message))) << message.ShortDebugString();
 }
+template <typename Change>
+void ExpectTooLarge(wire::Envelope message, Change&& change) {
+  change(&message);
+  EXPECT_TRUE(absl::IsOutOfRange(DecodeOf(message))) << message.ShortDebugString();
+}
 
 TEST(CodecTest, BrokenSubmits) {
   ExpectBroken(GoodSubmit(), [](auto* m) { m->mutable_submit()->clear_run(); });
   ExpectBroken(GoodSubmit(), [](auto* m) { m->mutable_submit()->set_first(0); });
-  ExpectBroken(GoodSubmit(), [](auto* m) { m->mutable_submit()->set_first(~uint64_t{0}); });
+  ExpectTooLarge(GoodSubmit(), [](auto* m) { m->mutable_submit()->set_first(~uint64_t{0}); });
   ExpectBroken(GoodSubmit(), [](auto* m) { m->mutable_submit()->mutable_run()->add_sizes(1); });
 }
 
@@ -111,8 +121,8 @@ TEST(CodecTest, BrokenCancels) {
   good.mutable_cancel()->add_counts(5);
   EXPECT_TRUE(DecodeOf(good).ok());
   ExpectBroken(good, [](auto* m) { m->mutable_cancel()->add_firsts(1); });
-  ExpectBroken(good, [](auto* m) { m->mutable_cancel()->set_counts(0, ~uint64_t{0}); });
-  ExpectBroken(good, [](auto* m) { m->mutable_cancel()->set_firsts(0, ~uint64_t{0}); });
+  ExpectTooLarge(good, [](auto* m) { m->mutable_cancel()->set_counts(0, ~uint64_t{0}); });
+  ExpectTooLarge(good, [](auto* m) { m->mutable_cancel()->set_firsts(0, ~uint64_t{0}); });
 }
 
 TEST(CodecTest, BrokenReports) {
@@ -165,7 +175,7 @@ TEST(CodecTest, ChangedBytesNeverCrash) {
         changed[prng.Below(changed.size())] = static_cast<char>(prng.Below(256));
       }
       wire::Envelope decoded;
-      Decode(changed, &decoded).IgnoreError();
+      Decode(changed, ReceiverOf(message), &decoded).IgnoreError();
     }
   }
   google::protobuf::SetLogHandler(log);
@@ -180,10 +190,11 @@ TEST(CodecTest, QueueNames) {
 
 TEST(CodecTest, OfAnotherVersionOnlyTheVersionNeedBeReadable) {
   wire::Envelope envelope;
-  const absl::Status newer = Decode("\x08\x02\x1a\x0dsomething new", &envelope);
+  const absl::Status newer = Decode("\x08\x02\x1a\x0dsomething new", Receiver::kDoor, &envelope);
   EXPECT_TRUE(absl::IsFailedPrecondition(newer)) << newer;
-  EXPECT_TRUE(absl::IsInvalidArgument(Decode("\x08\x01\x1a\x0dsomething", &envelope)));
-  EXPECT_TRUE(absl::IsInvalidArgument(Decode("something", &envelope)));
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(Decode("\x08\x01\x1a\x0dsomething", Receiver::kDoor, &envelope)));
+  EXPECT_TRUE(absl::IsInvalidArgument(Decode("something", Receiver::kDoor, &envelope)));
 }
 
 }  // namespace

@@ -140,10 +140,6 @@ TEST(BadInputTest, BadHellosAreRefused) {
       {worker([](wire::Hello* h) { h->set_slots(0); }), "a worker has 1 to 4096 slots"},
       {worker([](wire::Hello* h) { h->set_slots(4097); }), "a worker has 1 to 4096 slots"},
       {worker([](wire::Hello* h) { h->clear_credits(); }), "a worker serves 1 to 1024 queues"},
-      {worker([](wire::Hello* h) {
-         for (int i = 0; i < 1024; ++i) h->add_credits()->set_queue("q");
-       }),
-       "a worker serves 1 to 1024 queues"},
       {worker([](wire::Hello* h) { h->mutable_credits(0)->set_queue(""); }),
        "a queue's name has 1 to 128 of the characters A-Z a-z 0-9 . _ - : /"},
   };
@@ -155,6 +151,57 @@ TEST(BadInputTest, BadHellosAreRefused) {
     EXPECT_EQ(refusal.action(), wire::Refusal::GIVE_UP);
     EXPECT_EQ(s.h.counter("rejected_hellos"), ++rejected);
   }
+}
+
+TEST(BadInputTest, WhatIsBeyondALimitIsToldToGiveUp) {
+  Scene s;
+  wire::Envelope hello = WorkerPeer(&s.h, "new").HelloMessage();
+  for (int i = 0; i < kQueuesPerWorkerMax; ++i) {
+    hello.mutable_hello()->add_credits()->set_queue("q");
+  }
+  s.h.Door("new", hello);
+  const wire::Refusal refusal = s.h.TakeRefusal("new");
+  EXPECT_EQ(refusal.action(), wire::Refusal::GIVE_UP);
+  EXPECT_EQ(refusal.status().code(), static_cast<int>(absl::StatusCode::kOutOfRange));
+  EXPECT_EQ(refusal.status().message(),
+            "Hello.credits has more than 1024 entries: use fewer, or several messages");
+  EXPECT_EQ(s.h.counter("rejected_frames"), 1u);
+  EXPECT_TRUE(s.h.HasLog("rejected_frame"));
+}
+
+// The harness reads all that is sent as a peer does.
+TEST(BadInputTest, WhatIsSaidOfTheLargestNumbersIsReadable) {
+  Scene s;
+  ProducerPeer far(&s.h, "far");
+  const wire::Welcome welcome = far.Join({{"q", kNumberMax, kNumberMax}, {"w", 1, kNumberMax}});
+  ASSERT_EQ(welcome.streams_size(), 2);
+  EXPECT_EQ(welcome.streams(0).next(), kNumberMax);
+  wire::JobOptions bad;
+  bad.set_max_attempts(kAttemptsMax + 1);
+  far.Submit("q", kNumberMax, {"1", "2", "3"}, bad);
+  EXPECT_EQ(far.TakeUpdate().next(), kNumberMax + 3);
+  const wire::OutcomeRange outcome = far.TakeOutcome();
+  EXPECT_EQ(outcome.kind(), wire::OutcomeRange::REJECTED);
+  EXPECT_EQ(outcome.first(), kNumberMax);
+  far.Ack("q", 2);
+  far.Goodbye();
+  // Further ones cannot be said.
+  s.h.Submit(far.SubmitMessage("q", kNumberMax + 3, {"4"}));
+  EXPECT_EQ(s.h.counter("rejected_frames"), 1u);
+  s.before = s.Described();  // the queue `w` is new
+}
+
+TEST(BadInputTest, AGroupIsOfQueuesWithNames) {
+  Scene s;
+  for (const std::string& name : {std::string(), std::string(200, 'q'), std::string("a b")}) {
+    wire::Envelope message;
+    message.mutable_close_group()->set_session(s.producer.session);
+    message.mutable_close_group()->set_group(5);
+    message.mutable_close_group()->add_counts()->set_queue(name);
+    s.h.Submit(message);
+  }
+  s.h.ExpectNothingLeft();
+  EXPECT_EQ(s.h.counter("rejected_frames"), 3u);
 }
 
 TEST(BadInputTest, OddReportItemsChangeNothing) {
@@ -174,7 +221,7 @@ TEST(BadInputTest, NamesThatNobodyServesAreIgnored) {
   message.mutable_heartbeat()->set_session(s.worker.session);
   wire::Credit* credit = message.mutable_heartbeat()->add_credits();
   credit->set_queue("never mentioned");
-  credit->set_jobs_limit(~uint64_t{0});
+  credit->set_jobs_limit(kNumberMax);
   s.h.Door("w", message);
   s.h.Take("w", wire::Envelope::kHeartbeat);
 }

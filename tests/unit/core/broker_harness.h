@@ -78,7 +78,7 @@ class BrokerHarness {
       std::string frame;
       Encode(&send.message, &frame);
       wire::Envelope decoded;
-      EXPECT_TRUE(Decode(frame, &decoded).ok()) << send.message.ShortDebugString();
+      EXPECT_TRUE(Decode(frame, Receiver::kPeer, &decoded).ok()) << send.message.ShortDebugString();
       sent.push_back(std::move(send));
     }
     for (LogEvent& event : effects.logs) logs.push_back(std::move(event));
@@ -157,7 +157,7 @@ class BrokerHarness {
   // As the shell does it: what does not decode becomes a BadFrame.
   static Input FromBytes(Channel channel, const std::string& route, const std::string& frame) {
     FrameIn in{channel, route, {}};
-    absl::Status error = Decode(frame, &in.message);
+    absl::Status error = Decode(frame, ReceiverOf(channel), &in.message);
     if (error.ok()) return in;
     return BadFrame{channel, route, std::move(error)};
   }
@@ -203,14 +203,22 @@ class BrokerHarness {
     Step({Signed(Channel::kComplete, "", std::move(message))});
   }
 
+  // Many inputs, in as many steps as these take.
+  void StepMany(std::vector<Input> inputs) {
+    Step(std::move(inputs));
+    while (broker.has_more()) Step();
+  }
+
   // What an admin is told, once it is durable.
   wire::AdminReply Ask(wire::AdminRequest request) {
     wire::Envelope message;
     request.set_id(7);
+    request.set_received(admin_number);
     *message.mutable_admin_request() = std::move(request);
     Door("admin", std::move(message));
     const wire::AdminReply reply = Take("admin", wire::Envelope::kAdminReply).admin_reply();
     EXPECT_EQ(reply.id(), 7u);
+    admin_number = reply.number();
     return reply;
   }
 
@@ -273,6 +281,7 @@ class BrokerHarness {
   std::vector<record::Record> writes;
   std::vector<core::Load> loads;  // not answered
   std::set<uint64_t> damaged;     // rows of runs, by their first job
+  uint64_t admin_number = 0;      // of the last reply of Ask()
   bool durable_at_once = true;
   bool loads_at_once = true;
 };

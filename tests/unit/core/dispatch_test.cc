@@ -364,5 +364,36 @@ TEST(DispatchTest, AMessageAtTheDoorIsClosedWhenItIsLarge) {
   for (int i = 0; i < 3; ++i) EXPECT_EQ(worker.TakeDeliveries().size(), 2u);
 }
 
+// Its next hello must be able to list them.
+TEST(DispatchTest, AWorkerHasNoMoreLeasesThanAHelloLists) {
+  BrokerHarness h;
+  ProducerPeer producer(&h, "p");
+  WorkerPeer worker(&h, "w", {.slots = 100, .held_max = 65'536, .service_time = microseconds(1)});
+  producer.Join();
+  worker.Join();
+  // Neighbours with other options are never one lease.
+  constexpr int kJobs = kLeasesPerWorkerMax + 100;
+  std::vector<Input> inputs;
+  for (int i = 0; i < kJobs; ++i) {
+    wire::JobOptions options;
+    options.set_timeout_ms(1000 + i % 2);
+    const auto number = static_cast<uint64_t>(i) + 1;
+    inputs.push_back(
+        h.Signed(Channel::kSubmit, "", producer.SubmitMessage("q", number, {""}, options)));
+  }
+  h.StepMany(std::move(inputs));
+  EXPECT_EQ(producer.TakeUpdate().next(), static_cast<uint64_t>(kJobs) + 1);
+  while (h.HasFrameFor("w")) {
+    worker.TakeDeliveries();
+    if (!h.HasFrameFor("w")) worker.Heartbeat();
+  }
+  EXPECT_EQ(h.broker.leases().all().size(), static_cast<size_t>(kLeasesPerWorkerMax));
+  // One that ends makes room for one.
+  worker.Completed(h.broker.leases().all().begin()->first);
+  worker.TakeDelivery();
+  producer.TakeOutcome();
+  EXPECT_EQ(h.broker.leases().all().size(), static_cast<size_t>(kLeasesPerWorkerMax));
+}
+
 }  // namespace
 }  // namespace whippletree::core

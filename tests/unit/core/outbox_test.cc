@@ -100,6 +100,59 @@ TEST(OutboxTest, IsBounded) {
   s.h.sent.clear();
 }
 
+TEST(OutboxTest, ItsBytesAreCountedAndBounded) {
+  BrokerHarness h;
+  ProducerPeer producer(&h, "p");
+  std::vector<ProducerPeer::Claim> claims;
+  for (int i = 0; i < kStreamsPerProducerMax; ++i) {
+    claims.push_back({std::string(110, 'q') + std::to_string(i)});
+  }
+  producer.Join(claims);
+  // Each stream has an update, in one message.
+  const auto submit_all = [&](uint64_t first) {
+    std::vector<Input> inputs;
+    for (const auto& claim : claims) {
+      inputs.push_back(
+          h.Signed(Channel::kSubmit, "", producer.SubmitMessage(claim.queue, first, {""})));
+    }
+    h.StepMany(std::move(inputs));
+  };
+  submit_all(1);
+  const uint64_t used = h.broker.used_bytes();
+  const uint64_t message_bytes = h.sent.back().message.ByteSizeLong();
+  ASSERT_GT(message_bytes, kOutboxBytesMax / 2);
+  FailAllWithAgain(&h);
+  EXPECT_GT(h.broker.used_bytes(), used + message_bytes);
+  submit_all(1);
+  EXPECT_EQ(h.counter("outbox_overflows"), 1u);
+  EXPECT_LT(h.broker.used_bytes(), used + kOutboxBytesMax);
+  h.Run(kOutboxRetry);
+  EXPECT_EQ(h.broker.used_bytes(), used);
+  EXPECT_EQ(h.sent.size(), 1u);
+  FailAllWithAgain(&h);
+  EXPECT_GT(h.broker.used_bytes(), used);
+  producer.Goodbye();
+  EXPECT_LT(h.broker.used_bytes(), used);
+}
+
+TEST(OutboxTest, WhatWaitsForACommitIsCounted) {
+  BrokerHarness h([] {
+    Config config;
+    config.default_policy.durable = true;
+    return config;
+  }());
+  ProducerPeer producer(&h, "p");
+  producer.Join();
+  h.durable_at_once = false;
+  const uint64_t used = h.broker.used_bytes();
+  producer.Submit("q", 1, {"1"});
+  const uint64_t with_update = h.broker.used_bytes();
+  h.Step({Durable{h.broker.last_commit()}});
+  EXPECT_EQ(producer.TakeUpdate().next(), 2u);
+  EXPECT_LT(h.broker.used_bytes(), with_update - 200);
+  EXPECT_GT(h.broker.used_bytes(), used);
+}
+
 TEST(OutboxTest, ADeliveryThatNeverLeftIsNotCharged) {
   Scene s;
   s.producer.SubmitAccepted("q", 1, 1);

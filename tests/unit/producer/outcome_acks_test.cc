@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "common/wire_limits.h"
+
 namespace whippletree {
 namespace {
 
@@ -25,6 +27,20 @@ class OutcomeAcksTest : public ::testing::Test {
   MonoTime now{seconds(100)};
   OutcomeAcks acks{kDelay};
 };
+
+TEST_F(OutcomeAcksTest, ThoseOfManyStreamsAreSeveralMessages) {
+  acks.OnOutcomes(now, 10);
+  for (int i = 0; i < kStreamsPerAck + 7; ++i) acks.Add(Ack(2, std::to_string(i)), now);
+  now += kDelay;
+  std::optional<wire::OutcomeAck> ack = acks.Take(now, false);
+  ASSERT_TRUE(ack);
+  EXPECT_EQ(ack->streams_size(), kStreamsPerAck);
+  ack = acks.Take(now, false);
+  ASSERT_TRUE(ack);
+  EXPECT_EQ(ack->streams_size(), 7);
+  EXPECT_FALSE(acks.Take(now, true));
+  EXPECT_EQ(acks.NextDeadline(), kNever);
+}
 
 TEST_F(OutcomeAcksTest, OneTellsOfAllThatCameInAMoment) {
   acks.OnOutcomes(now, 10);

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "common/status.h"
+#include "common/wire_limits.h"
 #include "tests/unit/worker/session_harness.h"
 
 namespace whippletree {
@@ -232,6 +233,24 @@ TEST_F(WorkerLifeTest, ARefusalForGoodEndsIt) {
   out.Clear();
   Run(seconds(30));
   EXPECT_TRUE(out.door.empty() && out.complete.empty());
+}
+
+TEST_F(WorkerLifeTest, AHelloListsNoMoreLeasesThanItMay) {
+  Join();
+  wire::Envelope message;
+  message.mutable_deliveries()->set_session(session_number);
+  message.mutable_deliveries()->set_first_ordinal(1);
+  for (int i = 1; i <= kLeasesPerHelloMax + 1; ++i) {
+    wire::Delivery* delivery = message.mutable_deliveries()->add_deliveries();
+    delivery->set_token(static_cast<uint64_t>(i));
+    delivery->set_queue("q");
+    delivery->set_first(1);
+    AppendToRun("", delivery->mutable_run());
+  }
+  OnDoor(message);
+  SayHello();
+  Join(2);
+  EXPECT_EQ(hello.leases_size(), kLeasesPerHelloMax);
 }
 
 }  // namespace
