@@ -170,7 +170,7 @@ TEST(AdminPagesTest, AListOfDeadJobsAndADropGoOnWhereTheyEnded) {
 }
 
 TEST(AdminPagesTest, AListOfJobsGoesOnWhereItEnded) {
-  BrokerHarness h;
+  BrokerHarness h(BrokerHarness::InOneStep());
   ProducerPeer producer(&h, "p");
   producer.Join();
   constexpr int kLines = 2000;
@@ -182,7 +182,7 @@ TEST(AdminPagesTest, AListOfJobsGoesOnWhereItEnded) {
         h.Signed(Channel::kSubmit, "",
                  producer.SubmitMessage("q", static_cast<uint64_t>(i) + 1, {"x"}, options)));
   }
-  h.StepMany(std::move(inputs));
+  h.Step(std::move(inputs));
   producer.TakeUpdate();
   std::set<uint64_t> told;
   int pages = 0;

@@ -203,10 +203,11 @@ class BrokerHarness {
     Step({Signed(Channel::kComplete, "", std::move(message))});
   }
 
-  // Many inputs, in as many steps as these take.
-  void StepMany(std::vector<Input> inputs) {
-    Step(std::move(inputs));
-    while (broker.has_more()) Step();
+  // A broker that does all at hand in one step.
+  static Config InOneStep() {
+    Config config;
+    config.step_work_max = 10'000'000;
+    return config;
   }
 
   // What an admin is told, once it is durable.

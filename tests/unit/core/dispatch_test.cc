@@ -366,7 +366,7 @@ TEST(DispatchTest, AMessageAtTheDoorIsClosedWhenItIsLarge) {
 
 // Its next hello must be able to list them.
 TEST(DispatchTest, AWorkerHasNoMoreLeasesThanAHelloLists) {
-  BrokerHarness h;
+  BrokerHarness h(BrokerHarness::InOneStep());
   ProducerPeer producer(&h, "p");
   WorkerPeer worker(&h, "w", {.slots = 100, .held_max = 65'536, .service_time = microseconds(1)});
   producer.Join();
@@ -381,7 +381,7 @@ TEST(DispatchTest, AWorkerHasNoMoreLeasesThanAHelloLists) {
     inputs.push_back(
         h.Signed(Channel::kSubmit, "", producer.SubmitMessage("q", number, {""}, options)));
   }
-  h.StepMany(std::move(inputs));
+  h.Step(std::move(inputs));
   EXPECT_EQ(producer.TakeUpdate().next(), static_cast<uint64_t>(kJobs) + 1);
   while (h.HasFrameFor("w")) {
     worker.TakeDeliveries();

@@ -101,7 +101,7 @@ TEST(OutboxTest, IsBounded) {
 }
 
 TEST(OutboxTest, ItsBytesAreCountedAndBounded) {
-  BrokerHarness h;
+  BrokerHarness h(BrokerHarness::InOneStep());
   ProducerPeer producer(&h, "p");
   std::vector<ProducerPeer::Claim> claims;
   for (int i = 0; i < kStreamsPerProducerMax; ++i) {
@@ -115,7 +115,7 @@ TEST(OutboxTest, ItsBytesAreCountedAndBounded) {
       inputs.push_back(
           h.Signed(Channel::kSubmit, "", producer.SubmitMessage(claim.queue, first, {""})));
     }
-    h.StepMany(std::move(inputs));
+    h.Step(std::move(inputs));
   };
   submit_all(1);
   const uint64_t used = h.broker.used_bytes();
