@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cstring>
 #include <zmq.hpp>
 
@@ -180,8 +181,9 @@ Socket::ReceiveResult Socket::Receive(std::string* route, std::string_view* fram
 }
 
 Socket Socket::Monitor(SocketContext& context) {
-  const std::string endpoint =
-      "inproc://accepted-" + std::to_string(reinterpret_cast<uintptr_t>(impl_.get()));
+  // A name that was used before may still be taken: libzmq gives it up some time after the end.
+  static std::atomic<uint64_t> monitors{0};
+  const std::string endpoint = "inproc://accepted-" + std::to_string(++monitors);
   WT_CHECK(zmq_socket_monitor(impl_->socket.handle(), endpoint.c_str(), ZMQ_EVENT_ACCEPTED) == 0);
   Socket monitor(context, Type::kPair, {});
   monitor.impl_->socket.connect(endpoint);

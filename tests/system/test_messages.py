@@ -37,8 +37,8 @@ class MessagesTest(SystemTest):
                 ("broker", "store check /etc/passwd", "/etc/passwd has no store in it: expected "
                  "the --data-dir of a broker"),
                 ("broker", "store check /no/such", "/no/such does not exist"),
-                ("broker", "", "a command is required: serve, status, ledger, pause, resume, dead, "
-                 "jobs, config or store (see whippletree-broker --help)"),
+                ("broker", "", "a command is required: serve, status, ledger, pause, resume, "
+                 "queue, dead, jobs, config or store (see whippletree-broker --help)"),
                 ("broker", "serve --memory-limit 1MiB", "--memory-limit: expected at least 64MiB "
                  "(see whippletree-broker serve --help)"),
                 ("broker", "serve --host 0.0.0.0 --port 0 --http-port 0", "--host 0.0.0.0: anybody "
