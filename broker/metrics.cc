@@ -193,7 +193,7 @@ std::map<std::string, const wire::WorkerStatus*> NewestSessions(const wire::Stat
 void AddWorkers(const wire::StatusReply& status, Exposition* out) {
   const auto workers = NewestSessions(status);
 
-  std::map<std::string, int> by_state = {{"active", 0}, {"draining", 0}, {"lost", 0}};
+  std::map<std::string, int> by_state = {{"active", 0}, {"draining", 0}, {"lost", 0}, {"stuck", 0}};
   for (const auto& [name, worker] : workers) ++by_state[worker->state()];
   out->Begin(kGauge, "workers", "Workers by state.");
   for (const auto& [state, count] : by_state) out->Add({{"state", state}}, count);

@@ -344,6 +344,10 @@ BatchResults Executor::RunInTurn(Slot* slot, const Lease& lease,
                                  std::vector<wire::FollowOn>* follow_ons,
                                  std::unique_lock<std::mutex>& lock) {
   const std::span<const uint32_t> indexes = slot->indexes;
+  const auto& parts = lease.delivery.parts();
+  const bool timed = std::any_of(parts.begin(), parts.end(), [](const wire::DeliveryPart& part) {
+    return part.options().timeout_ms() > 0;
+  });
   JobReader reader(lease.delivery);
   std::vector<absl::StatusOr<std::string>> results;
   for (const uint32_t position : lease.waiting) {
@@ -353,6 +357,8 @@ BatchResults Executor::RunInTurn(Slot* slot, const Lease& lease,
     } else if (slot->AllCancelled()) {
       results.push_back(absl::CancelledError("the job was cancelled"));
     } else {
+      // Each has its own time: the broker is told when it begins.
+      if (timed) AddStarted(lease.delivery.token(), slot->indexes.front(), &events_.started);
       results.push_back(RunOne(slot, lease, position, reader.At(position), follow_ons, lock));
     }
   }

@@ -51,7 +51,8 @@ class Executor {
       BatchOutcome outcome;
       Duration run_time;
     };
-    std::vector<StartedJobs> started;  // those not sent to a free slot
+    // Those not sent to a free slot; and the jobs of batches that are run one after the other.
+    std::vector<StartedJobs> started;
     std::vector<CompletedJobs> completed;
     std::vector<Finished> finished;  // the others, of jobs by themselves
     size_t jobs = 0;                 // in these two

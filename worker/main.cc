@@ -257,6 +257,7 @@ int Run(Flags flags) {
                                  " descriptors: raise the hard limit, ulimit -Hn")}});
   }
   if (flags.worker.name.empty()) flags.worker.name = HostName();
+  flags.worker.end_grace = flags.kill_grace;
   flags.worker.log = [](std::string_view line) {
     Log(LogLevel::kInfo, "connection", {{"message", std::string(line)}});
   };

@@ -1,6 +1,7 @@
 #include "worker/session.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "common/check.h"
 #include "common/run.h"
@@ -95,6 +96,8 @@ void WorkerSession::SendHello(WorkerOutput* out) {
     hello->add_leases(token);
     hello->add_lease_secrets(lease.secret);
   }
+  hello->set_end_grace_ms(static_cast<uint32_t>(std::clamp<int64_t>(
+      ToMilliseconds(config_.end_grace), 0, std::numeric_limits<uint32_t>::max())));
 }
 
 void WorkerSession::OnWelcome(Instant now, const wire::Envelope& message, WorkerOutput* out) {

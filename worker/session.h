@@ -70,6 +70,7 @@ class WorkerSession {
     uint64_t process = 1;  // fresh for each process start
     uint64_t seed = 1;
     std::string software;
+    Duration end_grace{0};  // what a handler may need to end when its timeout has passed
   };
 
   explicit WorkerSession(Config config);
@@ -77,7 +78,8 @@ class WorkerSession {
   void OnDoor(Instant now, wire::Envelope& message, WorkerOutput* out);
   void OnBadFrame(const absl::Status& error);
 
-  // From the executor. `run_time` is what the call took in its slot. Follow-on jobs are reported if
+  // From the executor. Of a batch whose jobs are run one after the other, each start is told, and
+  // nothing of others. `run_time` is what the call took in its slot. Follow-on jobs are reported if
   // the job is completed.
   void OnStarted(uint64_t token, uint32_t first, uint32_t count = 1);
   // REQUIRES: at least one job.
@@ -124,9 +126,10 @@ class WorkerSession {
   struct Lease {
     size_t queue;
     uint64_t secret = 0;
-    IntervalSet open;             // not reported
-    IntervalSet held;             // of open: not started, and no start is charged
-    IntervalSet unmarked;         // of open: started, and neither charged nor marked
+    IntervalSet open;  // not reported
+    IntervalSet held;  // of open: not started, and no start is charged
+    // Of open: started, and neither charged nor marked. Of a batch: the last one started.
+    IntervalSet unmarked;
     uint64_t unacknowledged = 0;  // jobs reported, not acknowledged
     uint64_t payload_bytes = 0;   // of one start, on average
     bool batch = false;           // one start of all its jobs

@@ -88,6 +88,13 @@ WorkerSession::Lease* WorkerSession::FindLease(uint64_t token) {
 void WorkerSession::OnStarted(uint64_t token, uint32_t first, uint32_t count) {
   Lease* lease = FindLease(token);
   if (lease == nullptr) return;
+  if (lease->batch) {
+    if (!lease->open.ContainsAll(first, uint64_t{first} + count)) return;
+    unmarked_ -= lease->unmarked.size();
+    lease->unmarked = IntervalSet(first + count - 1, first + count);
+    ++unmarked_;
+    return;
+  }
   for (const auto& part : lease->held.Intersect(first, uint64_t{first} + count)) {
     lease->held.Remove(part.begin, part.end);
     lease->unmarked.Add(part.begin, part.end);

@@ -89,6 +89,7 @@ absl::Status Worker::Impl::Run() {
   config.seed = RandomNumber();
   config.slots = std::clamp<uint32_t>(options_.slots, 1, 4096);
   config.software = kSoftware;
+  config.end_grace = options_.end_grace;
   for (const auto& [queue, handler] : handlers_) config.queues.push_back(queue);
   WorkerSession session(config);
   Executor executor(config.slots, handlers_, [this] { wake_.Notify(); });

@@ -192,6 +192,9 @@ struct WorkerOptions {
   std::string name{};
   // Handler calls at a time.
   uint32_t slots = 1;
+  // How long a handler may need to return when its job's timeout has passed, and seconds are not
+  // enough: the broker waits so much longer before it gives the job to somebody else.
+  Duration end_grace{0};
   // How long Run() tries to reach the broker at first; zero: for ever.
   Duration connect_timeout{0};
   // Gets what happens to the connection, one line each; from Run()'s thread.

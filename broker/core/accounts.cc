@@ -29,6 +29,7 @@ void Broker::CountTable(int64_t bytes) {
 void Broker::CountPeer(Peer& peer) {
   uint64_t bytes = kPeerOverheadBytes + peer.software.size();
   if (peer.worker) {
+    bytes += peer.worker->owed.leases() * kOwedLeaseBytes;
     bytes += peer.worker->queues.size() * kWorkerQueueOverheadBytes;
     for (const std::string& name : peer.worker->refused) bytes += kNameOverheadBytes + name.size();
   }

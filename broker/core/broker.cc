@@ -42,6 +42,7 @@ void Broker::Step(Instant now, std::span<Input> inputs, Effects* effects) {
   if (gap > kPause) {
     // We were stopped, not our peers: what they sent meanwhile is still to be read.
     for (auto& [number, peer] : peers_) peer->last_heard += gap;
+    overdue_.OnPause(gap);
     if (!peers_.empty()) {
       Log(LogLevel::kWarning, "broker_paused", {{"gap_ms", ToMilliseconds(gap)}});
     }
@@ -79,7 +80,7 @@ void Broker::ApplyAll(std::span<Input> inputs) {
 MonoTime Broker::NextDeadline() const {
   if (!started_) return MonoTime{};
   if (has_more()) return now_.mono;
-  MonoTime next = std::min(next_tick_, NextHeld());
+  MonoTime next = std::min({next_tick_, NextHeld(), overdue_.next()});
   if (!peer_timers_.empty()) next = std::min(next, peer_timers_.begin()->first);
   if (!queue_timers_.empty()) next = std::min(next, queue_timers_.begin()->first);
   // The calendar may jump; a tick is never far.
@@ -224,8 +225,8 @@ void Broker::Apply(SendFailed& in) {
   for (const wire::Delivery& delivery : in.send.message.deliveries().deliveries()) {
     Lease* lease = leases_.Find(delivery.token());
     if (lease == nullptr) continue;
-    WT_CHECK(lease->sends > 0);
-    if (--lease->sends == 0) never_left.push_back(lease->token);
+    overdue_.OnDeliveryNotSent(*lease);
+    if (lease->sends == 0) never_left.push_back(lease->token);
   }
   auto it = peer_by_session_.find(in.send.session);
   Peer* peer = it == peer_by_session_.end() ? nullptr : peers_.at(it->second).get();
@@ -271,6 +272,7 @@ void Broker::FireTimers() {
     CheckPeer(peer);
     if (IsExhausted()) break;  // the timers of the others are left
   }
+  overdue_.TakeDue();
   FireWallTimers();  // after what may return jobs
   if (now_.mono >= next_tick_) {
     Tick();

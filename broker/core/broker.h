@@ -9,7 +9,6 @@
 
 #include <absl/container/flat_hash_map.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -30,6 +29,7 @@
 #include "broker/core/lease.h"
 #include "broker/core/options_keeper.h"
 #include "broker/core/outgoing.h"
+#include "broker/core/overdue.h"
 #include "broker/core/peer.h"
 #include "broker/core/planted.h"
 #include "broker/core/queue.h"
@@ -87,6 +87,7 @@ class Broker {
 
  private:
   friend class Outgoing;
+  friend class Overdue;
   // broker.cc
   void Apply(FrameIn& in);
   void Apply(AdminAnswer& in);
@@ -203,7 +204,6 @@ class Broker {
   void SetWallTimer(Queue& queue);
   void FireWallTimers();
   void ExpireWaiting(Queue& queue, const Expiry& expiry);
-  static wire::OutcomeRange ExpiredOutcome(uint32_t attempts);
 
   // job_names.cc
   uint32_t FreshNames(const Queue& queue, const wire::Submit& submit, uint32_t begin, uint32_t end,
@@ -274,7 +274,6 @@ class Broker {
   void HalveBatch(Lease& lease, const wire::Status& status, const std::string& worker);
 
   // outcomes.cc
-  static wire::OutcomeRange CancelledOutcome(uint32_t attempts);
   void OnOutcomeAck(Peer& peer, const wire::OutcomeAck& ack);
   void DropSettled(Stream& stream, uint64_t wanted);
   // Records the one outcome of jobs of a stream. `keep`: somebody wants to know it.
@@ -446,6 +445,7 @@ class Broker {
   absl::flat_hash_map<std::string, uint32_t> peers_by_route_;  // how many
   uint64_t last_session_;
   LeaseTable leases_;
+  Overdue overdue_{this};
   std::map<std::string, ExpiredName> expired_names_;
 
   uint64_t commit_ = 0;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "broker/core/broker.h"
+#include "broker/core/outcome_ranges.h"
 
 namespace whippletree::core {
 

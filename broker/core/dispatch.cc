@@ -2,7 +2,6 @@
 // them. Jobs that are known to be quicker than the message that brings them are not spread so: a
 // worker is given a grain of them, and fewer workers are woken. Queues of one worker take turns.
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "broker/core/broker.h"
@@ -86,10 +85,10 @@ uint32_t Broker::Room(const WorkerState& worker, const WorkerQueue& wq, bool to_
   if (!MayLease(worker)) return 0;
   const uint64_t credit = wq.jobs_limit > wq.delivered ? wq.jobs_limit - wq.delivered : 0;
   if (!to_hold) {
-    const uint64_t free = worker.slots > worker.leased ? worker.slots - worker.leased : 0;
-    return static_cast<uint32_t>(std::min(credit, free));
+    return static_cast<uint32_t>(std::min(credit, worker.free_slots()));
   }
-  if (worker.leased - wq.leased >= worker.slots) {
+  if (worker.owed.starts() >= worker.slots) return 0;
+  if (worker.taken() - wq.leased >= worker.slots) {
     return static_cast<uint32_t>(std::min(credit, RoomBehindOthers(worker.load, wq)));
   }
   const uint64_t held = worker.leased > worker.slots ? worker.leased - worker.slots : 0;
@@ -108,7 +107,7 @@ bool Broker::HasFreeSlot(const Queue& queue) const {
 void Broker::UpdateReady(Peer& peer) {
   WorkerState& worker = *peer.worker;
   worker.load = LoadOf(worker);
-  const bool takes = peer.writable() && !worker.draining;
+  const bool takes = peer.writable() && !worker.draining && worker.stuck == Stuck::kNo;
   // A worker may serve a thousand queues, of which few change.
   const auto put = [&](std::set<uint64_t>* peers, bool* was_in, bool is_in) {
     if (std::exchange(*was_in, is_in) == is_in) return;
@@ -131,7 +130,7 @@ void Broker::Dispatch() {
     if (it == peers_.end()) continue;
     UpdateReady(*it->second);
     WorkerState& worker = *it->second->worker;
-    if (worker.leased < worker.slots) worker.free_at = now_.mono;
+    if (worker.free_slots() > 0) worker.free_at = now_.mono;
   }
   for (uint64_t number : woken_queues_) {
     if (queue_by_number_[number]->jobs.stored_ready() > 0) load_queues_.insert(number);
@@ -142,7 +141,7 @@ void Broker::Dispatch() {
   if (dispatch_left_) return;
   for (uint64_t number : woken_workers_) {
     auto it = peers_.find(number);
-    if (it == peers_.end() || it->second->worker->leased >= it->second->worker->slots) continue;
+    if (it == peers_.end() || it->second->worker->free_slots() == 0) continue;
     for (const WorkerQueue& wq : it->second->worker->queues) {
       if (wq.queue->held > 0) Wake(*wq.queue);
     }
@@ -210,7 +209,7 @@ bool Broker::MayHoldNow(const Queue& queue) const {
 
 bool Broker::Serve(Peer& peer, bool to_hold) {
   WorkerState& worker = *peer.worker;
-  if (!peer.writable() || worker.draining) return false;
+  if (!peer.writable() || worker.draining || worker.stuck != Stuck::kNo) return false;
   const size_t n = worker.queues.size();
   if (to_hold && now_.mono >= worker.free_at + kFreeSlotAfter) {
     // What must not wait in a worker would never start while others keep its slots taken.
@@ -306,6 +305,8 @@ void Broker::GrantLease(Peer& peer, WorkerQueue& wq, std::vector<Slice> slices, 
   Work(slices.size());
   Lease& lease = *leases_.Grant(peer.number, &queue, std::move(slices), !to_hold, now_.mono);
   lease.batch = batch;
+  lease.timeout = std::min<Duration>(queue.policy.timeout, kTimeoutMax);
+  lease.end_grace = worker.end_grace;
   lease.breaker_generation = queue.breaker.generation();
   const uint64_t starts = lease.starts();
   uint64_t bytes = 0;
@@ -329,7 +330,7 @@ void Broker::GrantLease(Peer& peer, WorkerQueue& wq, std::vector<Slice> slices, 
     wq.held += lease.count();
     queue.held += lease.count();
     Count("jobs_prefetched", lease.count());
-    if (worker.leased - wq.leased >= worker.slots) Count("jobs_held_behind_others", lease.count());
+    if (worker.taken() - wq.leased >= worker.slots) Count("jobs_held_behind_others", lease.count());
   }
   worker.deliveries.Push(lease.token, bytes);
 }
@@ -364,12 +365,10 @@ void Broker::SendDeliveries(Peer& peer) {
 }
 
 void Broker::FillDelivery(const Lease& lease, wire::Delivery* delivery) const {
-  const QueuePolicy& policy = lease.queue->policy;
   const auto fill_options = [&](const Slice& slice, wire::JobOptions* options) {
     *options = *slice.options;
-    if (options->timeout_ms() == 0 && policy.timeout > Duration(0)) {
-      options->set_timeout_ms(static_cast<uint32_t>(
-          std::min<int64_t>(ToMilliseconds(policy.timeout), std::numeric_limits<uint32_t>::max())));
+    if (options->timeout_ms() == 0) {
+      options->set_timeout_ms(static_cast<uint32_t>(ToMilliseconds(lease.timeout)));
     }
   };
   const Slice& front = lease.slices.front();

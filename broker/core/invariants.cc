@@ -24,7 +24,8 @@ void Broker::CheckInvariants() const {
     WT_CHECK(lease.batch || lease.slices.size() == 1);
     WT_CHECK(!lease.batch || lease.held() == 0);
     WT_CHECK(peers_.at(lease.worker)->worker->leases.contains(token));
-    for (const IntervalSet* set : {&lease.charged, &lease.cancelled, &lease.revoked}) {
+    for (const IntervalSet* set :
+         {&lease.charged, &lease.cancelled, &lease.revoked, &lease.awaited}) {
       for (const auto& part : set->intervals()) {
         WT_CHECK(lease.open.ContainsAll(part.begin, part.end));
       }
@@ -163,11 +164,13 @@ void Broker::CheckInvariants() const {
       WT_CHECK(!peer->connected() || in_flight == peer->producer->outcome_bytes_in_flight);
     }
   }
+  overdue_.Check();
   WT_CHECK(names == name_bytes_);
   WT_CHECK(unread_producers == unread_producers_);
   uint64_t unwritten = 0;
   for (const auto& [commit, bytes] : unwritten_) unwritten += bytes;
   WT_CHECK(unwritten == unwritten_bytes_);
+  tables += overdue_.bytes();
   WT_CHECK(tables == table_bytes_);
   WT_CHECK(used + tables + unwritten + outgoing_.bytes() == used_bytes_);
   uint64_t outcomes = 0;

@@ -130,6 +130,8 @@ void Broker::WriteRows() {
     row->set_worker(peers_.at(lease.worker)->name);
     row->set_process(peers_.at(lease.worker)->process);
     row->set_batch(lease.batch);
+    row->set_timeout_ms(static_cast<uint32_t>(ToMilliseconds(lease.timeout)));
+    row->set_end_grace_ms(static_cast<uint32_t>(ToMilliseconds(lease.end_grace)));
     for (const Slice& slice : lease.slices) {
       record::LeasePart* part = row->add_parts();
       part->set_stream(slice.stream);

@@ -35,10 +35,14 @@ struct Lease {
   uint64_t breaker_generation = 0;   // of its queue's breaker when it was granted
   Verdict verdict = Verdict::kNone;  // of a batch so far
   MonoTime granted;
+  Duration timeout{0};         // as of then, of jobs that say none; 0: for ever
+  Duration end_grace{0};       // what the worker needs to end one
   IntervalSet open;            // without outcome, not returned
   IntervalSet charged;         // of open
   IntervalSet cancelled;       // of open: its end was asked for
   IntervalSet revoked;         // of open: asked back, not answered
+  IntervalSet awaited;         // held ones whose answer is due: see overdue.cc
+  uint64_t marked_below = 0;   // of a batch whose jobs are started one after the other
   MonoTime asked_at = kNever;  // when cancelled and revoked were sent last
   uint32_t sends = 0;          // of its delivery, that may have reached the worker
   bool delivered = false;      // the worker said that it has the delivery
@@ -83,6 +87,7 @@ struct Lease {
     charged.Remove(begin, end);
     cancelled.Remove(begin, end);
     revoked.Remove(begin, end);
+    awaited.Remove(begin, end);
   }
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "common/time.h"
 #include "common/wire_limits.h"
@@ -55,6 +56,10 @@ inline constexpr uint64_t kLineOverheadBytes = 832;
 // Of each job in memory, where those of a run differ in size.
 inline constexpr uint64_t kJobOverheadBytes = 4;
 inline constexpr uint64_t kLeaseOverheadBytes = 640;
+// Of jobs of a lease that are to be answered by the same time; of a lease that was not answered
+// for.
+inline constexpr uint64_t kDueAnswerBytes = 208;
+inline constexpr uint64_t kOwedLeaseBytes = 160;
 // Of each part of a batch.
 inline constexpr uint64_t kSliceBytes = 96;
 inline constexpr uint64_t kNameOverheadBytes = 96;  // in a set of names
@@ -92,6 +97,16 @@ inline constexpr Duration kGrainMax = milliseconds(1);
 inline constexpr Duration kFreeSlotAfter = milliseconds(10);
 // Unanswered revocations and cancels are repeated after this.
 inline constexpr Duration kRepeatAfter = seconds(1);
+
+// Of an attempt; what a policy says beyond it is as much as this.
+inline constexpr Duration kTimeoutMax = milliseconds(std::numeric_limits<uint32_t>::max());
+// Beyond its timeout, and what its worker needs to end it, a started job is to be answered within
+// this, or the worker's lease duration if that is longer; one that is asked back likewise.
+inline constexpr Duration kAnswerGrace = seconds(5);
+// What a worker may need to end a job at its timeout, at most.
+inline constexpr uint32_t kEndGraceMsMax = 3'600'000;
+// No more jobs that nobody answered for are taken back in one step.
+inline constexpr uint64_t kOverdueJobsPerStep = 4096;
 
 // A queue that has nothing, and that nobody uses, goes after this.
 inline constexpr Duration kQueueRetention = std::chrono::minutes(10);

@@ -6,7 +6,6 @@
 #include "broker/core/limits.h"
 #include "broker/core/planted.h"
 #include "common/check.h"
-#include "common/status.h"
 
 namespace whippletree::core {
 namespace {
@@ -21,14 +20,6 @@ uint64_t OutcomeBytes(const wire::OutcomeRange& outcome) {
 }
 
 }  // namespace
-
-wire::OutcomeRange Broker::CancelledOutcome(uint32_t attempts) {
-  wire::OutcomeRange outcome;
-  outcome.set_kind(wire::OutcomeRange::CANCELLED);
-  outcome.set_attempts(attempts);
-  *outcome.mutable_status() = WireStatus(absl::StatusCode::kCancelled, "cancelled on request");
-  return outcome;
-}
 
 void Broker::EndJobs(Stream& stream, wire::OutcomeRange outcome, bool keep) {
   Queue& queue = *stream.queue;

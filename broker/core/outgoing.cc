@@ -49,7 +49,13 @@ void Outgoing::Release(Send send) {
 
 void Outgoing::Emit(Send send) {
   for (const wire::Delivery& delivery : send.message.deliveries().deliveries()) {
-    if (Lease* lease = broker_.leases_.Find(delivery.token())) ++lease->sends;
+    if (Lease* lease = broker_.leases_.Find(delivery.token())) {
+      broker_.overdue_.OnDeliverySent(*lease);
+    }
+  }
+  if (send.message.has_revoke()) broker_.overdue_.OnAskedBack(send.message.revoke().ranges());
+  if (send.message.has_cancel_jobs()) {
+    broker_.overdue_.OnAskedBack(send.message.cancel_jobs().ranges());
   }
   broker_.effects_->sends.push_back(std::move(send));
 }

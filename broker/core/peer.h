@@ -13,6 +13,7 @@
 
 #include "broker/core/effects.h"
 #include "broker/core/job_group.h"
+#include "broker/core/owed_jobs.h"
 #include "broker/core/queue.h"
 #include "common/interval_set.h"
 #include "common/resend_queue.h"
@@ -86,14 +87,24 @@ struct HeldReports {
   uint64_t bytes = 0;  // of results
 };
 
+// Whether a worker is given nothing because it does not answer for what it has.
+enum class Stuck {
+  kNo,
+  kDeliveries,  // until it has all deliveries
+  kJobs,        // until it says what became of a job
+};
+
 struct WorkerState {
   uint32_t slots = 0;
+  Duration end_grace{0};  // what it needs to end a job at its timeout
   std::vector<WorkerQueue> queues;
   absl::flat_hash_map<const Queue*, size_t> queue_at;  // in `queues`
   std::set<std::string> refused;                       // queues that it wants to serve and cannot
   size_t turn = 0;                                     // queue to be served first
   std::set<uint64_t> leases;
-  uint64_t leased = 0;               // starts: a batch counts as one
+  uint64_t leased = 0;  // starts: a batch counts as one
+  OwedJobs owed;        // take slots beyond these
+  Stuck stuck = Stuck::kNo;
   WorkerLoad load;                   // as of the last UpdateReady
   MonoTime free_at{};                // when a slot was free last, or no queue waited for one
   ResendQueue<uint64_t> deliveries;  // tokens
@@ -104,6 +115,8 @@ struct WorkerState {
   uint64_t completed = 0;
   uint64_t failed = 0;
 
+  uint64_t taken() const { return leased + owed.starts(); }
+  uint64_t free_slots() const { return slots > taken() ? slots - taken() : 0; }
   // nullptr: it does not serve the queue.
   WorkerQueue* Find(const Queue& queue) {
     const auto it = queue_at.find(&queue);

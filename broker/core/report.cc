@@ -29,12 +29,14 @@ std::string Broker::GateOf(const Queue& queue) const {
   if (queue.workers.empty()) return "no worker";
   const std::string_view closed = ClosedGate(queue);
   if (!closed.empty()) return std::string(closed);
-  bool active = false;
+  bool stuck = false;
   for (uint64_t number : queue.workers) {
     const Peer& peer = *peers_.at(number);
-    active = active || (peer.connected() && !peer.worker->draining);
+    if (!peer.connected() || peer.worker->draining) continue;
+    if (peer.worker->stuck == Stuck::kNo) return "";
+    stuck = true;
   }
-  return active ? "" : "no worker";
+  return stuck ? "workers stuck" : "no worker";
 }
 
 void Broker::Tick() {
@@ -185,7 +187,10 @@ void Broker::FillStatus(const Peer& peer, wire::WorkerStatus* w) const {
   w->set_leased(worker.leased);
   w->set_completed(worker.completed);
   w->set_failed(worker.failed);
-  w->set_state(!peer.connected() ? "lost" : worker.draining ? "draining" : "active");
+  w->set_state(!peer.connected()            ? "lost"
+               : worker.stuck != Stuck::kNo ? "stuck"
+               : worker.draining            ? "draining"
+                                            : "active");
   w->set_silent_ms(
       static_cast<uint64_t>(std::max<int64_t>(0, ToMilliseconds(now_.mono - peer.last_heard))));
   for (const WorkerQueue& wq : worker.queues) {

@@ -278,6 +278,8 @@ absl::Status Broker::RestoreLeases() {
   for (auto row = restoring_->leases.rbegin(); row != restoring_->leases.rend(); ++row) {
     RestoreLease(*row);
   }
+  for (const auto& [token, lease] : leases_.all())
+    overdue_.OnDeliverySent(*leases_.Find(token));  // perhaps
   return absl::OkStatus();
 }
 
@@ -286,7 +288,8 @@ void Broker::RestoreLease(const record::Lease& row) {
   lease.token = row.token();
   lease.batch = row.batch();
   lease.granted = now_.mono;
-  lease.sends = 1;  // perhaps
+  lease.timeout = milliseconds(row.timeout_ms());
+  lease.end_grace = milliseconds(row.end_grace_ms());
   lease.breaker_generation = 0;
   uint64_t base = 0;
   std::vector<Slice> slices;

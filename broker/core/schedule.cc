@@ -8,9 +8,9 @@
 #include "broker/core/broker.h"
 #include "broker/core/job_id.h"
 #include "broker/core/limits.h"
+#include "broker/core/outcome_ranges.h"
 #include "broker/core/planted.h"
 #include "common/check.h"
-#include "common/status.h"
 
 namespace whippletree::core {
 
@@ -112,15 +112,6 @@ void Broker::ExpireWaiting(Queue& queue, const Expiry& expiry) {
        {"jobs", waiting.size()},
        {"first", JobIdText(stream.number, waiting.front())}});
   EndWaiting(stream, waiting, ExpiredOutcome(0));
-}
-
-wire::OutcomeRange Broker::ExpiredOutcome(uint32_t attempts) {
-  wire::OutcomeRange outcome;
-  outcome.set_kind(wire::OutcomeRange::EXPIRED);
-  outcome.set_attempts(attempts);
-  *outcome.mutable_status() =
-      WireStatus(absl::StatusCode::kDeadlineExceeded, "not started before it expired");
-  return outcome;
 }
 
 }  // namespace whippletree::core

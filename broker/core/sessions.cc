@@ -259,15 +259,15 @@ void Broker::WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* 
     }
     Lease& lease = *leases_.Find(token);
     lease.delivered = true;
-    if (!lease.revoked.empty()) Wake(*lease.queue);  // to be asked anew, perhaps of another
-    lease.revoked = IntervalSet();
+    if (lease.sends == 0) overdue_.OnDeliverySent(lease);  // it says so
     lease.asked_at = kNever;
-    if (!lease.cancelled.empty()) {  // ask again, after the welcome
+    if (!lease.cancelled.empty() || !lease.revoked.empty()) {  // ask again, after the welcome
       lease.asked_at = now_.mono - kRepeatAfter;
       SetTimer(peer, now_.mono);
     }
     welcome->add_leases_kept(token);
   }
+  Overdue::OnWelcome(worker, hello, welcome->leases_kept());
   // What was asked back before is asked back again.
   for (const WorkerQueue& wq : worker.queues) {
     Queue& queue = *wq.queue;
@@ -347,7 +347,7 @@ void Broker::LoseSession(Peer& peer, std::string_view reason) {
   std::erase_if(effects_->sends, [&](const Send& send) {
     if (send.session != peer.session) return false;
     for (const wire::Delivery& delivery : send.message.deliveries().deliveries()) {
-      if (Lease* lease = leases_.Find(delivery.token())) --lease->sends;
+      if (Lease* lease = leases_.Find(delivery.token())) overdue_.OnDeliveryNotSent(*lease);
     }
     return true;
   });

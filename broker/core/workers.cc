@@ -6,6 +6,7 @@
 #include "broker/core/broker.h"
 #include "broker/core/job_id.h"
 #include "broker/core/limits.h"
+#include "broker/core/outcome_ranges.h"
 #include "broker/core/planted.h"
 #include "broker/core/retry_policy.h"
 #include "common/check.h"
@@ -71,6 +72,7 @@ bool Broker::OnReport(Peer& peer, wire::Report& report) {
     ++ordinal;
     ++worker.report_next;
     OnReportItem(peer, item);
+    overdue_.OnAnswer(peer, item);
   }
   if (done < report.items_size()) {
     report.mutable_items()->DeleteSubrange(0, done);
@@ -146,14 +148,17 @@ void Broker::OnReportItem(Peer& peer, wire::ReportItem& item) {
         return;
     }
   }
+  if (lease->batch && item.kind() == wire::ReportItem::STARTED) return;  // nothing is written
   // Before the lease may go: its queue tells whether the answer waits for a disk.
   if (lease->queue->policy.durable) peer.worker->commit = ThisCommit();
   EraseIfDone(*lease);
 }
 
 void Broker::OnStarted(Lease& lease, const Interval& part) {
+  if (lease.batch) return overdue_.OnBatchStep(lease, part);
   const uint64_t held =
       lease.open.Count(part.begin, part.end) - lease.charged.Count(part.begin, part.end);
+  overdue_.OnMarked(lease, part);
   lease.charged.Add(part.begin, part.end);
   if (lease.revoked.Remove(part.begin, part.end) > 0) Wake(*lease.queue);  // an answer
   lease.queue->held -= held;
@@ -342,6 +347,7 @@ void Broker::CloseJobs(Lease& lease, const Slice& slice, uint64_t index, Verdict
 
 void Broker::EraseIfDone(Lease& lease) {
   if (!lease.open.empty()) return;
+  overdue_.OnLeaseEnded(lease);
   EraseLeaseRow(lease);
   for (const Slice& slice : lease.slices) {
     const auto found = streams_.find(slice.stream);
@@ -429,6 +435,7 @@ void Broker::OnWorkerState(Peer& peer,
   worker.deliveries.Acknowledge(deliveries_next, now_.mono, [this](uint64_t token) {
     if (Lease* lease = leases_.Find(token)) lease->delivered = true;
   });
+  overdue_.OnDeliveriesTold(peer);
   if (draining && !worker.draining) {
     Log(LogLevel::kInfo, "worker_draining", {{"worker", peer.name}, {"leased", worker.leased}});
   }

@@ -245,10 +245,7 @@ void BrokerProcess::Step() {
   policies_.AfterStep(*core_, world_->loop.instant());
   if (only_durable && !effects.sends.empty()) world_->situations.Count("gate_released");
   for (const LogEvent& event : effects.logs) {
-    if (event.event == "leases_expired") {
-      world_->history.OnLeasesExpired(std::get<std::string>(event.fields[0].second),
-                                      world_->loop.now());
-    }
+    world_->history.OnLog(event, world_->loop.now());
     if (!world_->verbose) continue;
     std::string line(event.event);
     for (const auto& [name, value] : event.fields) {

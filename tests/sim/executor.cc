@@ -55,6 +55,10 @@ void SimExecutor::Start() {
       running.jobs.push_back(std::move(job));
     }
     if (lease->waiting.empty()) leases_.pop_front();
+    if (hoards_) {
+      running.ignores_cancel = true;
+      if (prng_.Chance(400)) running.end += DrawDuration(&prng_, seconds(5));
+    }
     for (const wire::DeliveryPart& part : delivery.parts()) {
       const uint32_t own = part.options().timeout_ms();
       if (own > 0 && (timeout == 0 || own < timeout)) timeout = own;

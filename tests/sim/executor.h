@@ -58,6 +58,8 @@ class SimExecutor {
   void Cancel(const wire::JobRange& range);
   void Drop(uint64_t token);
   void StopAll();
+  // While it does, its handlers ignore their end, and some take long.
+  void Hoard(bool hoards) { hoards_ = hoards; }
   // From now on no handler takes long.
   void Hurry() { hurry_ = true; }
 
@@ -115,6 +117,7 @@ class SimExecutor {
   bool paused_ = false;
   bool stopped_ = false;
   bool hurry_ = false;
+  bool hoards_ = false;
   // Events of the loop outlive us.
   std::shared_ptr<SimExecutor*> self_ = std::make_shared<SimExecutor*>(this);
 };

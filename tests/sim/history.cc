@@ -118,11 +118,6 @@ void History::OnStreamUpdate(const std::string& producer, const wire::StreamUpda
   told = std::max(told, update.next());
 }
 
-bool History::ExpiredSince(const std::string& worker, MonoTime since) const {
-  auto it = expired_.find(worker);
-  return it != expired_.end() && it->second >= since;
-}
-
 void History::OnDeliverySent(const wire::Delivery& delivery, const std::string& worker,
                              MonoTime at) {
   if (delivery.token() == 0) return;
@@ -182,6 +177,7 @@ void History::OnDeliverySent(const wire::Delivery& delivery, const std::string& 
         job.deliveries.try_emplace(delivery.token(), Job::Sent{worker, false, at});
     if (is_first) delivered.emplace_back(job.spec.uid, delivery.token());
     sent->second.free_slot = sent->second.free_slot || i < delivery.started();
+    sent->second.index = whole ? i : delivery.indexes(static_cast<int>(i));
   }
 }
 
@@ -219,15 +215,6 @@ void History::CheckName(const Job& job) const {
   }
 }
 
-void History::OnLeasesExpired(const std::string& worker, MonoTime at) {
-  expired_[worker] = at;
-  for (const auto& [uid, token] : std::exchange(delivered_[worker], {})) {
-    Job& job = jobs_.at(uid);
-    const auto sent = job.deliveries.find(token);
-    if (sent != job.deliveries.end() && !sent->second.free_slot) job.held_by_lost_worker = true;
-  }
-}
-
 void History::OnStart(const std::string& worker, const wire::Delivery& delivery,
                       std::string_view payload, MonoTime at) {
   auto it = jobs_.find(UidOf(payload));
@@ -240,8 +227,7 @@ void History::OnStart(const std::string& worker, const wire::Delivery& delivery,
   situations_->Checked(2);
   situations_->Checked(7);
   if (job.cancel_asked) situations_->Checked(11);
-  if (this_life && job.ended && !job.excused &&
-      !ExpiredSince(worker, job.deliveries.at(delivery.token()).at)) {
+  if (this_life && job.ended && !job.excused && !HasExpired(job, worker, delivery.token())) {
     const bool cancelled = job.outcome == OutcomeRange::CANCELLED;
     Violation(cancelled ? "I11" : "I2", Name(job) + " starts on " + worker + " after its outcome");
   }
@@ -251,8 +237,9 @@ void History::OnStart(const std::string& worker, const wire::Delivery& delivery,
     }
     if (start.end != kNever || start.token == 0 || !this_life) continue;
     // A lease that ended unheard: its worker may find out late.
-    if (ExpiredSince(worker, job.deliveries.at(delivery.token()).at)) continue;
-    if (!ExpiredSince(start.worker, job.deliveries.at(start.token).at)) {
+    if (HasExpired(job, worker, delivery.token())) continue;
+    if (job.deliveries.at(start.token).taken) situations_->Count("work_overlapped");
+    if (!HasExpired(job, start.worker, start.token)) {
       Violation("I7", Name(job) + " starts on " + worker + " while it runs on " + start.worker +
                           ", whose lease did not end");
     }

@@ -11,6 +11,8 @@
 #include <tuple>
 #include <vector>
 
+#include "common/interval_set.h"
+#include "common/log_event.h"
 #include "common/time.h"
 #include "record.pb.h"
 #include "tests/sim/job_spec.h"
@@ -58,6 +60,8 @@ struct Job {
     std::string worker;
     bool free_slot = false;  // else to be held
     MonoTime at;
+    uint64_t index = 0;  // in the lease
+    bool taken = false;  // it left the lease unheard, though its worker was heard
   };
   std::map<uint64_t, Sent> deliveries;  // by token
   bool held_by_lost_worker = false;
@@ -114,7 +118,8 @@ class History {
   void OnStreamUpdate(const std::string& producer, const wire::StreamUpdate& update, bool welcome);
   void OnBrokerUp(uint32_t epoch);
   void OnDeliverySent(const wire::Delivery& delivery, const std::string& worker, MonoTime at);
-  void OnLeasesExpired(const std::string& worker, MonoTime at);
+  // Tells of leases, and of jobs in them, that ended without a word from their worker.
+  void OnLog(const LogEvent& event, MonoTime at);
 
   // ---- Workers.
   void OnStart(const std::string& worker, const wire::Delivery& delivery, std::string_view payload,
@@ -145,7 +150,12 @@ class History {
  private:
   void SettleJob(uint64_t process, Job& job, const wire::OutcomeRange& range, uint64_t i);
   void CheckName(const Job& job) const;
-  bool ExpiredSince(const std::string& worker, MonoTime since) const;
+  void OnLeasesExpired(const std::string& worker, MonoTime at);
+  // Jobs of a lease, by index, that the worker held, or had started.
+  void OnJobsTaken(const std::string& worker, uint64_t token, IntervalSet::Interval jobs,
+                   bool held);
+  // The job's part of the lease had a recorded end that its worker did not agree to.
+  bool HasExpired(const Job& job, const std::string& worker, uint64_t token) const;
   void CheckOutcome(const Job& job, const wire::OutcomeRange& range) const;
   void CheckCharges(const Job& job, const wire::OutcomeRange& range) const;
 

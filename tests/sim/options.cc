@@ -183,6 +183,18 @@ void DrawDeafProducers(Prng* prng, Options* options) {
   if (options->faults.producer_kill > Duration(0)) options->faults.producer_kill = seconds(4);
 }
 
+// What they started without a timeout they would keep for ever.
+void DrawHoarders(Prng* prng, Options* options) {
+  if (!prng->Chance(150)) return;
+  options->hoarders = static_cast<uint32_t>(prng->Between(1, 2));
+  options->hoard_mean = Pick(prng, {Duration(0), seconds(3), seconds(8)});
+  for (auto& [name, policy] : options->broker.queues) {
+    if (policy.timeout == Duration(0)) {
+      policy.timeout = Pick(prng, {milliseconds(100), milliseconds(500)});
+    }
+  }
+}
+
 }  // namespace
 
 Duration DrawDuration(Prng* prng, Duration mean) {
@@ -295,6 +307,7 @@ Options DrawOptions(uint64_t seed) {
   o.ack_delay = Pick(&prng, {Duration(0), microseconds(500), milliseconds(50)});
   o.broker.ack_delay = Pick(&prng, {Duration(0), microseconds(500), milliseconds(50)});
   DrawDeafProducers(&prng, &o);
+  DrawHoarders(&prng, &o);
   return o;
 }
 

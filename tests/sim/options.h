@@ -83,6 +83,9 @@ struct Options {
   uint32_t deaf_producers = 0;   // the last of these: they read no outcomes until faults end
   uint32_t workers = 1;
   uint32_t slots_max = 4;
+  // Workers, beyond these, that take all they can and tell nothing of it …
+  uint32_t hoarders = 0;
+  Duration hoard_mean{};              // … for so long, and then go on as the others; 0: for ever
   Duration active = seconds(10);      // while faults happen
   Duration ack_delay{};               // of the producers; the broker's is its own
   Duration application_delay_mean{};  // from outcomes to their acknowledgement

@@ -71,7 +71,9 @@ INSTANTIATE_TEST_SUITE_P(
                     PlantedFault{"load_early", "I5"}, PlantedFault{"forget_load", "load"},
                     PlantedFault{"forget_resume", "I1"}, PlantedFault{"stop_all", "unread"},
                     PlantedFault{"take_stopped", "unread"}, PlantedFault{"trust_receipts", "I21"},
-                    PlantedFault{"trust_sessions", "I5"}),
+                    PlantedFault{"trust_sessions", "I5"}, PlantedFault{"forget_overdue", "I1"},
+                    PlantedFault{"forget_asked_back", "I1"},
+                    PlantedFault{"charge_asked_back", "I19"}),
     [](const auto& fault) { return std::string(fault.param.name); });
 
 TEST(PlantedFaultTest, NothingIsFoundWhenNoneIsOn) {

@@ -24,13 +24,14 @@ Simulation::Simulation(const Options& options, bool verbose)
                   i >= options.producers - options.deaf_producers, options.load.jobs);
   }
   for (uint32_t i = 0; i < options.workers; ++i) SpawnWorker(false);
+  for (uint32_t i = 0; i < options.hoarders; ++i) SpawnHoarder();
 }
 
 void Simulation::SpawnProducer(const std::string& name, bool named, bool deaf, uint32_t jobs) {
   producers_.push_back(std::make_unique<ProducerProcess>(&world_, name, named, deaf, jobs));
 }
 
-void Simulation::SpawnWorker(bool all_queues) {
+WorkerProcess& Simulation::SpawnWorker(bool all_queues) {
   std::vector<std::string> queues;
   for (const std::string& queue : world_.options.queues) {
     if (all_queues || prng_.Chance(600)) queues.push_back(queue);
@@ -39,6 +40,14 @@ void Simulation::SpawnWorker(bool all_queues) {
   const auto slots = static_cast<uint32_t>(prng_.Between(1, world_.options.slots_max));
   workers_.push_back(std::make_unique<WorkerProcess>(&world_, std::move(queues), slots));
   if (healed_) workers_.back()->Hurry();
+  return *workers_.back();
+}
+
+void Simulation::SpawnHoarder() {
+  const Duration mean = world_.options.hoard_mean;
+  SpawnWorker(true).Hoard(mean == Duration(0) ? kNever
+                                              : world_.loop.now() + DrawDuration(&prng_, mean));
+  world_.situations.Count("hoarder");
 }
 
 // Another process comes after `producer` has gone.
@@ -54,10 +63,10 @@ void Simulation::Replace(const ProducerProcess* producer, const std::string& nam
 void Simulation::KeepWorkers() {
   if (ending_) return;
   const auto alive = std::count_if(workers_.begin(), workers_.end(), [](const auto& worker) {
-    return worker->alive() && !worker->draining();
+    return worker->alive() && !worker->draining() && !worker->hoards();
   });
   const bool served = std::any_of(workers_.begin(), workers_.end(), [this](const auto& worker) {
-    return worker->alive() && !worker->draining() &&
+    return worker->alive() && !worker->draining() && !worker->hoards() &&
            worker->queues() == world_.options.queues.size();
   });
   if (alive < world_.options.workers || (healed_ && !served)) SpawnWorker(healed_);
@@ -212,7 +221,9 @@ void Simulation::StartAdmin() {
         for (auto& [name, policy] : policies) {
           if (!prng_.Chance(500)) continue;
           const uint64_t capacity_jobs = policy.capacity_jobs;
+          const Duration timeout = policy.timeout;
           policy = DrawOtherLimits(&prng_, policy);
+          if (world_.options.hoarders > 0) policy.timeout = timeout;
           // Credit is never taken back: a producer that has more than there is room for sends all
           // of it at each word, and old words that come again make that a storm.
           if (world_.options.network.hostile) policy.capacity_jobs = capacity_jobs;
@@ -263,6 +274,7 @@ void Simulation::Heal() {
     if (producer->alive()) producer->Hurry();
   }
   for (const auto& worker : workers_) worker->Hurry();
+  if (world_.options.hoarders > 0) SpawnHoarder();  // the one before may be dead
 }
 
 bool Simulation::Settled() const {
@@ -304,7 +316,10 @@ void Simulation::Run() {
     RunUntil(world_.loop.now() + milliseconds(500));
   }
   ending_ = true;
-  for (const auto& worker : workers_) worker->Drain();
+  for (const auto& worker : workers_) {
+    if (worker->alive() && worker->hoards()) worker->Kill();
+    worker->Drain();
+  }
   const MonoTime drain_end = world_.loop.now() + kDrainMax;
   const auto alive = [this] {
     return std::any_of(workers_.begin(), workers_.end(),

@@ -57,7 +57,8 @@ class Simulation {
   // Does `fault` again and again, until all is healed. True: it was done, and counts as `name`.
   void Recur(Duration mean, std::string_view name, std::function<bool()> fault,
              bool is_fault = true);
-  void SpawnWorker(bool all_queues);
+  WorkerProcess& SpawnWorker(bool all_queues);
+  void SpawnHoarder();
   void SpawnProducer(const std::string& name, bool named, bool deaf, uint32_t jobs);
   void Replace(const ProducerProcess* producer, const std::string& name);
   void KeepWorkers();

@@ -48,17 +48,18 @@ class Situations {
 inline constexpr std::string_view kSituations[] = {
     // Counted by the broker.
     "early_reports", "early_runs", "frames_of_other_sessions", "full_runs", "wrong_receipts",
-    "wrong_secrets", "jobs_handed_back", "jobs_held_behind_others", "jobs_prefetched",
-    "jobs_revoked", "leases_expired", "outcomes_sent_again", "deliveries_sent_again",
-    "rejected_jobs", "repeated_hellos", "repeated_jobs", "repeated_reports", "stale_completions",
-    "suspects", "unreachable_peers", "producers_resumed", "producers_stopped",
+    "wrong_secrets", "jobs_handed_back", "jobs_held_behind_others", "jobs_not_handed_back",
+    "jobs_overdue", "jobs_prefetched", "jobs_revoked", "leases_expired", "outcomes_sent_again",
+    "deliveries_sent_again", "rejected_jobs", "repeated_hellos", "repeated_jobs",
+    "repeated_reports", "stale_completions", "suspects", "unreachable_peers", "producers_resumed",
+    "producers_stopped",
     // Seen at the edges.
     "ack_held", "broker_crash", "broker_pause", "cancel_confirmed", "connection_reset",
-    "deadline_exceeded", "gate_released", "inputs_carried", "isolation", "job_dead", "lease_kept",
-    "poison_death", "producer_death", "producer_left", "producer_left_at_end", "producer_pause",
-    "producer_resumed", "revocation_crossed", "session_resumed", "socket_full", "start_mark",
-    "stream_gone", "stream_lost", "stream_woken", "worker_death", "worker_drained", "worker_pause",
-    "worker_stopped",
+    "deadline_exceeded", "gate_released", "hoarder", "inputs_carried", "isolation", "job_dead",
+    "lease_kept", "poison_death", "producer_death", "producer_left", "producer_left_at_end",
+    "producer_pause", "producer_resumed", "revocation_crossed", "session_resumed", "socket_full",
+    "start_mark", "stream_gone", "stream_lost", "stream_woken", "worker_death", "worker_drained",
+    "worker_pause", "worker_stopped", "work_overlapped",
     // Of the policies.
     "batch", "batch_of_streams", "batches_halved", "breaker_closed", "breaker_half-open",
     "breaker_open", "concurrency_reached", "follow_on_delivered", "follow_on_settled", "group_end",

@@ -3,6 +3,25 @@
 #include <algorithm>
 
 namespace whippletree::sim {
+namespace {
+
+// As if there was room for more than there is.
+void Exaggerate(std::vector<wire::Envelope>* messages) {
+  for (wire::Envelope& message : *messages) {
+    auto* credits = message.has_hello()       ? message.mutable_hello()->mutable_credits()
+                    : message.has_heartbeat() ? message.mutable_heartbeat()->mutable_credits()
+                    : message.has_report()    ? message.mutable_report()->mutable_credits()
+                                              : nullptr;
+    if (credits == nullptr) continue;
+    for (wire::Credit& credit : *credits) {
+      credit.set_jobs_limit(1'000'000);
+      credit.set_held_max(100);
+      credit.set_service_time_ns(1000);
+    }
+  }
+}
+
+}  // namespace
 
 WorkerProcess::WorkerProcess(World* world, std::vector<std::string> queues, uint32_t slots)
     : Process(world, "worker" + std::to_string(world->last_process + 1), core::Channel::kComplete) {
@@ -30,6 +49,11 @@ void WorkerProcess::Drain() {
 void WorkerProcess::Stop() {
   drain_ = stop_ = true;
   WakeAt(world_->loop.now());
+}
+
+void WorkerProcess::Hoard(MonoTime until) {
+  hoard_until_ = until;
+  if (until != kNever) WakeAt(until);
 }
 
 void WorkerProcess::Hurry() {
@@ -69,12 +93,37 @@ void WorkerProcess::Turn() {
     leave_at_ = now.mono + seconds(5);
     executor_->StopAll();
   }
+  executor_->Hoard(hoards());
   for (uint64_t token : out.drop) executor_->Drop(token);
   for (wire::Delivery& delivery : out.run) executor_->Run(std::move(delivery));
   for (const wire::JobRange& range : out.recall) executor_->Recall(range);
   for (const wire::JobRange& range : out.cancel) executor_->Cancel(range);
   for (const std::string& line : out.log) world_->Say(name_, line);
   out.run.clear();
+  if (!hoards()) TakeEvents();
+  session_->Poll(now, &out);
+  if (hoards()) {
+    Exaggerate(&out.door);
+    Exaggerate(&out.complete);
+  }
+  Carry(out.reopen_door, out.reopen_complete_port, out.door, out.complete);
+  if (!session_->fatal().ok()) {
+    Violation("fatal", name_ + " gave up: " + std::string(session_->fatal().message()));
+  }
+  was_connected_ = was_connected_ || session_->connected();
+  const bool hopeless = session_->draining() && !was_connected_;
+  if (session_->done() || now.mono >= leave_at_ || hopeless) {
+    if (session_->done()) world_->situations.Count(stop_ ? "worker_stopped" : "worker_drained");
+    executor_.reset();
+    Exit();
+    return;
+  }
+  MonoTime next = std::min(session_->NextDeadline(), leave_at_);
+  if (hoards()) next = std::min(next, hoard_until_);
+  WakeAt(next);
+}
+
+void WorkerProcess::TakeEvents() {
   SimExecutor::Events events;
   executor_->TakeEvents(&events);
   for (const auto& [token, index] : events.started) session_->OnStarted(token, index);
@@ -92,20 +141,6 @@ void WorkerProcess::Turn() {
   for (auto& f : events.batches) {
     session_->OnBatchFinished(f.token, std::move(f.outcome), f.run_time);
   }
-  session_->Poll(now, &out);
-  Carry(out.reopen_door, out.reopen_complete_port, out.door, out.complete);
-  if (!session_->fatal().ok()) {
-    Violation("fatal", name_ + " gave up: " + std::string(session_->fatal().message()));
-  }
-  was_connected_ = was_connected_ || session_->connected();
-  const bool hopeless = session_->draining() && !was_connected_;
-  if (session_->done() || now.mono >= leave_at_ || hopeless) {
-    if (session_->done()) world_->situations.Count(stop_ ? "worker_stopped" : "worker_drained");
-    executor_.reset();
-    Exit();
-    return;
-  }
-  WakeAt(std::min(session_->NextDeadline(), leave_at_));
 }
 
 }  // namespace whippletree::sim

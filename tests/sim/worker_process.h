@@ -19,6 +19,8 @@ class WorkerProcess : public Process {
   void Drain();
   // As a second SIGTERM: jobs are ended, and it leaves soon in any case.
   void Stop();
+  // Until then it takes all it can and runs it, but tells nothing of it; kNever: for ever.
+  void Hoard(MonoTime until);
   // From now on its jobs do not take long.
   void Hurry();
   void Pause() override;
@@ -27,11 +29,14 @@ class WorkerProcess : public Process {
 
   bool draining() const { return drain_; }
   size_t queues() const { return queues_; }
+  bool hoards() const { return world_->loop.now() < hoard_until_; }
 
  protected:
   void Turn() override;
 
  private:
+  void TakeEvents();
+
   std::unique_ptr<WorkerSession> session_;
   std::unique_ptr<SimExecutor> executor_;
   size_t queues_ = 0;
@@ -40,6 +45,7 @@ class WorkerProcess : public Process {
   bool stopped_ = false;
   bool was_connected_ = false;
   MonoTime leave_at_ = kNever;
+  MonoTime hoard_until_{};
 };
 
 }  // namespace whippletree::sim

@@ -74,6 +74,7 @@ TEST(MetricsTest, ShowsBrokerQueuesAndWorkers) {
   EXPECT_TRUE(HasLine(text, "whippletree_events_total{event=\"stale_completions\"} 3"));
   EXPECT_TRUE(HasLine(text, "whippletree_workers{state=\"active\"} 1"));
   EXPECT_TRUE(HasLine(text, "whippletree_workers{state=\"lost\"} 0"));
+  EXPECT_TRUE(HasLine(text, "whippletree_workers{state=\"stuck\"} 0"));
   EXPECT_TRUE(HasLine(text, "whippletree_worker_slots{worker=\"w1\"} 4"));
   EXPECT_TRUE(
       HasLine(text, "whippletree_worker_service_time_seconds{worker=\"w1\",queue=\"sh\"} 0.0015"))

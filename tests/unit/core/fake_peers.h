@@ -160,6 +160,7 @@ struct WorkerPeerOptions {
   uint32_t held_max = 0;
   uint64_t jobs_limit = 1'000'000;
   uint64_t process = 1;
+  uint32_t end_grace_ms = 0;
   Duration service_time{};                           // of a job, as it measured; 0: not known yet
   std::map<std::string, QueueCredit> of_queue = {};  // instead of those, of single queues
 };
@@ -178,6 +179,7 @@ class WorkerPeer {
     hello->set_process(options.process);
     hello->set_attempt(++attempt_);
     hello->set_slots(options.slots);
+    hello->set_end_grace_ms(options.end_grace_ms);
     hello->mutable_leases()->Add(leases.begin(), leases.end());
     FillCredits(hello->mutable_credits());
     return message;

@@ -164,6 +164,16 @@ TEST_F(ExecutorBatchTest, AJobHandlerRunsItsJobsInTurn) {
   EXPECT_EQ(outcome().follow_ons[3].index(), 3u);
 }
 
+TEST_F(ExecutorBatchTest, InTurnEachStartIsToldIfAnyHasATimeout) {
+  Start(1, [](JobContext&, std::string_view) -> absl::StatusOr<std::string> { return "ran"; });
+  executor_->Run(Batch(1, {"a", "b"}));
+  wire::Delivery timed = Batch(2, {"a", "b", "c"});
+  timed.mutable_parts(1)->mutable_options()->set_timeout_ms(60'000);
+  executor_->Run(std::move(timed));
+  WaitForBatches(2);
+  EXPECT_EQ(started_, (JobList{{2, 0}, {2, 1}, {2, 2}}));
+}
+
 TEST_F(ExecutorBatchTest, InTurnEachJobIsCancelledByItself) {
   std::promise<void> running;
   Start(1, [&](JobContext& context, std::string_view payload) -> absl::StatusOr<std::string> {

@@ -55,6 +55,23 @@ TEST_F(WorkerBatchTest, ACompletedOneIsOneItem) {
   EXPECT_EQ(report.items(0).results().sizes_size(), 3);
 }
 
+TEST_F(WorkerBatchTest, OfJobsThatAreRunInTurnTheLastStartIsMarked) {
+  Join();
+  DeliverBatch(1, 11, 4);
+  TakeItems();
+  session.OnStarted(11, 0);
+  session.OnStarted(11, 1, 2);
+  Run(milliseconds(5));
+  EXPECT_EQ(TakeItems(), (Items{{Item::STARTED, 11, 2, 1}}));
+  session.OnStarted(11, 3);
+  FinishBatch(11, Results(4, "r"));
+  Run(milliseconds(5));
+  EXPECT_EQ(TakeItems(), (Items{{Item::COMPLETED, 11, 0, 4}}));
+  session.OnStarted(11, 3);  // too late
+  Run(milliseconds(5));
+  EXPECT_TRUE(TakeItems().empty());
+}
+
 TEST_F(WorkerBatchTest, OneStatusOfTheWholeIsMarked) {
   Join();
   DeliverBatch(1, 11, 3);
