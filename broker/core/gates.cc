@@ -11,14 +11,6 @@
 #include "common/status.h"
 
 namespace whippletree::core {
-namespace {
-
-void RevokeHeld(Lease& lease) {
-  for (const auto& part : lease.open.intervals()) lease.revoked.Add(part.begin, part.end);
-  for (const auto& part : lease.charged.intervals()) lease.revoked.Remove(part.begin, part.end);
-}
-
-}  // namespace
 
 // REQUIRES: the queue has ready jobs.
 uint64_t Broker::AllowedStarts(Queue& queue) {
@@ -154,7 +146,7 @@ void Broker::AskForHeldBack() {
   for (const auto& [token, lease] : leases_.all()) {
     if (lease.held() == 0 || !queues.contains(lease.queue)) continue;
     Lease& asked = *leases_.Find(token);
-    RevokeHeld(asked);
+    asked.RevokeHeld();
     Ask(asked);
   }
 }
@@ -164,7 +156,7 @@ void Broker::AskBackLater(Peer& peer, const Queue& queue) {
   for (uint64_t token : peer.worker->leases) {
     Lease& lease = *leases_.Find(token);
     if (lease.queue != &queue || lease.held() == 0) continue;
-    RevokeHeld(lease);
+    lease.RevokeHeld();
     lease.asked_at = now_.mono - kRepeatAfter;
     SetTimer(peer, now_.mono);
   }

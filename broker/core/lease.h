@@ -81,6 +81,11 @@ struct Lease {
       base += slice.count();
     }
   }
+  // All that it holds is to be asked back.
+  void RevokeHeld() {
+    for (const auto& part : open.intervals()) revoked.Add(part.begin, part.end);
+    for (const auto& part : charged.intervals()) revoked.Remove(part.begin, part.end);
+  }
   // The job left the lease.
   void Close(uint64_t begin, uint64_t end) {
     open.Remove(begin, end);

@@ -213,7 +213,7 @@ void Overdue::MarkStuck(Peer& peer, Stuck until) {
   for (uint64_t token : worker.leases) {
     Lease& lease = *b_.leases_.Find(token);
     if (lease.held() == 0) continue;
-    b_.RevokeHeld(lease);
+    lease.RevokeHeld();
     b_.Ask(lease);
   }
 }
