@@ -72,10 +72,10 @@ struct Stream {
   // Jobs from `job` to before this one are of the same group, or of none.
   uint64_t GroupEndOf(uint64_t job) const {
     auto it = groups.upper_bound(job);
-    const uint64_t next = it == groups.end() ? UINT64_MAX : it->first;
-    if (it == groups.begin()) return next;
+    const uint64_t later = it == groups.end() ? UINT64_MAX : it->first;
+    if (it == groups.begin()) return later;
     --it;
-    return job < it->second.end ? it->second.end : next;
+    return job < it->second.end ? it->second.end : later;
   }
 
   // What the producer was told last in this session.

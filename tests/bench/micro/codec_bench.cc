@@ -38,7 +38,8 @@ void BM_Decode(benchmark::State& state) {
   Encode(&message, &frame);
   wire::Envelope decoded;
   for (auto _ : state) {
-    if (!Decode(frame, Receiver::kSubmit, &decoded).ok()) state.SkipWithError("a frame that does not decode");
+    if (!Decode(frame, Receiver::kSubmit, &decoded).ok())
+      state.SkipWithError("a frame that does not decode");
   }
   state.SetItemsProcessed(state.iterations() * state.range(0));
 }
