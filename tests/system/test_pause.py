@@ -45,22 +45,26 @@ class PauseTest(SystemTest):
                 zmtp.Connection.connect(broker.host, broker.ports["complete"], "PUSH") as complete:
             def say_hello(*more):
                 door.send(zmtp.message((1, 1), (3, zmtp.message(*hello, *more))))
-                return self.receive(door, 11)[1]  # the number of the session
+                welcome = self.receive(door, 11)
+                return welcome[1], welcome[18]  # the session: its number and its secret
 
-            def report(session):
+            def report(session, secret):
                 results = zmtp.message((1, b"\x04"), (2, b"late"))
                 item = zmtp.message((1, 2), (2, token), (4, 1), (5, results))
-                complete.send(zmtp.message((1, 1), (10, zmtp.message((1, session), (2, 1),
-                                                                     (3, item)))))
+                item += zmtp.fixed64(9, lease_secret)
+                body = zmtp.message((1, session), (2, 1), (3, item))
+                complete.send(zmtp.message((1, 1), (10, body)) + zmtp.fixed64(25, secret))
 
             session = say_hello((4, 1))
-            token = zmtp.parse(self.receive(door, 15)[3])[1]
+            delivery = zmtp.parse(self.receive(door, 15)[3])
+            token, lease_secret = delivery[1], delivery[12]
             wait_for(lambda: broker.event("leases_expired"), "the end of the lease")
             self.worker(broker, "other", "--queue", "q", "--handler", "upper")
             self.assertEqual(producer.wait(), 0)
-            report(session)
+            report(*session)
             wait_for(lambda: broker.counter("frames_of_other_sessions") == 1, "it to be counted")
-            report(say_hello((4, 2), (11, zmtp.message((0, token))[1:])))
+            held = (11, zmtp.message((0, token))[1:]), (16, lease_secret)
+            report(*say_hello((4, 2), *held))
             wait_for(lambda: broker.counter("stale_completions") == 1, "it to be counted")
         self.assertIsNotNone(broker.event("stale_completion", worker="late", token=token, jobs=1))
         outcome = json.loads(producer.stdout())
