@@ -96,9 +96,9 @@ absl::Status BrokerShell::OpenStore(const Options& options) {
     failure_ = std::move(status);
     Stop();
   };
-  callbacks.loaded = [this](const RunKey& key, absl::StatusOr<record::Record> row) {
+  callbacks.loaded = [this](const RowKey& key, absl::StatusOr<record::Record> row) {
     const std::lock_guard lock(mutex_);
-    loaded_.push_back({{key.stream, key.first}, std::move(row)});
+    loaded_.push_back({{key.kind, key.stream, key.first}, std::move(row)});
     wake_.Notify();
   };
   core::Config config = options.core;
@@ -231,7 +231,7 @@ void BrokerShell::Carry() {
     if (disk_watch_) disk_watch_->OnCommit(effects_.commit, store_->bytes_written());
   }
   if (effects_.is_awaited) store_->Hurry();
-  for (const core::Load& load : effects_.loads) store_->Load({load.stream, load.first});
+  for (const core::Load& load : effects_.loads) store_->Load({load.kind, load.stream, load.first});
   for (core::Send& send : effects_.sends) {
     if (send.message.admin_reply().has_status()) {
       AddCounters(send.message.mutable_admin_reply()->mutable_status());

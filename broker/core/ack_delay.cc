@@ -82,15 +82,6 @@ void Broker::SendReportAck(Peer& peer) {
   SendTo(peer, std::move(message), worker.commit);
 }
 
-bool Broker::IsHeld(MonoTime until, const Peer& peer) const {
-  return peer.worker && peer.worker->held_reports.first != kNever &&
-         peer.worker->held_reports.first + config_.ack_delay == until;
-}
-
-bool Broker::IsHeld(MonoTime until, const Stream& stream) const {
-  return stream.producer != 0 && stream.update_at == until;
-}
-
 void Broker::PruneHeld() {
   const auto prune = [](auto& held, const auto& owners, const auto& is_held) {
     while (!held.empty()) {
@@ -99,9 +90,13 @@ void Broker::PruneHeld() {
       held.pop_front();
     }
   };
-  const auto is_held = [this](MonoTime until, const auto& owner) { return IsHeld(until, owner); };
-  prune(held_updates_, streams_, is_held);
-  prune(held_acks_, peers_, is_held);
+  prune(held_updates_, streams_, [](MonoTime until, const Stream& stream) {
+    return stream.producer != 0 && stream.update_at == until;
+  });
+  prune(held_acks_, peers_, [this](MonoTime until, const Peer& peer) {
+    return peer.worker && peer.worker->held_reports.first != kNever &&
+           peer.worker->held_reports.first + config_.ack_delay == until;
+  });
 }
 
 void Broker::ReleaseHeld() {

@@ -34,7 +34,9 @@
 #include "broker/core/planted.h"
 #include "broker/core/queue.h"
 #include "broker/core/secrets.h"
+#include "broker/core/stored_outcomes.h"
 #include "broker/core/stream.h"
+#include "broker/core/unwritten.h"
 #include "common/interval_set.h"
 #include "common/prng.h"
 #include "common/time.h"
@@ -88,6 +90,7 @@ class Broker {
  private:
   friend class Outgoing;
   friend class Overdue;
+  friend class StoredOutcomes;
   // broker.cc
   void Apply(FrameIn& in);
   void Apply(AdminAnswer& in);
@@ -210,7 +213,6 @@ class Broker {
                       absl::Status* error) const;
   void KeepNames(Stream& stream, const wire::Submit& submit, uint64_t first, uint32_t begin,
                  uint32_t end);
-  static WallTime NextNameExpiry(const Queue& queue);
   void ExpireNames(Queue& queue);
   void DropOldestNames(Queue& queue);
 
@@ -281,7 +283,9 @@ class Broker {
   void SendOutcomesOf(Stream& stream);
   void KeepOutcome(Stream& stream, wire::OutcomeRange outcome);
   void AddOutcome(Stream& stream, wire::OutcomeRange outcome);
+  void PushOutcome(Stream& stream, wire::OutcomeRange outcome);  // to be sent
   void ReleaseOutcome(Stream& stream, const wire::OutcomeRange& outcome, uint64_t bytes);
+  void ForgetOutcome(Stream& stream, uint64_t first, uint64_t jobs, uint64_t group);
   void SendOutcomes(Peer& peer);
 
   // unread.cc
@@ -299,8 +303,6 @@ class Broker {
   // Items of a report were recorded, with results of so many bytes.
   void HoldReportAck(Peer& peer, uint64_t bytes);
   void SendReportAck(Peer& peer);
-  bool IsHeld(MonoTime until, const Peer& peer) const;
-  bool IsHeld(MonoTime until, const Stream& stream) const;
   void PruneHeld();
   void ReleaseHeld();
   MonoTime NextHeld() const;
@@ -457,9 +459,8 @@ class Broker {
   uint64_t name_bytes_ = 0;        // of used_bytes_
   AttemptLog attempts_;
   DeadJobs dead_;
-  // Stored payloads that the store has not written yet: it has them in memory. By commit.
-  std::deque<std::pair<uint64_t, uint64_t>> unwritten_;
-  uint64_t unwritten_bytes_ = 0;  // of used_bytes_
+  StoredOutcomes stored_outcomes_{this};
+  Unwritten unwritten_{&used_bytes_};
 
   std::set<std::pair<MonoTime, uint64_t>> peer_timers_;
   std::set<std::pair<MonoTime, uint64_t>> queue_timers_;

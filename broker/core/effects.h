@@ -97,7 +97,7 @@ struct Effects {
   // Something waits for a commit, of this step or before, that is not known to be durable. Else
   // there is no hurry.
   bool is_awaited = false;
-  // Rows of runs to be read from the store. Each is answered once, in any order; none is written by
+  // Rows to be read from the store. Each is answered once, in any order; none is written by
   // a commit that is not durable.
   std::vector<Load> loads;
   // Ready to go out now.

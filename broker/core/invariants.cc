@@ -6,6 +6,13 @@
 #include "common/check.h"
 
 namespace whippletree::core {
+namespace {
+
+uint64_t UnreadBytes(const Stream& stream) {
+  return stream.outcomes.bytes() + stream.stored_outcomes.size() * kStoredOutcomeBytes;
+}
+
+}  // namespace
 
 void Broker::CheckInvariants() const {
   std::map<const Queue*, uint64_t> leased;
@@ -50,15 +57,24 @@ void Broker::CheckInvariants() const {
   std::map<const Queue*, uint64_t> outcome_bytes;
   std::map<const Queue*, uint64_t> outcome_jobs;
   std::map<const Queue*, uint64_t> rows;
+  uint64_t loading = 0;  // outcomes
   for (const auto& [number, stream] : streams_) {
     open[stream->queue] += stream->open.size();
     if (stream->rows) rows[stream->queue] += stream->rows->rows();
     for (const auto& part : stream->discarded.intervals()) {
       WT_CHECK(stream->open.ContainsAll(part.begin, part.end));
     }
-    outcome_bytes[stream->queue] += stream->outcomes.bytes();
+    outcome_bytes[stream->queue] += UnreadBytes(*stream);
     uint64_t jobs = 0;
     for (const auto& item : stream->outcomes.items()) jobs += item.value.count();
+    for (const auto* stored : {&stream->stored_outcomes.waiting, &stream->stored_outcomes.asked}) {
+      for (const auto& [first, outcome] : *stored) {
+        jobs += outcome.jobs;
+        if (stored == &stream->stored_outcomes.asked) loading += outcome.bytes;
+        if (outcome.group == 0) continue;
+        group_unacknowledged[{stream->producer, outcome.group}] += outcome.jobs;
+      }
+    }
     WT_CHECK(jobs == stream->unacknowledged_jobs);
     outcome_jobs[stream->queue] += jobs;
     if (stream->producer != 0) {
@@ -142,14 +158,21 @@ void Broker::CheckInvariants() const {
     if (peer->producer) {
       uint64_t in_flight = 0;
       uint64_t unread = 0;
+      uint64_t stored = 0;
       for (const auto* streams : {&peer->producer->streams, &peer->producer->follow_on_streams}) {
         for (const auto& [queue, stream] : *streams) {
           in_flight += streams_.at(stream)->outcomes.bytes_in_flight();
-          unread += streams_.at(stream)->outcomes.bytes();
+          const Stream& with_outcomes = *streams_.at(stream);
+          unread += UnreadBytes(with_outcomes);
+          stored += with_outcomes.stored_outcomes.size();
+          const bool is_read = peer->producer->stored_streams.contains(stream);
+          WT_CHECK(is_read ==
+                   (with_outcomes.claimed && !with_outcomes.stored_outcomes.waiting.empty()));
           WT_CHECK(queues_.at(queue)->jobs.stops(stream) == peer->producer->stopped);
         }
       }
       WT_CHECK(unread == peer->producer->outcome_bytes);
+      WT_CHECK(stored == peer->producer->stored_outcomes);
       unread_producers += unread > 0 ? 1 : 0;
       for (const auto& [group_number, group] : peer->producer->groups) {
         const std::pair key(number, group_number);
@@ -167,12 +190,11 @@ void Broker::CheckInvariants() const {
   overdue_.Check();
   WT_CHECK(names == name_bytes_);
   WT_CHECK(unread_producers == unread_producers_);
-  uint64_t unwritten = 0;
-  for (const auto& [commit, bytes] : unwritten_) unwritten += bytes;
-  WT_CHECK(unwritten == unwritten_bytes_);
+  unwritten_.Check();
+  WT_CHECK(loading == stored_outcomes_.loading_bytes());
   tables += overdue_.bytes();
   WT_CHECK(tables == table_bytes_);
-  WT_CHECK(used + tables + unwritten + outgoing_.bytes() == used_bytes_);
+  WT_CHECK(used + tables + unwritten_.bytes() + loading + outgoing_.bytes() == used_bytes_);
   uint64_t outcomes = 0;
   for (const auto& [name, queue] : queues_) outcomes += queue->outcome_bytes;
   WT_CHECK(outcomes == outcome_bytes_);

@@ -121,14 +121,8 @@ void Broker::KeepNames(Stream& stream, const wire::Submit& submit, uint64_t firs
   SetWallTimer(queue);
 }
 
-WallTime Broker::NextNameExpiry(const Queue& queue) {
-  const JobNames::Batch* oldest = queue.names.oldest();
-  if (oldest == nullptr) return WallTime::max();
-  return oldest->accepted + queue.policy.names_window;
-}
-
 void Broker::ExpireNames(Queue& queue) {
-  while (NextNameExpiry(queue) <= now_.wall) DropOldestNames(queue);
+  while (queue.next_name_expiry() <= now_.wall) DropOldestNames(queue);
 }
 
 void Broker::DropOldestNames(Queue& queue) {

@@ -137,7 +137,7 @@ uint32_t JobQueue::AskForRow(const Slice& slice, bool must, const LoadPlan& plan
   loading_bytes_ += row.bytes;
   asked->bytes += row.bytes;
   if (!Planted("forget_load") || row.first % 8 != 1) {
-    asked->loads.push_back({slice.stream, row.first});
+    asked->loads.push_back({record::Record::kRun, slice.stream, row.first});
   }
   return jobs;
 }

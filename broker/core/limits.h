@@ -43,6 +43,8 @@ inline constexpr uint64_t kRunOverheadBytes = 256;
 inline constexpr uint64_t kRecordRoomBytes = 2 << 10;
 // Counted per row of a run in the store: a map node of StreamRows.
 inline constexpr uint64_t kRowOverheadBytes = 80;
+// An outcome that the store has, and that its row is there.
+inline constexpr uint64_t kStoredOutcomeBytes = 160;
 inline constexpr uint64_t kPeerOverheadBytes = 16 << 10;
 inline constexpr uint64_t kGroupOverheadBytes = 512;
 // Of a group, for each queue that is counted apart.

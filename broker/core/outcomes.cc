@@ -81,6 +81,16 @@ void Broker::AddOutcome(Stream& stream, wire::OutcomeRange outcome) {
   if (JobGroup* group = GroupOf(stream, outcome.group())) {
     group->unacknowledged += outcome.count();
   }
+  const uint64_t bytes = OutcomeBytes(outcome);
+  if (stored_outcomes_.Takes(stream, bytes)) {
+    stored_outcomes_.Add(stream, outcome, bytes);
+    if (stream.claimed) SendOutcomesOf(stream);
+    return;
+  }
+  PushOutcome(stream, std::move(outcome));
+}
+
+void Broker::PushOutcome(Stream& stream, wire::OutcomeRange outcome) {
   if (stream.follow_on) outcome.set_stream(stream.number);
   if (stream.claimed) SendOutcomesOf(stream);
   if (auto* back = stream.outcomes.UnsentBack(); back != nullptr) {
@@ -105,18 +115,19 @@ void Broker::AddOutcome(Stream& stream, wire::OutcomeRange outcome) {
 }
 
 void Broker::ReleaseOutcome(Stream& stream, const wire::OutcomeRange& outcome, uint64_t bytes) {
-  Queue& queue = *stream.queue;
   RemoveUnread(stream, bytes);
-  queue.outcome_jobs -= outcome.count();
-  stream.unacknowledged_jobs -= outcome.count();
-  if (JobGroup* group = GroupOf(stream, outcome.group())) {
-    WT_CHECK(group->unacknowledged >= outcome.count());
-    group->unacknowledged -= outcome.count();
-    if (group->ended) CheckGroup(stream.producer, outcome.group());
+  ForgetOutcome(stream, outcome.first(), outcome.count(), outcome.group());
+}
+
+void Broker::ForgetOutcome(Stream& stream, uint64_t first, uint64_t jobs, uint64_t group_number) {
+  stream.queue->outcome_jobs -= jobs;
+  stream.unacknowledged_jobs -= jobs;
+  if (JobGroup* group = GroupOf(stream, group_number)) {
+    WT_CHECK(group->unacknowledged >= jobs);
+    group->unacknowledged -= jobs;
+    if (group->ended) CheckGroup(stream.producer, group_number);
   }
-  if (stream.rows != nullptr) {
-    stream.rows->Drop(outcome.first(), outcome.first() + outcome.count(), &effects_->writes);
-  }
+  if (stream.rows != nullptr) stream.rows->Drop(first, first + jobs, &effects_->writes);
 }
 
 void Broker::OnOutcomeAck(Peer& peer, const wire::OutcomeAck& ack) {
@@ -136,6 +147,7 @@ void Broker::OnOutcomeAck(Peer& peer, const wire::OutcomeAck& ack) {
   }
 }
 
+// And asks for more, if that was all.
 void Broker::SendOutcomes(Peer& peer) {
   if (!peer.writable() || !peer.producer) return;
   ProducerState& producer = *peer.producer;
@@ -173,6 +185,7 @@ void Broker::SendOutcomes(Peer& peer) {
       SendTo(peer, std::move(message), stream.commit);
     }
   }
+  stored_outcomes_.AskForNext(peer);
 }
 
 // Acknowledgements that were lost: the producer says that it has all below `wanted`.
@@ -182,6 +195,7 @@ void Broker::DropSettled(Stream& stream, uint64_t wanted) {
     ReleaseOutcome(stream, outcome, OutcomeBytes(outcome));
     return true;
   });
+  stored_outcomes_.Drop(stream, wanted);
 }
 
 }  // namespace whippletree::core

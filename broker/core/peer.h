@@ -49,6 +49,11 @@ struct ProducerState {
   bool stopped = false;        // these are too many: its jobs wait (unread.cc)
   uint64_t outcome_bytes_in_flight = 0;
   std::set<uint64_t> unsent;  // streams with outcomes to send
+  // Outcomes that only the store has: how many rows, and the streams that some are to be read of.
+  uint64_t stored_outcomes = 0;
+  std::set<uint64_t> stored_streams;
+  uint64_t stored_turn = 0;            // the stream that was read last
+  uint64_t loading_outcome_bytes = 0;  // asked back
 
   // It has said hello, and no more.
   bool is_blank() const {

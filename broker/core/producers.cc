@@ -52,6 +52,7 @@ Stream* Broker::OpenStream(Peer& peer, const std::string& queue_name, absl::Stat
 void Broker::MarkClaimed(Stream& stream) {
   if (stream.claimed) return;
   stream.claimed = true;
+  stored_outcomes_.OnClaimed(stream);
   SendOutcomesOf(stream);
 }
 
@@ -437,6 +438,7 @@ void Broker::DropStream(Stream& stream) {
     ReleaseOutcome(stream, item.value, item.bytes);
   }
   stream.outcomes.Clear();
+  stored_outcomes_.Drop(stream, ~uint64_t{0});
   stream.groups.clear();
   NoteStream(stream);
   stream.producer = 0;

@@ -113,6 +113,11 @@ struct Queue {
   bool expires_now(WallTime now) const {
     return !expiries.empty() && expiries.begin()->first <= now;
   }
+  // The oldest names count until then.
+  WallTime next_name_expiry() const {
+    const JobNames::Batch* oldest = names.oldest();
+    return oldest == nullptr ? WallTime::max() : oldest->accepted + policy.names_window;
+  }
   // Jobs may wait in workers: nothing but their number bounds their starts.
   bool may_hold() const {
     return !policy.batches() && policy.rate.count == 0 && policy.concurrency == 0 &&

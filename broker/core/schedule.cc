@@ -51,7 +51,7 @@ bool Broker::IsExpired(const Slice& slice) const {
 }
 
 void Broker::SetWallTimer(Queue& queue) {
-  WallTime at = std::min(queue.jobs.next_scheduled(), NextNameExpiry(queue));
+  WallTime at = std::min(queue.jobs.next_scheduled(), queue.next_name_expiry());
   if (!queue.expiries.empty()) at = std::min(at, queue.expiries.begin()->first);
   if (at == queue.wall_timer) return;
   if (queue.wall_timer != WallTime::max()) wall_timers_.erase({queue.wall_timer, queue.number});

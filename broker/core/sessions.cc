@@ -165,6 +165,7 @@ void Broker::WelcomeProducer(Peer& peer, const wire::Hello& hello, Claimant clai
   producer.named = hello.named();
   producer.outcome_bytes_in_flight = 0;
   producer.unsent.clear();
+  producer.stored_streams.clear();
   // What is not acknowledged is sent again, with new ordinals.
   ForEachStream(producer, [](Stream& stream) {
     stream.outcomes.Restart();

@@ -23,25 +23,19 @@ void Broker::PlacePayload(Queue& queue, Slice* slice) {
   const uint64_t bytes = slice->bytes();
   // Behind stored jobs a payload would take memory from those that come first.
   const bool stays = queue.jobs.stored_ready() == 0 && !BeyondMemory(queue, bytes);
-  used_bytes_ += bytes;
   if (stays) {
     queue.bytes += bytes;
+    used_bytes_ += bytes;
     return;
   }
   slice->KeepStored();
   Count("jobs_stored", slice->count());
-  if (unwritten_.empty() || unwritten_.back().first != ThisCommit()) {
-    unwritten_.emplace_back(ThisCommit(), 0);
-  }
-  unwritten_.back().second += bytes;
-  unwritten_bytes_ += bytes;
+  unwritten_.Add(ThisCommit(), bytes);
 }
 
 void Broker::ReleaseWritten(uint64_t durable) {
-  for (; !unwritten_.empty() && unwritten_.front().first <= durable; unwritten_.pop_front()) {
-    unwritten_bytes_ -= unwritten_.front().second;
-    used_bytes_ -= unwritten_.front().second;
-  }
+  unwritten_.Release(durable);
+  stored_outcomes_.OnDurable();
   load_queues_.merge(commit_queues_);
   commit_queues_.clear();
 }
@@ -78,6 +72,7 @@ void Broker::AskForStored(Queue& queue) {
 }
 
 void Broker::Apply(Loaded& in) {
+  if (in.load.kind == record::Record::kOutcome) return stored_outcomes_.Apply(in);
   const auto asked = loads_.extract({in.load.stream, in.load.first});
   WT_CHECK(!asked.empty());
   Queue& queue = *asked.mapped();

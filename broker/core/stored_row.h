@@ -6,6 +6,8 @@
 #include <limits>
 #include <vector>
 
+#include "record.pb.h"
+
 namespace whippletree::core {
 
 // A run as one row of the store has it. Some of its jobs may have ended.
@@ -32,8 +34,9 @@ struct LoadPlan {
   std::function<StoredRow(uint64_t stream, uint64_t number)> row_of;
 };
 
-// A row of a stream.
+// A row of a stream: of a run, or of an outcome.
 struct Load {
+  record::Record::RowCase kind;
   uint64_t stream;
   uint64_t first;
 };

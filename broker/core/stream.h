@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "broker/core/stored_outcomes.h"
 #include "broker/core/stream_rows.h"
 #include "common/interval_set.h"
 #include "common/resend_queue.h"
@@ -37,6 +38,7 @@ struct Stream {
   std::multimap<uint64_t, uint64_t> leases;  // first number → token
   // Unacknowledged outcomes.
   ResendQueue<wire::OutcomeRange> outcomes;
+  StreamStoredOutcomes stored_outcomes;
   uint64_t unacknowledged_jobs = 0;
   // The producer has named it in this session, so it knows what to do with outcomes.
   bool claimed = false;

@@ -120,7 +120,7 @@ absl::StatusOr<std::string> KeyOf(const Record& record) {
   return absl::InvalidArgumentError("a record has no row that this version knows");
 }
 
-std::string KeyOf(const RunKey& run) { return NumbersKey(Record::kRun, run.stream, run.first); }
+std::string KeyOf(const RowKey& row) { return NumbersKey(row.kind, row.stream, row.first); }
 
 std::string KindName(int kind) {
   const auto* field = Record::descriptor()->FindFieldByNumber(kind);

@@ -25,7 +25,7 @@ inline constexpr std::string_view kFirstRowKey{"\x01", 1};
 // INVALID_ARGUMENT: there is no row in it, or a name has a 0 byte.
 absl::StatusOr<std::string> KeyOf(const record::Record& record);
 
-std::string KeyOf(const RunKey& run);
+std::string KeyOf(const RowKey& row);
 
 // For people: "run", "outcome", …; "row of kind N" if this program does not know it.
 std::string KindName(int kind);

@@ -38,7 +38,7 @@ void MapStore::Commit(uint64_t commit, std::vector<record::Record> writes) {
   pending_.push_back(std::move(pending));
 }
 
-void MapStore::Load(const RunKey& key) {
+void MapStore::Load(const RowKey& key) {
   if (over_) return;
   const auto row = disk_->rows.find(KeyOf(key));
   if (row == disk_->rows.end()) {

@@ -33,7 +33,7 @@ class MapStore : public Store {
   const Opened& opened() const override { return opened_; }
   absl::Status Read(const std::function<void(record::Record)>& each) override;
   void Commit(uint64_t commit, std::vector<record::Record> writes) override;
-  void Load(const RunKey& key) override;
+  void Load(const RowKey& key) override;
   uint64_t bytes_written() const override { return bytes_written_; }
   std::string Describe() const override { return "map"; }
 

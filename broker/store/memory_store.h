@@ -21,7 +21,7 @@ class MemoryStore : public Store {
     return absl::OkStatus();
   }
   void Commit(uint64_t commit, std::vector<record::Record>) override { callbacks_.durable(commit); }
-  void Load(const RunKey& key) override {
+  void Load(const RowKey& key) override {
     callbacks_.loaded(key, absl::NotFoundError("a memory store keeps no rows"));
   }
   uint64_t bytes_written() const override { return 0; }

@@ -46,7 +46,7 @@ class RocksdbStore : public Store {
   absl::Status Read(const std::function<void(record::Record)>& each) override;
   void Commit(uint64_t commit, std::vector<record::Record> writes) override;
   void Hurry() override;
-  void Load(const RunKey& key) override;
+  void Load(const RowKey& key) override;
   uint64_t bytes_written() const override { return bytes_written_; }
   void OnSpace(Space space) override { space_keeper_->Set(space); }
   std::string Describe() const override {
@@ -67,8 +67,8 @@ class RocksdbStore : public Store {
   absl::Status WriteBatch(uint64_t last, RocksDb::Batch* batch);
 
   // Of the reading thread.
-  void ReadRuns();
-  void ReadRun(const RunKey& key);
+  void ReadRows();
+  void ReadRow(const RowKey& key);
 
   // From any thread.
   void Fail(absl::Status status);
@@ -86,7 +86,7 @@ class RocksdbStore : public Store {
   bool hurry_ = false;         // guarded by mutex_
   bool idle_ = false;          // guarded by mutex_: the writing thread has nothing to write
   std::deque<Queued> queued_;  // guarded by mutex_
-  std::deque<RunKey> loads_;   // guarded by mutex_
+  std::deque<RowKey> loads_;   // guarded by mutex_
 
   // Held while a callback runs, so that nothing is confirmed once a failure was told.
   std::mutex telling_;
@@ -152,7 +152,7 @@ absl::Status RocksdbStore::Open() {
   if (!failed_.ok()) return failed_;
   tells_ = true;
   writer_ = std::thread([this] { WriteCommits(); });
-  reader_ = std::thread([this] { ReadRuns(); });
+  reader_ = std::thread([this] { ReadRows(); });
   space_keeper_ = std::make_unique<SpaceKeeper>(
       SpaceKeeper::Calls{[this](std::atomic<bool>* cancelled) { db_->Compact(cancelled); },
                          [this](bool allowed) { db_->AllowCompactions(allowed); },
@@ -279,7 +279,7 @@ void RocksdbStore::Fail(absl::Status status) {
 
 // ---- Reading back ---------------------------------------------------------------------------
 
-void RocksdbStore::Load(const RunKey& key) {
+void RocksdbStore::Load(const RowKey& key) {
   {
     const std::lock_guard lock(mutex_);
     loads_.push_back(key);
@@ -287,20 +287,20 @@ void RocksdbStore::Load(const RunKey& key) {
   read_.notify_one();
 }
 
-void RocksdbStore::ReadRuns() {
+void RocksdbStore::ReadRows() {
   std::unique_lock lock(mutex_);
   while (true) {
     read_.wait(lock, [this] { return stopping_ || !loads_.empty(); });
     if (stopping_) return;
-    const RunKey key = loads_.front();
+    const RowKey key = loads_.front();
     loads_.pop_front();
     lock.unlock();
-    ReadRun(key);
+    ReadRow(key);
     lock.lock();
   }
 }
 
-void RocksdbStore::ReadRun(const RunKey& key) {
+void RocksdbStore::ReadRow(const RowKey& key) {
   absl::StatusOr<record::Record> record = record::Record();
   const absl::StatusOr<std::string> value = db_->Get(KeyOf(key));
   if (absl::IsNotFound(value.status())) {
@@ -310,7 +310,7 @@ void RocksdbStore::ReadRun(const RunKey& key) {
         absl::StrCat(KeyText(KeyOf(key)), " is damaged: ", value.status().message()));
   } else if (!value.ok()) {
     return Fail(value.status());
-  } else if (!record->ParseFromString(*value) || !record->has_run()) {
+  } else if (!record->ParseFromString(*value) || record->row_case() != key.kind) {
     record = absl::DataLossError(absl::StrCat(KeyText(KeyOf(key)), " is not readable"));
   }
   const std::lock_guard lock(telling_);

@@ -31,11 +31,12 @@ struct Opened {
   std::array<uint8_t, 16> secret_key{};
 };
 
-// Which row of a run.
-struct RunKey {
+// Which row of a stream: that of a run, or of an outcome.
+struct RowKey {
+  record::Record::RowCase kind = record::Record::kRun;
   uint64_t stream = 0;
   uint64_t first = 0;
-  friend bool operator==(const RunKey&, const RunKey&) = default;
+  friend bool operator==(const RowKey&, const RowKey&) = default;
 };
 
 // How a store reports. All are called one at a time, from threads of the store, or before the call
@@ -46,9 +47,9 @@ struct StoreCallbacks {
   std::function<void(uint64_t commit)> durable;
   // The store cannot write, or the disk cannot be read. Told once; then nothing else is.
   std::function<void(absl::Status)> failed;
-  // The answer to Load: the run; NOT_FOUND: there is no such row; DATA_LOSS: it is damaged. The
+  // The answer to Load: the row; NOT_FOUND: there is no such row; DATA_LOSS: it is damaged. The
   // store goes on after either.
-  std::function<void(const RunKey&, absl::StatusOr<record::Record>)> loaded;
+  std::function<void(const RowKey&, absl::StatusOr<record::Record>)> loaded;
 };
 
 // What the disk has left (see core/disk_gate.h).
@@ -78,9 +79,9 @@ class Store {
   // Somebody waits for what was committed. Returns at once.
   virtual void Hurry() {}
 
-  // Reads one run back. Returns at once; callbacks.loaded follows.
+  // Reads one row back. Returns at once; callbacks.loaded follows.
   // REQUIRES: the commit that wrote the row is durable.
-  virtual void Load(const RunKey& key) = 0;
+  virtual void Load(const RowKey& key) = 0;
 
   // Bytes of rows handed to Commit since the store was opened. A log takes about as many at once,
   // and tables as many again before the log is deleted. May be called from any thread.

@@ -95,14 +95,15 @@ core::Policies BrokerWorld::MakePolicies() {
 
 void BrokerWorld::Start() {
   store_ = std::make_unique<MapStore>(
-      &disk_, StoreCallbacks{
-                  .durable = [this](uint64_t commit) { answers_.push_back(core::Durable{commit}); },
-                  .failed = [](const absl::Status&) {},
-                  .loaded =
-                      [this](const RunKey& key, absl::StatusOr<record::Record> row) {
-                        answers_.push_back(core::Loaded{{key.stream, key.first}, std::move(row)});
-                      },
-              });
+      &disk_,
+      StoreCallbacks{
+          .durable = [this](uint64_t commit) { answers_.push_back(core::Durable{commit}); },
+          .failed = [](const absl::Status&) {},
+          .loaded =
+              [this](const RowKey& key, absl::StatusOr<record::Record> row) {
+                answers_.push_back(core::Loaded{{key.kind, key.stream, key.first}, std::move(row)});
+              },
+      });
   core::Config config;
   config.epoch = static_cast<uint32_t>(store_->opened().epoch);
   config.broker_start = config.epoch;
@@ -327,7 +328,8 @@ void BrokerWorld::Step(std::vector<core::Input> inputs) {
     for (const core::Send& send : effects_.sends) Hear(send);
     if (effects_.commit != 0) store_->Commit(effects_.commit, std::move(effects_.writes));
     if (durable_at_once_) store_->Sync();
-    for (const core::Load& load : effects_.loads) store_->Load({load.stream, load.first});
+    for (const core::Load& load : effects_.loads)
+      store_->Load({load.kind, load.stream, load.first});
   } while (!answers_.empty());
 }
 

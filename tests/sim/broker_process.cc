@@ -40,7 +40,7 @@ void BrokerProcess::Start() {
     checker_->OnDurable(commit);
   };
   callbacks.failed = [this](const absl::Status& status) { OnStoreFailed(status); };
-  callbacks.loaded = [this](const RunKey& key, absl::StatusOr<record::Record> row) {
+  callbacks.loaded = [this](const RowKey& key, absl::StatusOr<record::Record> row) {
     OnLoaded(key, std::move(row));
   };
   store_ = std::make_unique<MapStore>(&disk_, std::move(callbacks));
@@ -236,7 +236,8 @@ void BrokerProcess::Step() {
   world_->situations.Count("inputs_carried", core_->has_carried() ? 1 : 0);
   for (const core::Input& input : inputs_) {
     Note(input);
-    if (std::holds_alternative<core::Loaded>(input)) --loads_under_way_;
+    const auto* loaded = std::get_if<core::Loaded>(&input);
+    if (loaded != nullptr && loaded->load.kind == record::Record::kRun) --loads_under_way_;
   }
   const bool only_durable = inputs_.size() == 1 && durable_told_ > durable_before;
   core::Effects effects;
@@ -350,21 +351,22 @@ void BrokerProcess::Commit(core::Effects& effects) {
 }
 
 void BrokerProcess::Load(const core::Load& load) {
-  ++loads_under_way_;
+  if (load.kind == record::Record::kRun) ++loads_under_way_;
   const MonoTime at = world_->loop.now() + DrawDuration(&prng_, store_delay_mean_);
   world_->loop.At(at, [this, load, epoch = epoch_] {
-    if (epoch == epoch_ && core_ && !failing_) store_->Load({load.stream, load.first});
+    if (epoch == epoch_ && core_ && !failing_) store_->Load({load.kind, load.stream, load.first});
   });
 }
 
-void BrokerProcess::OnLoaded(const RunKey& key, absl::StatusOr<record::Record> row) {
-  if (row.ok() && prng_.Chance(healed_ ? 0 : world_->options.faults.row_damaged)) {
+void BrokerProcess::OnLoaded(const RowKey& key, absl::StatusOr<record::Record> row) {
+  if (row.ok() && row->has_run() &&
+      prng_.Chance(healed_ ? 0 : world_->options.faults.row_damaged)) {
     world_->history.OnRowDamaged(row->run());
     dead_.OnRowDamaged(row->run());
     world_->situations.Count("row_damaged");
     row = absl::DataLossError("damaged");
   }
-  inputs_.emplace_back(core::Loaded{{key.stream, key.first}, std::move(row)});
+  inputs_.emplace_back(core::Loaded{{key.kind, key.stream, key.first}, std::move(row)});
   WakeAt(world_->loop.now());
 }
 

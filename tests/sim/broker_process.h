@@ -74,7 +74,7 @@ class BrokerProcess {
   uint64_t AskAsAdmin(wire::AdminRequest request);
   // Reads a row by and by.
   void Load(const core::Load& load);
-  void OnLoaded(const RunKey& key, absl::StatusOr<record::Record> row);
+  void OnLoaded(const RowKey& key, absl::StatusOr<record::Record> row);
   void CheckLoads() const;
   void Check();
 

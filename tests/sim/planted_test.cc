@@ -69,10 +69,10 @@ INSTANTIATE_TEST_SUITE_P(
                     PlantedFault{"lose_name_row", "I4"}, PlantedFault{"lose_dead_row", "dead"},
                     PlantedFault{"lose_requeued", "dead"}, PlantedFault{"load_wrong_part", "I4"},
                     PlantedFault{"load_early", "I5"}, PlantedFault{"forget_load", "load"},
-                    PlantedFault{"forget_resume", "I1"}, PlantedFault{"stop_all", "unread"},
-                    PlantedFault{"take_stopped", "unread"}, PlantedFault{"trust_receipts", "I21"},
-                    PlantedFault{"trust_sessions", "I5"}, PlantedFault{"forget_overdue", "I1"},
-                    PlantedFault{"forget_asked_back", "I1"},
+                    PlantedFault{"forget_resume", "I1"}, PlantedFault{"lose_stored_outcome", "I1"},
+                    PlantedFault{"stop_all", "unread"}, PlantedFault{"take_stopped", "unread"},
+                    PlantedFault{"trust_receipts", "I21"}, PlantedFault{"trust_sessions", "I5"},
+                    PlantedFault{"forget_overdue", "I1"}, PlantedFault{"forget_asked_back", "I1"},
                     PlantedFault{"charge_asked_back", "I19"}),
     [](const auto& fault) { return std::string(fault.param.name); });
 

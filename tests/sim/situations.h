@@ -73,10 +73,11 @@ inline constexpr std::string_view kSituations[] = {
     "name_repeated", "repeated_names", "requeued_delivered", "restored_names",
     // Of the store.
     "crash_with_loads", "crash_with_pending_commits", "crash_with_unclaimed_lease", "disk_low",
-    "full_by_disk", "jobs_lost", "jobs_packed", "jobs_stored", "row_damaged", "rows_loaded",
-    "producer_forgotten", "report_on_full_disk", "report_on_restored_lease", "restored",
-    "restored_backoff", "restored_group", "restored_lease", "restored_outcome", "restored_pause",
-    "restored_sealed_batch", "restored_suspect", "store_failed", "store_stall"};
+    "full_by_disk", "jobs_lost", "jobs_packed", "jobs_stored", "outcomes_loaded", "outcomes_stored",
+    "row_damaged", "rows_loaded", "producer_forgotten", "report_on_full_disk",
+    "report_on_restored_lease", "restored", "restored_backoff", "restored_group", "restored_lease",
+    "restored_outcome", "restored_pause", "restored_sealed_batch", "restored_suspect",
+    "store_failed", "store_stall"};
 
 // Met by one seed in some hundreds.
 inline constexpr std::string_view kRareSituations[] = {

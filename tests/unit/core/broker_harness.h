@@ -50,7 +50,7 @@ class BrokerHarness {
   // What the store answers to a load.
   Loaded Answer(const core::Load& load) const {
     if (damaged.contains(load.first)) return {load, absl::DataLossError("it is damaged")};
-    const auto row = rows.find(KeyOf(RunKey{load.stream, load.first}));
+    const auto row = rows.find(KeyOf(RowKey{load.kind, load.stream, load.first}));
     if (row == rows.end()) return {load, absl::NotFoundError("there is no such row")};
     return {load, row->second};
   }

@@ -29,7 +29,7 @@ class SlowStore : public Store {
     last_commit_ = commit;
     if (syncing_ == 0) Begin();
   }
-  void Load(const RunKey&) override { ADD_FAILURE() << "nothing is to be loaded"; }
+  void Load(const RowKey&) override { ADD_FAILURE() << "nothing is to be loaded"; }
   std::string Describe() const override { return "slow"; }
 
   void SetTime(MonoTime now) {

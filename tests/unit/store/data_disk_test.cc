@@ -74,7 +74,7 @@ TEST_F(DataDiskTest, AStoreIsOpenedWithoutItsBallast) {
   StoreCallbacks callbacks;
   callbacks.durable = [](uint64_t) {};
   callbacks.failed = [](const absl::Status&) {};
-  callbacks.loaded = [](const RunKey&, const absl::StatusOr<record::Record>&) {};
+  callbacks.loaded = [](const RowKey&, const absl::StatusOr<record::Record>&) {};
   const auto store = OpenRocksdbStore(options, callbacks);
   ASSERT_TRUE(store.ok()) << store.status();
   EXPECT_FALSE(fs::exists(ballast()));

@@ -124,7 +124,7 @@ TEST(KeysTest, EveryKeyIsTheKeyOfOneRow) {
 TEST(KeysTest, OtherFieldsAreNotOfTheKey) {
   EXPECT_EQ(KeyOf(QueueRow("a", 1)).value(), KeyOf(QueueRow("a", 2)).value());
   EXPECT_EQ(KeyOf(RunRow(1, 2, 3)).value(), KeyOf(Erased(RunRow(1, 2, 0))).value());
-  EXPECT_EQ(KeyOf(RunRow(1, 2)).value(), KeyOf(RunKey{1, 2}));
+  EXPECT_EQ(KeyOf(RunRow(1, 2)).value(), KeyOf(RunKey(1, 2)));
 }
 
 TEST(KeysTest, NamesWithAZeroByteAreRefused) {
@@ -142,7 +142,7 @@ TEST(KeysTest, KeysHaveATextForPeople) {
   EXPECT_EQ(KeyText(KeyOf(QueueRow("mail")).value()), "queue \"mail\"");
   EXPECT_EQ(KeyText(KeyOf(GroupRow("a", 7)).value()), "group \"a\" 7");
   EXPECT_EQ(KeyText(KeyOf(LeaseRow(9)).value()), "lease 9");
-  EXPECT_EQ(KeyText(KeyOf(RunKey{1, 39})), "run 1-39");
+  EXPECT_EQ(KeyText(KeyOf(RunKey(1, 39))), "run 1-39");
   EXPECT_EQ(KeyText(KeyOf(OutcomeRow(1, 2)).value()), "outcome 1-2");
   EXPECT_EQ(KeyText(KeyOf(NamesRow(1, 2)).value()), "job_names 1-2");
   EXPECT_EQ(KeyText(KeyOf(DeadRow(3, 4)).value()), "dead 3-4");

@@ -288,7 +288,7 @@ TEST(SlowDiskTest, LoadsDoNotWaitForASync) {
   machine.fs().OnSync(".log", [&door] { door.Pass(); });
   machine.store().Commit(2, {RunRow(1, 2)});
   door.AwaitSomebody();
-  machine.store().Load({1, 1});
+  machine.store().Load(RunKey(1, 1));
   EXPECT_TRUE(machine.witness().AwaitLoaded().ok());
   door.Open();
   EXPECT_TRUE(machine.witness().AwaitDurable(2));

@@ -68,9 +68,9 @@ TEST(RowCheckerTest, RowsThatFitTogetherAreRight) {
 TEST(RowCheckerTest, AValueThatIsNotARecordIsFound) {
   std::vector<std::string> problems;
   RowChecker checker([&](const std::string& line) { problems.push_back(line); });
-  checker.Add(KeyOf(RunKey{1, 2}), "\xff\xff");
-  checker.Add(KeyOf(RunKey{1, 2}), "");
-  checker.Add(KeyOf(RunKey{1, 2}), RunRow(1, 3).SerializeAsString());
+  checker.Add(KeyOf(RunKey(1, 2)), "\xff\xff");
+  checker.Add(KeyOf(RunKey(1, 2)), "");
+  checker.Add(KeyOf(RunKey(1, 2)), RunRow(1, 3).SerializeAsString());
   EXPECT_THAT(problems, ElementsAre("run 1-2: its value is not readable",
                                     "run 1-2: a record has no row that this version knows",
                                     "run 1-2: its value is that of run 1-3"));

@@ -171,10 +171,23 @@ TEST_P(StoreContractTest, OpeningAloneRaisesTheEpoch) {
 TEST_P(StoreContractTest, LoadGivesBackARun) {
   Commit({RunRow(1, 5, 3, "abc"), RunRow(1, 8, 1, "d")});
   AwaitDurable();
-  store_->Load({1, 5});
+  store_->Load(RunKey(1, 5));
   const auto loaded = witness_->AwaitLoaded();
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_EQ(loaded->SerializeAsString(), RunRow(1, 5, 3, "abc").SerializeAsString());
+}
+
+TEST_P(StoreContractTest, LoadGivesBackAnOutcomeBesideTheRunOfItsJobs) {
+  record::Record outcome;
+  outcome.mutable_outcome()->set_stream(1);
+  outcome.mutable_outcome()->mutable_outcome()->set_first(5);
+  outcome.mutable_outcome()->mutable_outcome()->set_count(2);
+  Commit({RunRow(1, 5, 3, "abc"), outcome});
+  AwaitDurable();
+  store_->Load({record::Record::kOutcome, 1, 5});
+  const auto loaded = witness_->AwaitLoaded();
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->SerializeAsString(), outcome.SerializeAsString());
 }
 
 TEST_P(StoreContractTest, ManyLoadsAreEachAnsweredOnce) {
@@ -184,7 +197,7 @@ TEST_P(StoreContractTest, ManyLoadsAreEachAnsweredOnce) {
   }
   Commit(rows);
   AwaitDurable();
-  for (const record::Record& row : rows) store_->Load({1, row.run().first()});
+  for (const record::Record& row : rows) store_->Load(RunKey(1, row.run().first()));
   std::map<uint64_t, std::string> got;
   for (size_t i = 0; i < rows.size(); ++i) {
     const auto loaded = witness_->AwaitLoaded();
@@ -200,7 +213,7 @@ TEST_P(StoreContractTest, LoadOfARunThatIsNotThereIsNotFound) {
   Commit({RunRow(1, 5), RunRow(1, 6)});
   Commit({Erased(RunRow(1, 5))});
   AwaitDurable();
-  for (const RunKey key : {RunKey{1, 5}, RunKey{1, 7}}) {
+  for (const RowKey key : {RunKey(1, 5), RunKey(1, 7)}) {
     store_->Load(key);
     EXPECT_TRUE(absl::IsNotFound(witness_->AwaitLoaded().status()));
   }
@@ -237,7 +250,7 @@ TEST(MemoryStoreTest, EverythingIsDurableAtOnceAndNothingIsKept) {
   EXPECT_TRUE(ReadAll(&store).empty());
   store.Commit(1, {QueueRow("a")});
   EXPECT_EQ(witness.durable(), 1u);
-  store.Load({1, 1});
+  store.Load(RunKey(1, 1));
   EXPECT_TRUE(absl::IsNotFound(witness.AwaitLoaded().status()));
 }
 
@@ -268,10 +281,10 @@ TEST(MapStoreTest, ARowThatIsDamagedIsDataLossAndTheStoreGoesOn) {
   MapStore store(&disk, witness.Callbacks());
   store.Commit(1, {RunRow(1, 5), RunRow(1, 6)});
   store.Sync();
-  disk.rows[KeyOf(RunKey{1, 5})] = "\xff\xff";
-  store.Load({1, 5});
+  disk.rows[KeyOf(RunKey(1, 5))] = "\xff\xff";
+  store.Load(RunKey(1, 5));
   EXPECT_TRUE(absl::IsDataLoss(witness.AwaitLoaded().status()));
-  store.Load({1, 6});
+  store.Load(RunKey(1, 6));
   EXPECT_TRUE(witness.AwaitLoaded().ok());
 }
 

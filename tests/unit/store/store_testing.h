@@ -36,6 +36,10 @@ inline record::Record StreamRow(uint64_t number, const std::string& queue, uint6
   return record;
 }
 
+inline RowKey RunKey(uint64_t stream, uint64_t first) {
+  return {record::Record::kRun, stream, first};
+}
+
 // A run of jobs with the same payload.
 inline record::Record RunRow(uint64_t stream, uint64_t first, int jobs = 1,
                              const std::string& payload = "payload") {
@@ -97,7 +101,7 @@ class Witness {
               EXPECT_EQ(failures_.size(), 1u) << "told twice";
               changed_.notify_all();
             },
-            [this](const RunKey& key, absl::StatusOr<record::Record> record) {
+            [this](const RowKey& key, absl::StatusOr<record::Record> record) {
               const std::lock_guard lock(mutex_);
               loaded_.emplace_back(key, std::move(record));
               changed_.notify_all();
@@ -139,7 +143,7 @@ class Witness {
   std::condition_variable changed_;
   uint64_t durable_ = 0;
   std::vector<absl::Status> failures_;
-  std::vector<std::pair<RunKey, absl::StatusOr<record::Record>>> loaded_;
+  std::vector<std::pair<RowKey, absl::StatusOr<record::Record>>> loaded_;
 };
 
 // An empty directory of the test's own, gone in the end.
