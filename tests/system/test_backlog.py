@@ -1,6 +1,7 @@
-"""A durable backlog that is larger than its share of the memory waits on the disk, and comes out as it went in."""
+"""What is durable and larger than its share of the memory waits on the disk, and comes out as it went in."""
 
 import os
+import signal
 
 from harness import SANITIZED, SLOW, SystemTest, main, wait_for
 
@@ -56,6 +57,27 @@ class BacklogTest(SystemTest):
         self.check_memory(broker)
         self.assert_ledger_balances(broker)
         self.assertEqual(broker.counter("jobs_lost"), 0)
+
+    def test_outcomes_that_nobody_reads(self):
+        """The jobs go on, whatever they bring, and all of it is told in the end."""
+        jobs = 6000 // SLOW
+        broker = self.broker_here()
+        path = self.directory / "input"
+        path.write_text("".join(f"{i:06} ".ljust(20_000, "x") + "\n" for i in range(jobs)))
+        producer = self.producer(broker, "--queue", "q", "--name", "slow", "--ordered", str(path))
+        wait_for(lambda: broker.queue("q")["accepted"] == jobs, "all jobs to be accepted")
+        producer.signal(signal.SIGSTOP)
+        self.worker(broker, "w", "--queue", "q", "--handler", "echo")
+        wait_for(lambda: broker.queue("q")["completed"] == jobs, "all jobs to end")
+        self.assertEqual(broker.counter("producers_stopped"), 0)
+        self.assertGreater(broker.counter("outcomes_stored"), jobs // 2 if SLOW == 1 else 0)
+        self.check_memory(broker)
+        producer.signal(signal.SIGCONT)
+        self.assertEqual(producer.wait(), 0)
+        with open(path) as sent:
+            self.assertEqual(producer.lines(), sent.read().splitlines())
+        self.assertEqual(broker.counter("outcomes_lost"), 0)
+        self.assert_ledger_balances(broker)
 
 
 if __name__ == "__main__":
