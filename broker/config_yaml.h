@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 namespace whippletree {
@@ -23,7 +24,10 @@ struct ConfigPlace {
   int line = -1;
   int column = -1;
 
-  auto operator<=>(const ConfigPlace&) const = default;
+  friend bool operator==(const ConfigPlace&, const ConfigPlace&) = default;
+  friend bool operator<(const ConfigPlace& a, const ConfigPlace& b) {
+    return std::tie(a.line, a.column) < std::tie(b.line, b.column);
+  }
 };
 
 struct YamlNode {
