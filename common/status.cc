@@ -44,7 +44,7 @@ wire::Status WireStatus(absl::StatusCode code, std::string_view message) {
   wire::Status out;
   out.set_code(static_cast<int>(code));
   // A message with a string that is no UTF-8 cannot be read: whoever gets it would never answer.
-  out.set_message(ToUtf8(message, kStatusMessageBytesMax));
+  out.set_message(CutMiddle(message, kStatusMessageBytesMax));
   return out;
 }
 

@@ -67,6 +67,18 @@ std::string ToUtf8(std::string_view bytes, size_t bytes_max) {
   return out;
 }
 
+std::string CutMiddle(std::string_view bytes, size_t bytes_max) {
+  constexpr std::string_view kGap = "…";
+  const std::string text = ToUtf8(bytes, bytes.size());
+  if (text.size() <= bytes_max) return text;
+  const size_t kept = bytes_max - kGap.size();
+  size_t head = kept / 3;
+  size_t tail = text.size() - (kept - head);
+  while (head > 0 && IsContinuation(text[head])) --head;
+  while (tail < text.size() && IsContinuation(text[tail])) ++tail;
+  return text.substr(0, head).append(kGap).append(text, tail, std::string::npos);
+}
+
 size_t CodePoints(std::string_view utf8) {
   size_t count = 0;
   for (const char c : utf8) count += !IsContinuation(c);

@@ -14,6 +14,10 @@ bool IsUtf8(std::string_view bytes);
 // becomes '?', and nothing is cut in the middle.
 std::string ToUtf8(std::string_view bytes, size_t bytes_max);
 
+// All of `bytes` as valid UTF-8, if that has at most `bytes_max` bytes; of more the middle goes for
+// "…": a message says first what it is about, and last what went wrong. REQUIRES: bytes_max >= 10.
+std::string CutMiddle(std::string_view bytes, size_t bytes_max);
+
 // Code points of valid UTF-8: the columns that it takes, wide and combining characters aside.
 size_t CodePoints(std::string_view utf8);
 

@@ -18,7 +18,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr uint64_t kJob = std::numeric_limits<uint64_t>::max();  // place of a job in held_
-constexpr size_t kFailureColumnsMax = 500;
+constexpr size_t kFailureBytesMax = 500;
 
 std::string_view Message(const absl::Status& status) {
   return {status.message().data(), status.message().size()};
@@ -145,13 +145,13 @@ std::string FailureLine(const Outcome& outcome) {
     while (message.ends_with('\n')) message.remove_suffix(1);
     if (!message.empty()) absl::StrAppend(&line, ": ", std::string(message));
   }
-  return Shorten(Printable(line), kFailureColumnsMax);
+  return CutMiddle(Printable(line), kFailureBytesMax);
 }
 
 std::string FailureLine(const BadInput& bad, InputFormat format) {
-  return Shorten(Printable(absl::StrCat(format == InputFormat::kNul ? "item " : "line ", bad.line,
-                                        ": ", bad.message)),
-                 kFailureColumnsMax);
+  return CutMiddle(Printable(absl::StrCat(format == InputFormat::kNul ? "item " : "line ", bad.line,
+                                          ": ", bad.message)),
+                   kFailureBytesMax);
 }
 
 }  // namespace whippletree

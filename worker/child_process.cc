@@ -34,8 +34,8 @@ bool MakePipe(Pipe* made) {
   if (pipe2(fds, O_CLOEXEC) != 0) return false;
   *made = {Fd(fds[0]), Fd(fds[1])};
   for (Fd* fd : {&made->read, &made->write}) {
-    if (fd->get() > Command::kFollowOnFd) continue;
-    Fd above(fcntl(fd->get(), F_DUPFD_CLOEXEC, Command::kFollowOnFd + 1));
+    if (fd->get() > Command::kJobIdsFd) continue;
+    Fd above(fcntl(fd->get(), F_DUPFD_CLOEXEC, Command::kJobIdsFd + 1));
     if (above.get() < 0) return false;
     *fd = std::move(above);
   }
@@ -68,6 +68,7 @@ struct Plan {
   std::vector<char*> environment;
   std::vector<const char*> paths;
   int in, out, err, follow_on;  // its ends
+  int job_ids;                  // -1: none
   int report;                   // where to write the errno
   pid_t parent;
   rlimit descriptors;
@@ -81,26 +82,10 @@ std::vector<char*> Pointers(const std::vector<std::string>& strings) {
   return pointers;
 }
 
-std::vector<char*> Environment(const std::vector<std::string>& variables) {
-  std::vector<char*> environment = Pointers(variables);
-  const auto is_replaced = [&](const char* inherited) {
-    const char* equals = strchr(inherited, '=');
-    const size_t name_size = equals == nullptr ? strlen(inherited) : equals - inherited + 1;
-    return std::any_of(variables.begin(), variables.end(), [&](const std::string& variable) {
-      return variable.compare(0, name_size, inherited, name_size) == 0;
-    });
-  };
-  for (char** variable = environ; *variable != nullptr; ++variable) {
-    if (!is_replaced(*variable)) environment.push_back(*variable);
-  }
-  environment.push_back(nullptr);
-  return environment;
-}
-
 // The child, between vfork and exec: it runs on this process's memory while the thread that made it
 // waits, with all signals blocked, and may only make async-signal-safe calls.
 [[noreturn]] void RunChild(const Plan& plan) {
-  setpgid(0, 0);
+  setsid();
   if (plan.entry != nullptr) plan.entry->Set(getpid());
   // The worker may have died before the call: then nobody waits for this process.
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != plan.parent) _exit(127);
@@ -108,6 +93,9 @@ std::vector<char*> Environment(const std::vector<std::string>& variables) {
   dup2(plan.out, STDOUT_FILENO);
   dup2(plan.err, STDERR_FILENO);
   dup2(plan.follow_on, Command::kFollowOnFd);
+  // Not before the others: it may have the number of one of these, and theirs are all above.
+  if (plan.job_ids == Command::kJobIdsFd) fcntl(plan.job_ids, F_SETFD, 0);
+  if (plan.job_ids >= 0) dup2(plan.job_ids, Command::kJobIdsFd);
   setrlimit(RLIMIT_NOFILE, &plan.descriptors);
   struct sigaction by_default = {};
   by_default.sa_handler = SIG_DFL;
@@ -154,8 +142,10 @@ void Fd::Close() {
   fd_ = -1;
 }
 
-Command::Command(std::vector<std::string> argv)
-    : argv_(std::move(argv)), paths_(Candidates(argv_.at(0))) {}
+Command::Command(std::vector<std::string> argv, std::vector<std::string> environment)
+    : argv_(std::move(argv)),
+      environment_(std::move(environment)),
+      paths_(Candidates(argv_.at(0))) {}
 
 absl::Status Command::Check() const {
   int error = ENOENT;
@@ -168,7 +158,7 @@ absl::Status Command::Check() const {
   return RunError(error);
 }
 
-absl::StatusOr<ChildProcess> Command::Start(const std::vector<std::string>& variables,
+absl::StatusOr<ChildProcess> Command::Start(const std::vector<std::string>& variables, int job_ids,
                                             ProcessGuard::Entry* entry) const {
   Pipe in, out, err, follow_on, report;
   if (!MakePipe(&in) || !MakePipe(&out) || !MakePipe(&err) || !MakePipe(&follow_on) ||
@@ -183,12 +173,15 @@ absl::StatusOr<ChildProcess> Command::Start(const std::vector<std::string>& vari
   Plan plan;
   plan.argv = Pointers(argv_);
   plan.argv.push_back(nullptr);
-  plan.environment = Environment(variables);
+  plan.environment = Pointers(environment_);
+  for (char* variable : Pointers(variables)) plan.environment.push_back(variable);
+  plan.environment.push_back(nullptr);
   for (const std::string& path : paths_) plan.paths.push_back(path.c_str());
   plan.in = in.read.get();
   plan.out = out.write.get();
   plan.err = err.write.get();
   plan.follow_on = follow_on.write.get();
+  plan.job_ids = job_ids;
   plan.report = report.write.get();
   plan.parent = getpid();
   getrlimit(RLIMIT_NOFILE, &plan.descriptors);

@@ -45,20 +45,33 @@ absl::StatusOr<std::vector<std::string>> ExecBatch::SplitOutput(std::string_view
     if (++count <= size()) outputs.emplace_back(piece);
   });
   if (count == size()) return outputs;
+  if (count == 0) return std::vector<std::string>(size());
   const bool lines = separator_ == '\n';
-  return absl::InternalError(absl::StrCat(std::string(program), " wrote ", count,
-                                          lines ? " lines for " : " NUL-ended pieces for ", size(),
-                                          " jobs; it must write one for each job of a batch"));
+  const char* pieces = lines ? (count == 1 ? " line for " : " lines for ")
+                             : (count == 1 ? " NUL-ended piece for " : " NUL-ended pieces for ");
+  return absl::FailedPreconditionError(
+      absl::StrCat(std::string(program), " wrote ", count, pieces, size(),
+                   " jobs; it must write one for each job of a batch, or nothing"));
+}
+
+std::vector<absl::StatusOr<std::string>> ExecBatch::LeftOut() const {
+  const absl::Status left_out = absl::InvalidArgumentError(
+      separator_ == '\n' ? "payload contains a newline; start the worker with --nul"
+                         : "payload contains a NUL byte, which ends a job of a batch with --nul");
+  return std::vector<absl::StatusOr<std::string>>(jobs_, left_out);
 }
 
 std::vector<absl::StatusOr<std::string>> ExecBatch::Results(
     std::vector<std::string> outputs) const {
   WT_CHECK(outputs.size() == size());
-  const absl::Status left_out = absl::InvalidArgumentError(
-      separator_ == '\n' ? "payload contains a newline; start the worker with --nul"
-                         : "payload contains a NUL byte, which ends a job of a batch with --nul");
-  std::vector<absl::StatusOr<std::string>> results(jobs_, left_out);
+  std::vector<absl::StatusOr<std::string>> results = LeftOut();
   for (size_t i = 0; i < taken_.size(); ++i) results[taken_[i]] = std::move(outputs[i]);
+  return results;
+}
+
+std::vector<absl::StatusOr<std::string>> ExecBatch::Results(const absl::Status& failure) const {
+  std::vector<absl::StatusOr<std::string>> results = LeftOut();
+  for (const size_t i : taken_) results[i] = failure;
   return results;
 }
 

@@ -24,18 +24,25 @@ class ExecBatch {
   const std::string& input() const { return input_; }
   // Jobs in the input.
   size_t size() const { return taken_.size(); }
+  // Their indexes in the batch.
+  const std::vector<size_t>& taken() const { return taken_; }
   // Index of the first job in the input. REQUIRES: size() > 0.
   size_t first() const { return taken_.front(); }
 
   // The results in what `program` wrote, one for each job in the input; the last one needs no
-  // separator. INTERNAL: it is another number.
+  // separator. If it wrote nothing, all are empty. FAILED_PRECONDITION: it is another number.
   absl::StatusOr<std::vector<std::string>> SplitOutput(std::string_view output,
                                                        std::string_view program) const;
   // For each job of the batch: its output, or INVALID_ARGUMENT if it was left out.
   // REQUIRES: outputs.size() == size().
   std::vector<absl::StatusOr<std::string>> Results(std::vector<std::string> outputs) const;
+  // The same where no job in the input has one.
+  std::vector<absl::StatusOr<std::string>> Results(const absl::Status& failure) const;
 
  private:
+  // As if all jobs were left out.
+  std::vector<absl::StatusOr<std::string>> LeftOut() const;
+
   const size_t jobs_;
   const char separator_;
   std::string input_;

@@ -5,8 +5,11 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <memory>
 #include <span>
 #include <utility>
@@ -25,6 +28,10 @@ constexpr int kExitTemporaryFault = 75;  // EX_TEMPFAIL
 constexpr int kExitNotExecutable = 126;  // what shells use
 constexpr int kExitNotFound = 127;
 
+// How long a start is tried, and the pauses between: the first one, then twice as long.
+constexpr Duration kStartPatience = seconds(2);
+constexpr Duration kStartPause = milliseconds(50);
+
 // Of descriptor 3: payloads, names of queues, tabs and newlines.
 constexpr uint64_t kFollowOnInputBytesMax = 2 * kFollowOnBytesMax;
 
@@ -38,6 +45,20 @@ std::string SignalName(int number) {
   const char* abbreviation = sigabbrev_np(number);
   return abbreviation == nullptr ? absl::StrCat(number)
                                  : absl::StrCat(number, " (SIG", abbreviation, ")");
+}
+
+// A file in memory with this content, to be read from its begin. Without a descriptor: errno says
+// why.
+Fd MakeFile(std::string_view content) {
+  Fd file(memfd_create("whippletree-job-ids", MFD_CLOEXEC));
+  while (file.get() >= 0 && !content.empty()) {
+    const ssize_t size = write(file.get(), content.data(), content.size());
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0) return Fd();
+    content.remove_prefix(static_cast<size_t>(size));
+  }
+  if (file.get() >= 0) lseek(file.get(), 0, SEEK_SET);
+  return file;
 }
 
 // Makes `fd`, an eventfd, readable when the job is to end, for as long as this lives.
@@ -58,7 +79,9 @@ class EndWatch {
 class ExecHandler {
  public:
   ExecHandler(ExecOptions options, ProcessGuard* guard)
-      : options_(std::move(options)), command_(options_.argv), guard_(guard) {}
+      : options_(std::move(options)),
+        command_(options_.argv, ProgramEnvironment(options_.environment)),
+        guard_(guard) {}
 
   absl::StatusOr<std::string> RunJob(JobContext& context, std::string_view payload) const;
   BatchResults RunBatch(BatchContext& context, std::span<const std::string_view> payloads) const;
@@ -69,21 +92,26 @@ class ExecHandler {
     std::string_view id;
     uint32_t attempt;
     size_t batch_size;
+    std::string ids;  // of all, one a line; empty: it is a job by itself
   };
   // Runs the program to its end. Its result and follow-on jobs, if it ended well.
   absl::StatusOr<ChildRunResult> Run(const About& about, std::string_view input,
                                      CallContext* context) const;
+  // Tries for a while. Else the jobs go back, or the worker ends.
+  absl::StatusOr<ChildProcess> Start(const std::vector<std::string>& variables, int job_ids,
+                                     ProcessGuard::Entry* entry, CallContext* context) const;
   absl::StatusOr<ChildRunResult> Outcome(ChildRunResult result, CallContext* context) const;
 
   const ExecOptions options_;
   const Command command_;
   ProcessGuard* const guard_;
+  mutable std::atomic<bool> was_started_{false};
 };
 
 absl::StatusOr<std::string> ExecHandler::RunJob(JobContext& context,
                                                 std::string_view payload) const {
   absl::StatusOr<ChildRunResult> result =
-      Run({context.id(), context.attempt(), 1}, payload, &context);
+      Run({context.id(), context.attempt(), 1, {}}, payload, &context);
   if (!result.ok()) return result.status();
   const absl::Status status =
       ForEachFollowOn(result->follow_ons, [&](std::string_view queue, std::string_view follow_on) {
@@ -100,12 +128,16 @@ BatchResults ExecHandler::RunBatch(BatchContext& context,
   absl::Status first_job;  // what becomes of it for its follow-on jobs
   if (batch.size() > 0) {
     const size_t first = batch.first();
+    std::string ids;
+    for (const size_t i : batch.taken()) absl::StrAppend(&ids, context.id(i), "\n");
     absl::StatusOr<ChildRunResult> result =
-        Run({context.id(first), context.attempt(first), batch.size()}, batch.input(), &context);
+        Run({context.id(first), context.attempt(first), batch.size(), std::move(ids)},
+            batch.input(), &context);
     if (!result.ok()) return result.status();
     absl::StatusOr<std::vector<std::string>> split =
         batch.SplitOutput(result->output, Printable(command_.name()));
-    if (!split.ok()) return split.status();
+    if (!split.ok() && options_.retry_wrong_count) return split.status();
+    if (!split.ok()) return batch.Results(split.status());
     outputs = *std::move(split);
     first_job = ForEachFollowOn(result->follow_ons,
                                 [&](std::string_view queue, std::string_view follow_on) {
@@ -127,17 +159,23 @@ absl::StatusOr<ChildRunResult> ExecHandler::Run(const About& about, std::string_
   if (wake.get() < 0) {
     return absl::UnavailableError(absl::StrCat("cannot make an eventfd: ", strerror(errno)));
   }
-  absl::StatusOr<ChildProcess> child =
-      command_.Start({absl::StrCat("WHIPPLETREE_JOB_ID=", std::string(about.id)),
-                      absl::StrCat("WHIPPLETREE_JOB_QUEUE=", context->queue()),
-                      absl::StrCat("WHIPPLETREE_JOB_ATTEMPT=", about.attempt),
-                      absl::StrCat("WHIPPLETREE_BATCH_SIZE=", about.batch_size),
-                      absl::StrCat("WHIPPLETREE_FOLLOW_ON_FD=", Command::kFollowOnFd)},
-                     &entry);
-  if (!child.ok()) {
-    if (absl::IsFailedPrecondition(child.status())) context->FailWorker(child.status());
-    return absl::UnavailableError(child.status().message());
+  std::vector<std::string> variables = {
+      absl::StrCat("WHIPPLETREE_JOB_ID=", std::string(about.id)),
+      absl::StrCat("WHIPPLETREE_JOB_QUEUE=", context->queue()),
+      absl::StrCat("WHIPPLETREE_JOB_ATTEMPT=", about.attempt),
+      absl::StrCat("WHIPPLETREE_BATCH_SIZE=", about.batch_size),
+      absl::StrCat("WHIPPLETREE_FOLLOW_ON_FD=", Command::kFollowOnFd)};
+  Fd job_ids;
+  if (!about.ids.empty()) {
+    job_ids = MakeFile(about.ids);
+    if (job_ids.get() < 0) {
+      return absl::UnavailableError(absl::StrCat("cannot make a file of ids: ", strerror(errno)));
+    }
+    variables.push_back(absl::StrCat("WHIPPLETREE_JOB_IDS_FD=", Command::kJobIdsFd));
   }
+  absl::StatusOr<ChildProcess> child = Start(variables, job_ids.get(), &entry, context);
+  if (!child.ok()) return child.status();
+  job_ids.Close();
   const EndWatch watch(context, wake.get());
   ChildRunResult result = RunToEnd(*std::move(child), &entry,
                                    {.input = input,
@@ -146,6 +184,31 @@ absl::StatusOr<ChildRunResult> ExecHandler::Run(const About& about, std::string_
                                     .end_fd = wake.get(),
                                     .kill_grace = options_.kill_grace});
   return Outcome(std::move(result), context);
+}
+
+absl::StatusOr<ChildProcess> ExecHandler::Start(const std::vector<std::string>& variables,
+                                                int job_ids, ProcessGuard::Entry* entry,
+                                                CallContext* context) const {
+  Duration waited{0};
+  for (Duration pause = kStartPause;; pause *= 2) {
+    absl::StatusOr<ChildProcess> child = command_.Start(variables, job_ids, entry);
+    if (child.ok()) {
+      was_started_ = true;
+      return child;
+    }
+    const absl::Status not_started = absl::UnavailableError(child.status().message());
+    if (absl::IsFailedPrecondition(child.status()) && !was_started_) {
+      context->FailWorker(child.status());
+      return not_started;
+    }
+    if (waited >= kStartPatience) {
+      if (options_.on_not_started) options_.on_not_started(not_started);
+      context->HandBack();
+      return not_started;
+    }
+    if (absl::Status status = context->SleepFor(pause); !status.ok()) return status;
+    waited += pause;
+  }
 }
 
 absl::StatusOr<ChildRunResult> ExecHandler::Outcome(ChildRunResult result,
@@ -186,18 +249,12 @@ absl::StatusOr<ChildRunResult> ExecHandler::Outcome(ChildRunResult result,
       return RetryAfter(delay, std::string(failed.message()));
     }
     case kExitNotExecutable:
+      return WithErrors(absl::StatusCode::kUnknown, ended + " (not executable)", result);
     case kExitNotFound:
-      break;
+      return WithErrors(absl::StatusCode::kUnknown, ended + " (command not found)", result);
     default:
       return WithErrors(absl::StatusCode::kUnknown, ended, result);
   }
-  const char* hint = code == kExitNotFound
-                         ? " (command not found): install what it runs on this machine"
-                         : " (not executable): make what it runs executable";
-  const absl::Status why =
-      WithErrors(absl::StatusCode::kFailedPrecondition, absl::StrCat(ended, hint), result);
-  context->FailWorker(why);
-  return absl::UnavailableError(why.message());
 }
 
 }  // namespace

@@ -123,6 +123,7 @@ void Executor::Recall(const wire::JobRange& range) {
 void Executor::Slot::Take(uint64_t new_token, std::span<const uint32_t> new_indexes) {
   token = new_token;
   indexes = new_indexes;
+  handed_back = false;
   if (!cancelled.empty()) cancelled = IntervalSet();
 }
 
@@ -247,6 +248,7 @@ Result Executor::InCall(Slot* slot, CallContext* context, uint32_t timeout_ms,
   slot->now = now;
   slot->context = nullptr;
   if (!failure.ok()) events_.worker_failure = failure;
+  slot->handed_back = context->handed_back();
   if (absl::IsDeadlineExceeded(ended)) {
     result = absl::DeadlineExceededError("timed out after " + std::to_string(timeout_ms) + " ms");
   } else if (stopped_) {
@@ -296,7 +298,14 @@ void Executor::RunJob(Slot* slot, const Lease& lease, uint32_t position,
   absl::StatusOr<std::string> result =
       lease.handlers->job != nullptr ? RunOne(slot, lease, position, job, &follow_ons, lock)
                                      : RunBatchOfOne(slot, lease, position, job, &follow_ons, lock);
+  if (slot->handed_back) return HandBack(*slot);
   AddFinished({token, index, std::move(result), slot->now - begin, std::move(follow_ons)});
+}
+
+// REQUIRES: mutex_ is held.
+void Executor::HandBack(const Slot& slot) {
+  for (const uint32_t index : slot.indexes) events_.recalled.emplace_back(slot.token, index);
+  AddEvent();
 }
 
 void Executor::RunBatch(Slot* slot, const Lease& lease, std::unique_lock<std::mutex>& lock) {
@@ -309,6 +318,7 @@ void Executor::RunBatch(Slot* slot, const Lease& lease, std::unique_lock<std::mu
   BatchResults results = lease.handlers->batch != nullptr
                              ? RunWhole(slot, lease, &outcome.follow_ons, lock)
                              : RunInTurn(slot, lease, &outcome.follow_ons, lock);
+  if (slot->handed_back) return HandBack(*slot);
   if (results.ok()) {
     outcome.results = *std::move(results);
   } else {
@@ -360,6 +370,10 @@ BatchResults Executor::RunInTurn(Slot* slot, const Lease& lease,
       // Each has its own time: the broker is told when it begins.
       if (timed) AddStarted(lease.delivery.token(), slot->indexes.front(), &events_.started);
       results.push_back(RunOne(slot, lease, position, reader.At(position), follow_ons, lock));
+      // A batch goes back as a whole or not at all.
+      if (std::exchange(slot->handed_back, false)) {
+        results.back() = absl::UnavailableError("its worker cannot run it now");
+      }
     }
   }
   return results;

@@ -97,6 +97,7 @@ class Executor {
     std::span<const uint32_t> indexes{};  // of the jobs of the handler's call, ascending
     CallContext* context = nullptr;       // of the call, while there is one
     IntervalSet cancelled{};              // indexes
+    bool handed_back = false;             // the handler's call did that
 
     void Take(uint64_t token, std::span<const uint32_t> indexes);
     bool AllCancelled() const;
@@ -129,6 +130,7 @@ class Executor {
                 std::vector<wire::FollowOn>* follow_ons, std::unique_lock<std::mutex>& lock,
                 const Call& call);
   void TakeBack(Lease& lease, const wire::JobRange& range);
+  void HandBack(const Slot& slot);
   // Ends what runs of the lease, as far as all of a call is cancelled.
   void CancelRunning(uint64_t token, uint64_t begin, uint64_t end);
   // Something is to be taken now.

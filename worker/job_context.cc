@@ -76,6 +76,8 @@ void CallContext::FailWorker(absl::Status why) {
   asked_.store(true, std::memory_order_release);
 }
 
+void CallContext::HandBack() { handed_back_.store(true, std::memory_order_release); }
+
 void CallContext::End(absl::StatusCode code) {
   WT_CHECK(code != absl::StatusCode::kOk);
   std::unique_lock lock(mutex_);

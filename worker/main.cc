@@ -29,6 +29,7 @@
 #include "worker/handlers.h"
 #include "worker/manual.h"
 #include "worker/process_guard.h"
+#include "worker/program_environment.h"
 #include "worker/worker.h"
 
 namespace whippletree {
@@ -43,6 +44,8 @@ struct Flags {
   bool list_handlers = false;
   Duration kill_grace{0};
   bool nul = false;
+  std::string lines = "fail";
+  std::vector<std::string> environment;
   std::string follow_on;
   WorkerOptions worker;
   LogOptions log;
@@ -72,6 +75,32 @@ std::vector<std::string> CutExec(std::vector<std::string>* args) {
   return {};
 }
 
+std::string EnvironmentError(const Flags& flags) {
+  if (flags.environment.empty()) return "";
+  const std::string& first = flags.environment[0];
+  if (first != "clean" && first != "inherit") {
+    return absl::StrCat("begin with clean or inherit, not with ", Quoted(first));
+  }
+  if (first == "inherit" && flags.environment.size() > 1) {
+    return absl::StrCat("with inherit all is inherited; ", Quoted(flags.environment[1]),
+                        " is for clean");
+  }
+  for (size_t i = 1; i < flags.environment.size(); ++i) {
+    const std::string error = KeptNameError(flags.environment[i]);
+    if (!error.empty()) return error;
+  }
+  return "";
+}
+
+EnvironmentOptions EnvironmentOf(const Flags& flags) {
+  EnvironmentOptions options;
+  options.broker = flags.worker.broker;
+  if (flags.environment.empty() || flags.environment[0] != "clean") return options;
+  options.clean = true;
+  options.keep.assign(flags.environment.begin() + 1, flags.environment.end());
+  return options;
+}
+
 // Nullopt: go on. Else what to exit with.
 std::optional<int> ParseFlags(int argc, char** argv, Flags* flags) {
   std::vector<std::string> args(argv + std::min(argc, 1), argv + argc);
@@ -93,6 +122,19 @@ std::optional<int> ParseFlags(int argc, char** argv, Flags* flags) {
       ->configurable(false);
   app.add_flag("--nul", flags->nul,
                "With --exec: jobs and results of a batch end with a NUL byte, not a newline");
+  app.add_option("--lines", flags->lines,
+                 "With --exec: what a batch does whose program writes another number of lines than "
+                 "it got: fail (dead at once) or retry (in halves; for programs without side "
+                 "effects)")
+      ->type_name("fail|retry")
+      ->check(CLI::IsMember({"fail", "retry"}));
+  app.add_option(
+         "--env", flags->environment,
+         "With --exec: inherit (by default), or clean: the program gets PATH, HOME, LANG and "
+         "the variables named behind it")
+      ->type_name("inherit|clean[,NAME...]")
+      ->delimiter(',')
+      ->allow_extra_args(false);
   app.add_option("--follow-on", flags->follow_on,
                  "Queue that gets the result of each completed job, unless it is empty, as a job")
       ->type_name("QUEUE");
@@ -123,6 +165,11 @@ std::optional<int> ParseFlags(int argc, char** argv, Flags* flags) {
     }
   }
   if (flags->nul && flags->exec.empty()) return UsageError("--nul is for --exec");
+  if (flags->exec.empty() && !flags->environment.empty()) return UsageError("--env is for --exec");
+  if (flags->exec.empty() && flags->lines != "fail") return UsageError("--lines is for --exec");
+  if (const std::string error = EnvironmentError(*flags); !error.empty()) {
+    return UsageError("--env: " + error);
+  }
   if (!flags->exec.empty() && !flags->handler.empty()) {
     return UsageError("--exec and --handler cannot be given together");
   }
@@ -216,6 +263,11 @@ uint32_t SlotsForPrograms(uint32_t slots) {
   return static_cast<uint32_t>(std::clamp<uint64_t>(enough, 1, slots));
 }
 
+void LogNotStarted(const absl::Status& why) {
+  Log(LogLevel::kWarning, "program_not_started",
+      {{"error", std::string(why.message())}, {"jobs", "go back, uncharged"}});
+}
+
 int Run(Flags flags) {
   std::unique_ptr<ProcessGuard> guard;
   const uint32_t slots_wanted = flags.worker.slots;
@@ -239,7 +291,10 @@ int Run(Flags flags) {
     if (guard != nullptr) {
       handlers.emplace_back(queue, MakeExecHandlers({.argv = flags.exec,
                                                      .kill_grace = flags.kill_grace,
-                                                     .separator = flags.nul ? '\0' : '\n'},
+                                                     .separator = flags.nul ? '\0' : '\n',
+                                                     .retry_wrong_count = flags.lines == "retry",
+                                                     .environment = EnvironmentOf(flags),
+                                                     .on_not_started = LogNotStarted},
                                                     guard.get()));
       continue;
     }

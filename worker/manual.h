@@ -19,25 +19,28 @@ inline constexpr char kWorkerManual[] = R"(Programs as workers:
   each job or batch, without a shell (write `--exec sh -c '...'` for one). The program gets
     standard input     the payload, then its end; it need not be read
     environment        WHIPPLETREE_JOB_ID, WHIPPLETREE_JOB_QUEUE, WHIPPLETREE_JOB_ATTEMPT,
-                       WHIPPLETREE_BATCH_SIZE (1 for a job by itself), WHIPPLETREE_FOLLOW_ON_FD
+                       WHIPPLETREE_BATCH_SIZE (1 for a job by itself), WHIPPLETREE_FOLLOW_ON_FD,
+                       WHIPPLETREE_BROKER; and what the worker has, but for its other variables of
+                       Whippletree (--env clean: PATH, HOME, LANG and what is named)
   and gives back
     standard output    the result, byte for byte
     descriptor 3       follow-on jobs, one a line: QUEUE, a tab, PAYLOAD
     standard error     its end goes into the message of a failed job
-    exit code          0 completed; 75 try again later; 65 the job is at fault: dead at once;
-                       126 or 127 (of a shell: not executable, not found) it cannot be run here:
-                       this worker says so and ends with exit code 5, and its jobs go to others; any
+    exit code          0 completed; 75 try again later; 65 the job is at fault: dead at once; any
                        other code, or a signal: tried again as the queue's policy says
+  One that cannot be started at all ends this worker with exit code 5, and its jobs go to others.
   With exit code 75 and a line such as `retry-after: 2s` at the end of standard error, no job of
   the queue is started before that time has passed.
-  It runs in a process group of its own. The whole group is killed when the job times out or is
+  It runs in a session of its own, without a terminal. Its process group is killed when the job times out or is
   cancelled, when the worker dies (kill -9 included), and what it left in the background when it
   ends. Only what moves to another session (setsid) escapes.
 
 Batches:
   A queue whose policy has batches gives several jobs to one start of the program, in one slot: one
-  payload a line on standard input, one result a line on standard output, in the same order. With
-  another number of results the whole batch fails. Exit codes are for the whole batch.
+  payload a line on standard input, one result a line on standard output, in the same order, or
+  nothing at all: then the results are empty. With another number of results all jobs are dead;
+  with --lines retry, for programs without side effects, the batch is tried again in halves. Exit
+  codes are for the whole batch. Descriptor 4 (WHIPPLETREE_JOB_IDS_FD) has the ids, one a line.
   A job whose payload contains a newline fails alone, with INVALID_ARGUMENT; --nul ends jobs and
   results of a batch with a NUL byte instead, for such payloads. WHIPPLETREE_JOB_ID and
   WHIPPLETREE_JOB_ATTEMPT are those of the first job; WHIPPLETREE_BATCH_SIZE is the number of lines.

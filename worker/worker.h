@@ -76,7 +76,14 @@ class CallContext {
   // and returns `why`, and the jobs that this worker holds go to other workers.
   void FailWorker(absl::Status why);
 
+  // For a fault of this machine that may pass: the jobs of this call go back to their queue, as if
+  // they had not been started, whatever the handler returns. They may come again at once: return
+  // late where that would go round in circles. Of a batch whose jobs are run in turn, the job fails
+  // with UNAVAILABLE instead.
+  void HandBack();
+
   // For the executor.
+  bool handed_back() const { return handed_back_.load(std::memory_order_acquire); }
   void End(absl::StatusCode code);
   absl::Status worker_failure() const;
   std::vector<FollowOnRun> TakeFollowOns();
@@ -96,6 +103,7 @@ class CallContext {
   std::atomic<int> code_{0};
   std::function<void()> wake_;
   std::atomic<bool> asked_{false};  // FailWorker or AddFollowOn was called: most calls do neither
+  std::atomic<bool> handed_back_{false};
   absl::Status worker_failure_;
   std::vector<FollowOnRun> follow_ons_;
   uint64_t follow_on_jobs_ = 0;

@@ -22,7 +22,7 @@ wire::Attempt FailedAttempt(const wire::Status& status, const std::string& worke
   attempt.set_worker(worker);
   attempt.set_at_ms(Milliseconds(at));
   attempt.mutable_status()->set_code(status.code());
-  attempt.mutable_status()->set_message(ToUtf8(status.message(), kAttemptMessageBytesMax));
+  attempt.mutable_status()->set_message(CutMiddle(status.message(), kAttemptMessageBytesMax));
   return attempt;
 }
 

@@ -22,6 +22,18 @@ TEST(Utf8Test, CountsCodePoints) {
   EXPECT_EQ(CodePoints("Größe 漢字 🐎"), 10u);
 }
 
+TEST(Utf8Test, OfWhatIsTooLongTheMiddleGoes) {
+  EXPECT_EQ(CutMiddle("abcdefghijkl", 12), "abcdefghijkl");
+  EXPECT_EQ(CutMiddle("abcdefghijklm", 12), "abc…hijklm");
+  EXPECT_EQ(CutMiddle("öööööööö", 15), "öö…öööö");
+  EXPECT_EQ(CutMiddle("a\xff", 10), "a?");
+  for (size_t max = 10; max < 60; ++max) {
+    const std::string cut = CutMiddle("漢字ö漢字a漢字漢字b漢字漢字漢字c漢字漢字", max);
+    EXPECT_LE(cut.size(), max);
+    EXPECT_TRUE(IsUtf8(cut));
+  }
+}
+
 TEST(Utf8Test, ShortensToColumns) {
   EXPECT_EQ(Shorten("abcdef", 6), "abcdef");
   EXPECT_EQ(Shorten("abcdefg", 6), "abcde…");

@@ -70,14 +70,49 @@ TEST(ExecBatchTest, APayloadWithASeparatorFailsAlone) {
   EXPECT_EQ(Values(RunBatch("exit 7", {"a\nb"})), Strings{why});  // no program is started
 }
 
-TEST(ExecBatchTest, AnotherNumberOfLinesFailsTheWhole) {
+// What the program did for them it would do once more.
+TEST(ExecBatchTest, AnotherNumberOfLinesEndsEachJobAsDead) {
+  const std::string why =
+      "sh wrote 2 lines for 3 jobs; it must write one for each job of a batch, or nothing";
   const BatchResults results = RunBatch("echo 1; echo 2", {"a", "b", "c"});
-  EXPECT_EQ(results.status(),
-            absl::InternalError(
-                "sh wrote 2 lines for 3 jobs; it must write one for each job of a batch"));
+  EXPECT_EQ(Values(results), (Strings{why, why, why}));
+  for (const auto& result : *results) {
+    EXPECT_FALSE(IsRetryable(static_cast<int>(result.status().code())));
+  }
+  EXPECT_EQ(Values(RunBatch("echo 1", {"a", "x\ny", "b"}))[1],
+            "payload contains a newline; start the worker with --nul");
   EXPECT_EQ(RunBatch("echo 1; echo 2", {"a"}, '\0').status(), absl::OkStatus());
-  EXPECT_EQ(RunBatch("printf '1\\0002\\0003'", {"a"}, '\0').status().message(),
-            "sh wrote 3 NUL-ended pieces for 1 jobs; it must write one for each job of a batch");
+  EXPECT_EQ(Values(RunBatch("printf '1\\0002\\0003'", {"a"}, '\0')),
+            Strings{"sh wrote 3 NUL-ended pieces for 1 jobs; it must write one for each job of a "
+                    "batch, or nothing"});
+}
+
+TEST(ExecBatchTest, AnotherNumberOfLinesFailsTheWholeWhereThatMayBeTriedAgain) {
+  BatchContext context("q", TestJobs(2));
+  const std::vector<std::string_view> payloads = {"a", "b"};
+  const BatchResults results =
+      MakeExecHandlers({.argv = {"sh", "-c", "echo 1"}, .retry_wrong_count = true}, nullptr)
+          .batch(context, payloads);
+  EXPECT_EQ(results.status().message(),
+            "sh wrote 1 line for 2 jobs; it must write one for each job of a batch, or nothing");
+}
+
+TEST(ExecBatchTest, NoOutputCompletesAllWithEmptyResults) {
+  EXPECT_EQ(Values(RunBatch("cat >/dev/null", {"a", "b", "c"})), (Strings{"", "", ""}));
+  EXPECT_EQ(Values(RunBatch("cat >/dev/null", {"a", "b"}, '\0')), (Strings{"", ""}));
+}
+
+TEST(ExecBatchTest, TheIdsOfAllAreInAFileInTheOrderOfTheLines) {
+  const std::string script = "cat <&$WHIPPLETREE_JOB_IDS_FD";
+  EXPECT_EQ(Values(RunBatch(script, {"a", "b", "c"})), (Strings{"3-1", "3-2", "3-3"}));
+  EXPECT_EQ(Values(RunBatch("cat /dev/fd/4", {"a", "x\ny", "c"})),
+            (Strings{"3-1", "payload contains a newline; start the worker with --nul", "3-3"}));
+  const std::vector<std::string_view> many(5000, "x");
+  EXPECT_EQ(Values(RunBatch("cat /dev/fd/4", many)).back(), "3-5000");
+  JobContext context({.id = "4-2", .queue = "q", .attempt = 9});
+  EXPECT_EQ(
+      *RunJob(context, "test -z \"$WHIPPLETREE_JOB_IDS_FD\" && ! test -e /dev/fd/4 && echo none"),
+      "none\n");
 }
 
 TEST(ExecBatchTest, ExitCodesAreForTheWhole) {

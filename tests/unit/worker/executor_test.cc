@@ -204,6 +204,18 @@ TEST_F(ExecutorTest, AHandlerMayEndTheWorker) {
   EXPECT_EQ(worker_failure_, absl::FailedPreconditionError("no such program"));
 }
 
+TEST_F(ExecutorTest, AHandlerMayHandItsJobBack) {
+  Start(1, [](JobContext& context, std::string_view payload) -> absl::StatusOr<std::string> {
+    if (payload == "back") context.HandBack();
+    return std::string(payload);
+  });
+  executor_->Run(Jobs(1, {"a", "back", "b"}, 3));
+  WaitUntil([&] { return finished_.size() == 2 && recalled_.size() == 1; });
+  EXPECT_EQ(*finished_[0].result, "a");
+  EXPECT_EQ(*finished_[1].result, "b");
+  EXPECT_EQ(recalled_[0], (std::pair<uint64_t, uint32_t>(1, 1)));
+}
+
 TEST_F(ExecutorTest, ManyJobsOnManySlotsAllFinishOnce) {
   Start(8, Echo);
   constexpr uint32_t kLeases = 50;
