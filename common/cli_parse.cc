@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <numeric>
 
@@ -167,6 +168,44 @@ std::string EmptyValue(const CLI::App* app) {
   return "";
 }
 
+// Adds the names of all options of the program and its commands: whether each takes a value.
+void AddNames(const CLI::App* app, std::map<std::string, bool>* takes_value) {
+  for (const CLI::Option* option : app->get_options()) {
+    const bool takes = option->get_items_expected_max() > 0;
+    for (const std::string& name : option->get_lnames()) (*takes_value)["--" + name] |= takes;
+    for (const std::string& name : option->get_snames()) (*takes_value)["-" + name] |= takes;
+  }
+  for (const CLI::App* command : app->get_subcommands([](const CLI::App*) { return true; })) {
+    AddNames(command, takes_value);
+  }
+}
+
+// What is wrong if an option has no value where CLI11 would take the next argument for it: a
+// script's variable which was never set, as in --queue="$Q" --no-wait.
+std::string SwallowedFlag(const CLI::App* app, const std::vector<std::string>& args) {
+  std::map<std::string, bool> takes_value;
+  AddNames(app, &takes_value);
+  const auto takes = [&](const std::string& name) {
+    const auto found = takes_value.find(name);
+    return found != takes_value.end() && found->second;
+  };
+  for (size_t i = 0; i < args.size() && args[i] != "--"; ++i) {
+    const size_t equals = args[i].find('=');
+    if (equals != std::string::npos) {
+      const std::string name = args[i].substr(0, equals);
+      if (equals + 1 == args[i].size() && takes(name)) {
+        return name + ": expected a value, got \"\"";
+      }
+      continue;
+    }
+    if (!takes(args[i]) || i + 1 == args.size()) continue;
+    const std::string next = args[i + 1].substr(0, args[i + 1].find('='));
+    if (takes_value.contains(next)) return args[i] + " needs a value, and " + next + " is a flag";
+    ++i;
+  }
+  return "";
+}
+
 std::string Reworded(const CLI::App* app, const CLI::ParseError& error) {
   const std::string message = error.what();
   const size_t colon = message.find(": ");
@@ -242,6 +281,9 @@ std::optional<int> ParseCommandLine(CLI::App* app, std::vector<std::string> args
     PrintError(app->get_name(), message + " (see " + FullName(Innermost(app)) + " --help)");
     return kExitUsage;
   };
+  if (const std::string error = SwallowedFlag(app, args); !error.empty()) {
+    return usage_error(error);
+  }
   try {
     // CLI11 takes them from the back.
     app->parse(std::vector<std::string>(args.rbegin(), args.rend()));

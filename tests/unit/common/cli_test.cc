@@ -218,7 +218,7 @@ TEST_F(ParseCommandLineTest, ErrorsAreOneLineThatNamesTheFlag) {
 
 TEST_F(ParseCommandLineTest, NoValueMayBeEmpty) {
   ExpectError({"--queue", ""}, "program: --queue: expected a value, got \"\" (see program --help)");
-  ExpectError({"--queue="}, "program: --queue needs a value (see program --help)");
+  ExpectError({"--queue="}, "program: --queue: expected a value, got \"\" (see program --help)");
   setenv("WHIPPLETREE_SLOTS", "", 1);
   ExpectError({"--queue", "a"},
               "program: --slots: WHIPPLETREE_SLOTS is empty: give it a value, or unset it (see "
@@ -231,6 +231,19 @@ TEST_F(ParseCommandLineTest, NoValueMayBeEmpty) {
               "program serve --help)");
   EXPECT_EQ(Parse({"--queue", "a", "status"}).code, std::nullopt);
   unsetenv("WHIPPLETREE_PORT");
+}
+
+// As --queue="$Q" --json and -n$N --json of a script whose variables were never set.
+TEST_F(ParseCommandLineTest, AnEmptyValueTakesNoArgumentForItself) {
+  ExpectError({"--queue=", "--json"},
+              "program: --queue: expected a value, got \"\" (see program --help)");
+  ExpectError({"--queue", "--json"},
+              "program: --queue needs a value, and --json is a flag (see program --help)");
+  ExpectError({"--queue", "a", "-n", "--broker=b"},
+              "program: -n needs a value, and --broker is a flag (see program --help)");
+  ExpectError({"--queue", "a", "serve", "--port=", "7"},
+              "program: --port: expected a value, got \"\" (see program --help)");
+  EXPECT_EQ(Parse({"--queue", "--other"}).code, std::nullopt);  // a name like another
 }
 
 TEST(NearestTest, IsTheOneThatMayBeMeant) {
