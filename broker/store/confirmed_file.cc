@@ -31,14 +31,26 @@ std::string Line(uint64_t commit, const std::string& store_id) {
   return absl::StrFormat("%s %016x\n", number, Hash(number + store_id));
 }
 
+std::string ReadText(const std::string& dir) {
+  std::ifstream file(dir + kName, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
 }  // namespace
 
 std::optional<uint64_t> ConfirmedFile::Read(const std::string& dir, const std::string& store_id) {
-  std::ifstream file(dir + kName, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  const std::string text = ReadText(dir);
   const uint64_t commit = std::strtoull(text.c_str(), nullptr, 10);
   if (text != Line(commit, store_id)) return std::nullopt;
   return commit;
+}
+
+uint64_t ConfirmedFile::ReadNumber(const std::string& dir) {
+  const std::string text = ReadText(dir);
+  const uint64_t commit = std::strtoull(text.c_str(), nullptr, 10);
+  const bool is_line = text.size() == Line(commit, "").size() &&
+                       text.substr(0, 21) == Line(commit, "").substr(0, 21);
+  return is_line ? commit : 0;
 }
 
 ConfirmedFile::~ConfirmedFile() {

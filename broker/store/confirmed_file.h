@@ -22,6 +22,9 @@ class ConfirmedFile {
   // store.
   static std::optional<uint64_t> Read(const std::string& dir, const std::string& store_id);
 
+  // The number in the file, of whatever store it is; 0: there is none.
+  static uint64_t ReadNumber(const std::string& dir);
+
   ConfirmedFile() = default;
   ConfirmedFile(const ConfirmedFile&) = delete;
   ConfirmedFile& operator=(const ConfirmedFile&) = delete;

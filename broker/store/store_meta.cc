@@ -90,7 +90,14 @@ absl::StatusOr<std::optional<StoreMeta>> ReadMeta(const std::string& dir, RocksD
   if (absl::IsNotFound(format.status())) {
     const absl::StatusOr<bool> empty = IsEmpty(db);
     if (!empty.ok()) return Explain(dir, empty.status());
-    if (*empty) return std::nullopt;
+    if (*empty && ConfirmedFile::ReadNumber(dir) == 0) return std::nullopt;
+    if (*empty) {
+      return Damaged(
+          dir, absl::StrCat("it has no commit, but commits up to ", ConfirmedFile::ReadNumber(dir),
+                            " were confirmed: its log is missing (to begin with an "
+                            "empty store, delete ",
+                            dir, "/CONFIRMED)"));
+    }
     return absl::InvalidArgumentError(
         absl::StrCat(dir,
                      " holds a database of something else, not a store of Whippletree: name "

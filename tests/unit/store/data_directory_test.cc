@@ -174,6 +174,26 @@ TEST_F(DataDirectoryTest, CommitsThatWereConfirmedMustBeThere) {
   EXPECT_TRUE(Open().ok());
 }
 
+// RocksDB takes a young store, of which only the log was deleted, for an empty one.
+TEST_F(DataDirectoryTest, AStoreWithoutItsLogIsNotBegunAnew) {
+  {
+    const auto store = Open();
+    ASSERT_TRUE(store.ok());
+    (*store)->Commit(1, {QueueRow("q")});
+    (*store)->Hurry();
+    witness_.AwaitDurable(1);
+  }
+  for (const auto& entry : fs::directory_iterator(dir_)) {
+    if (entry.path().extension() == ".log") fs::remove(entry.path());
+  }
+  ExpectRefusal(absl::StatusCode::kDataLoss, "commits up to 1 were confirmed: its log is missing");
+  EXPECT_TRUE(absl::IsDataLoss(Check()));
+  fs::remove(dir_ + "/CONFIRMED");
+  const auto store = Open();
+  ASSERT_TRUE(store.ok());
+  EXPECT_EQ((*store)->opened().last_commit, 0u);
+}
+
 TEST_F(DataDirectoryTest, AStoreSaysWhereItIs) {
   const auto store = Open();
   ASSERT_TRUE(store.ok());
