@@ -34,7 +34,7 @@ class ConfirmedFile {
   // Makes the file with `commit` in it, durably. REQUIRES: called once, first.
   absl::Status Open(const std::string& dir, const std::string& store_id, uint64_t commit);
 
-  // REQUIRES: commit is durable in the store.
+  // REQUIRES: commit is durable in the store. FAILED_PRECONDITION: somebody has deleted the file.
   absl::Status Write(uint64_t commit);
 
  private:

@@ -194,6 +194,19 @@ TEST_F(DataDirectoryTest, AStoreWithoutItsLogIsNotBegunAnew) {
   EXPECT_EQ((*store)->opened().last_commit, 0u);
 }
 
+TEST_F(DataDirectoryTest, OneThatIsDeletedMeanwhileStopsTheStore) {
+  const auto store = Open();
+  ASSERT_TRUE(store.ok());
+  (*store)->Commit(1, {QueueRow("q")});
+  (*store)->Hurry();
+  EXPECT_TRUE(witness_.AwaitDurable(1));
+  fs::remove_all(dir_);
+  (*store)->Commit(2, {QueueRow("q")});
+  (*store)->Hurry();
+  const absl::Status failure = witness_.AwaitFailure();
+  EXPECT_THAT(std::string(failure.message()), HasSubstr("deleted while the broker ran"));
+}
+
 TEST_F(DataDirectoryTest, AStoreSaysWhereItIs) {
   const auto store = Open();
   ASSERT_TRUE(store.ok());
