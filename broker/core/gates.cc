@@ -53,6 +53,7 @@ void Broker::OnStarts(Queue& queue, uint64_t starts, uint64_t jobs) {
   // What was sealed before the policy changed may be more than there is.
   const uint64_t tokens = queue.policy.rate.of_batches ? starts : jobs;
   queue.bucket.Take(std::min(tokens, queue.bucket.burst()), now_.mono);
+  NoteQueue(queue);
 }
 
 std::string_view Broker::ClosedGate(const Queue& queue) const {

@@ -101,6 +101,12 @@ void Broker::WriteRows() {
     row->set_paused(queue.paused);
     row->set_retries(queue.retries);
     row->set_follow_ons(queue.follow_ons);
+    if (queue.policy.rate.count > 0) {
+      const WallTime full_at = now_.wall + (queue.bucket.full_at() - now_.mono);
+      const Duration up = milliseconds(1) - Duration(1);
+      row->set_bucket_full_at_ms(
+          static_cast<uint64_t>(ToMilliseconds(full_at.time_since_epoch() + up)));
+    }
   }
   for (uint64_t number : std::exchange(changed_.producers, {})) {
     const auto it = peers_.find(number);

@@ -52,6 +52,7 @@ absl::Status Broker::Restore(record::Record row) {
       queue.last_tick = queue.last_summary = queue.ledger;
       queue.retries = row.queue().retries();
       queue.follow_ons = row.queue().follow_ons();
+      restoring_->buckets_full_at_ms[queue.name] = row.queue().bucket_full_at_ms();
       return absl::OkStatus();
     }
     case record::Record::kProducer:
@@ -194,9 +195,14 @@ absl::Status Broker::FinishRestore(Instant now, Effects* effects) {
   if (!restoring_) restoring_ = std::make_unique<Restoring>();
   Start(now);
   effects_ = effects;
-  for (auto& [name, queue] : queues_) {  // limits begin with this start
+  for (auto& [name, queue] : queues_) {  // limits begin with this start, but for rates
     QueuePolicy policy = std::exchange(queue->policy, QueuePolicy{});
     Configure(*queue, policy);
+    // A calendar that was set back leaves the bucket empty.
+    const uint64_t full_at_ms = restoring_->buckets_full_at_ms[name];
+    if (policy.rate.count > 0 && full_at_ms > 0) {
+      queue->bucket.Restore(now.mono + (FromMilliseconds(full_at_ms) - now.wall), now.mono);
+    }
   }
   for (auto& [name, expired] : expired_names_) expired.until = now.mono + kNamedProducerRetention;
   for (auto& [number, peer] : peers_) {

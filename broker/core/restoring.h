@@ -48,6 +48,7 @@ struct Broker::Restoring {
   // With the payloads; those of jobs that are gone are empty.
   Slice LeasedSlice(const record::LeasePart& part) const;
 
+  std::map<std::string, uint64_t> buckets_full_at_ms;  // by queue
   std::map<uint64_t, StreamData> streams;
   std::vector<record::Lease> leases;       // they come before the runs
   std::map<uint64_t, IntervalSet> leased;  // by stream

@@ -32,7 +32,15 @@ class TokenBucket {
     full_at_ -= interval_ * static_cast<int64_t>(tokens);
   }
 
+  // As one that was full, or is to be, at `full_at`: never more than full, nor less than empty.
+  // REQUIRES: it is empty, and `now` is its start.
+  void Restore(MonoTime full_at, MonoTime now) {
+    full_at_ = std::min(full_at_, std::max(full_at, now));
+  }
+
   uint64_t burst() const { return burst_; }
+  // If nothing is taken.
+  MonoTime full_at() const { return full_at_; }
 
   // Tokens at `now`.
   uint64_t Available(MonoTime now) const {

@@ -66,7 +66,7 @@ void BrokerProcess::Start() {
   name_by_route_.clear();
   revoked_.clear();
   unclaimed_leases_.clear();
-  policies_.OnBrokerUp(queues_, world_->loop.now());
+  policies_.OnBrokerUp(queues_, config.last_commit, world_->loop.now());
   dead_.OnBrokerUp();
   Restore(config);
   inputs_.emplace_back(free_disk_);

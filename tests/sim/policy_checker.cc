@@ -28,8 +28,13 @@ void PolicyChecker::OnPolicies(const Policies& policies, MonoTime now) {
   }
 }
 
-void PolicyChecker::OnBrokerUp(const Policies& policies, MonoTime now) {
+void PolicyChecker::OnBrokerUp(const Policies& policies, uint64_t last_commit, MonoTime now) {
   OnPolicies(policies, now);
+  // Deliveries that waited for a commit which is lost never left.
+  for (auto& [key, starts] : starts_) {
+    if (!policies_.at(key.first).durable) continue;
+    std::erase_if(starts, [&](const Starts& each) { return each.commit > last_commit; });
+  }
   breakers_.clear();
   accepted_.clear();
   ordered_.clear();
@@ -83,6 +88,7 @@ void PolicyChecker::CheckNoneIsForgotten(const core::Broker& core, const core::Q
 }
 
 void PolicyChecker::AfterStep(const core::Broker& core, Instant now) {
+  commit_ = core.last_commit();
   QueueCounts granted(core.queues().size());  // starts of this step
   std::set<Key> keys;                         // that were granted something
   const auto& leases = core.leases().all();
@@ -187,12 +193,12 @@ void PolicyChecker::CheckRate(const Key& key, const core::RatePolicy& rate, Mono
                               uint64_t starts) {
   situations_->Checked(13);
   auto& kept = starts_[key];
-  kept.emplace_back(now, starts);
+  kept.push_back({now, starts, commit_});
   if (kept.size() > kStartsKept) kept.pop_front();
   uint64_t sum = 0;
   for (auto it = kept.rbegin(); it != kept.rend(); ++it) {
-    sum += it->second;
-    const auto window = static_cast<uint64_t>((now - it->first).count());
+    sum += it->count;
+    const auto window = static_cast<uint64_t>((now - it->at).count());
     const uint64_t allowed =
         rate.burst + window * rate.count / static_cast<uint64_t>(rate.period.count());
     if (sum > allowed) {

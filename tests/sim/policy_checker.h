@@ -29,7 +29,7 @@ class PolicyChecker {
   // After each step of the broker.
   void AfterStep(const core::Broker& core, Instant now);
   // The broker starts with these. Breakers and the order of keys begin anew; rates do not.
-  void OnBrokerUp(const Policies& policies, MonoTime now);
+  void OnBrokerUp(const Policies& policies, uint64_t last_commit, MonoTime now);
   // From now on these hold, of the same queues.
   void OnPolicies(const Policies& policies, MonoTime now);
   // An admin was told that the queue is paused, or asks for its end.
@@ -69,7 +69,13 @@ class PolicyChecker {
   Policies policies_;  // in force
   Situations* const situations_;
   uint64_t last_token_ = 0;
-  std::map<Key, std::deque<std::pair<MonoTime, uint64_t>>> starts_;
+  uint64_t commit_ = 0;  // of the last step that wrote
+  struct Starts {
+    MonoTime at;
+    uint64_t count;
+    uint64_t commit;  // that writes them, if the queue is durable
+  };
+  std::map<Key, std::deque<Starts>> starts_;
   std::map<Key, Ordered> ordered_;
   std::map<std::string, MonoTime> last_keyed_start_;  // by queue
   std::map<std::string, Breaker> breakers_;           // after the last step

@@ -1,6 +1,8 @@
 // A broker that starts with the rows of the one before goes on where that one was.
 #include <gtest/gtest.h>
 
+#include <tuple>
+
 #include "broker/core/limits.h"
 #include "tests/unit/core/fake_peers.h"
 
@@ -357,6 +359,43 @@ TEST(RestoreTest, LimitsHoldOverTheRestart) {
   WorkerPeer worker(&h, "w2", {.slots = 10});
   worker.Join();
   h.ExpectNothingLeft();  // two run, as far as anybody knows
+}
+
+// A calendar that goes on, one that was set back, one that jumped ahead.
+TEST(RestoreTest, ABucketIsWhatItWouldBeWithoutTheRestart) {
+  Config config;
+  config.default_policy.durable = true;
+  config.default_policy.lease_duration = kLease;
+  config.default_policy.rate = {.count = 6, .period = std::chrono::minutes(1), .burst = 2};
+  for (const auto& [wall, starts_now, starts_then] :
+       {std::tuple(seconds(10), 1, 1), std::tuple(seconds(100), 2, 1),
+        std::tuple(seconds(-1000), 0, 1), std::tuple(std::chrono::seconds(1'000'000'000), 2, 1)}) {
+    BrokerHarness before(config);
+    ProducerPeer producer(&before, "p");
+    producer.Join();
+    WorkerPeer worker(&before, "w", {.slots = 20});
+    worker.Join();
+    before.Run(seconds(30));
+    producer.SubmitAccepted("q", 1, 10);  // two of them start
+    before.sent.clear();
+
+    Instant at = before.now;
+    at.mono += seconds(1);
+    at.wall += wall;
+    BrokerHarness h(before.NextConfig(), before.rows, at);
+    WorkerPeer other(&h, "other", {.slots = 20});
+    other.Join();
+    uint64_t leased = 2;  // those of the other worker
+    const auto delivered = [&] {
+      return static_cast<int>(h.ledger("q").leased - std::exchange(leased, h.ledger("q").leased));
+    };
+    EXPECT_EQ(delivered(), starts_now) << ToMilliseconds(wall);
+    h.Run(seconds(9));
+    EXPECT_EQ(delivered(), 0);
+    h.Run(seconds(1));
+    EXPECT_EQ(delivered(), starts_then) << ToMilliseconds(wall);
+    h.sent.clear();
+  }
 }
 
 TEST(RestoreTest, ATokenOfTheStartBeforeIsLowerThanAllNewOnes) {
