@@ -47,6 +47,7 @@ class Producer::Impl {
   absl::StatusOr<uint64_t> OpenGroup();
   absl::StatusOr<std::future<GroupEnd>> CloseGroup(uint64_t group);
   absl::Status WaitUntil(bool outcomes);
+  void StopWaiting();
   uint64_t payload_bytes_max();
   Counts counts();
 
@@ -82,7 +83,8 @@ class Producer::Impl {
   JobOptions last_options_;  // of what was submitted: mostly the next ones are the same
   wire::JobOptions last_wire_options_ = ToWire(JobOptions{});
   bool welcomed_ = false;
-  bool ending_ = false;   // nothing more is delivered
+  bool ending_ = false;  // nothing more is delivered
+  bool stops_waiting_ = false;
   bool closing_ = false;  // nothing more is sent
   bool sleeping_ = false;
   bool added_ = false;  // something was added since the session was polled
@@ -390,8 +392,17 @@ absl::StatusOr<std::future<GroupEnd>> Producer::Impl::CloseGroup(uint64_t group)
 absl::Status Producer::Impl::WaitUntil(bool outcomes) {
   std::unique_lock lock(mutex_);
   const auto done = [&] { return outcomes ? Settled() : session_.pending_jobs() == 0; };
-  (outcomes ? all_settled_ : changed_).wait(lock, [&] { return done() || !session_.fatal().ok(); });
+  const auto ends = [&] { return done() || stops_waiting_ || !session_.fatal().ok(); };
+  (outcomes ? all_settled_ : changed_).wait(lock, ends);
+  if (!done() && stops_waiting_) return absl::CancelledError("nobody waits any more");
   return done() ? absl::OkStatus() : session_.fatal();
+}
+
+void Producer::Impl::StopWaiting() {
+  const std::lock_guard lock(mutex_);
+  stops_waiting_ = true;
+  all_settled_.notify_all();
+  changed_.notify_all();
 }
 
 uint64_t Producer::Impl::payload_bytes_max() {
@@ -482,6 +493,7 @@ absl::StatusOr<std::future<GroupEnd>> Producer::CloseGroup(uint64_t group) {
 }
 absl::Status Producer::WaitAccepted() { return impl_->WaitUntil(false); }
 absl::Status Producer::WaitOutcomes() { return impl_->WaitUntil(true); }
+void Producer::StopWaiting() { impl_->StopWaiting(); }
 uint64_t Producer::payload_bytes_max() const { return impl_->payload_bytes_max(); }
 Producer::Counts Producer::counts() const { return impl_->counts(); }
 

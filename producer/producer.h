@@ -160,6 +160,8 @@ class Producer {
   // Blocks until every submitted job has its outcome, and its callback has returned. Follow-on jobs
   // are not waited for: the end of a group is.
   absl::Status WaitOutcomes();
+  // These two return CANCELLED from now on where they would wait. Thread-safe.
+  void StopWaiting();
 
   // Largest payload that the broker takes.
   uint64_t payload_bytes_max() const;

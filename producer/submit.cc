@@ -36,6 +36,9 @@ constexpr char kProgram[] = "whippletree-producer";
 constexpr size_t kPieceBytes = 64 << 10;
 // How soon to try again when the library takes no more jobs. It has 100,000 of them then.
 constexpr int kFullRetryMs = 5;
+// For a broker that is away to be back, while jobs are to be cancelled.
+constexpr Duration kAwayPatience = seconds(5);
+constexpr Duration kLookInterval = milliseconds(20);
 
 class Submission {
  public:
@@ -242,16 +245,33 @@ class Submission {
       done = true;
       RaiseEvent();
     });
-    for (bool cancelled = false; !done; WaitEvent()) {
-      if (cancelled || (Signals() == 0 && output_error_ == 0)) continue;
+    while (!done && Signals() == 0 && output_error_ == 0) WaitEvent();
+    if (!done) {
       TellOutputError();
       if (options_.no_wait || !options_.name.empty()) Leave();
       Note("cancelling the jobs that have no outcome yet (Ctrl-C leaves at once)");
       if (next_ > first_) producer_->Cancel(options_.queue, first_, next_ - first_);
-      cancelled = true;
+      WaitForCancelled(done);
     }
     waiter.join();
     if (failure_.ok()) failure_ = status;
+  }
+
+  // A broker that is away does not answer.
+  void WaitForCancelled(const std::atomic<bool>& done) {
+    MonoTime give_up_at = ReadMonoClock() + kAwayPatience;
+    while (!done) {
+      const MonoTime now = ReadMonoClock();
+      if (producer_->counts().connected) give_up_at = now + kAwayPatience;
+      if (now >= give_up_at) {
+        const Producer::Counts counts = producer_->counts();
+        Note(absl::StrCat("the broker does not answer: what becomes of ",
+                          WithCommas(counts.submitted - counts.settled),
+                          " jobs is unknown, they may still run"));
+        return producer_->StopWaiting();
+      }
+      std::this_thread::sleep_for(kLookInterval);
+    }
   }
 
   // Before the outcomes are waited for: jobs of a group that is open may wait for others that could

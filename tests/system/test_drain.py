@@ -114,6 +114,17 @@ class DrainTest(SystemTest):
         self.assertEqual(producer.wait(), 130)
         broker.signal(signal.SIGCONT)
 
+    def test_interrupted_producer_does_not_wait_for_a_broker_that_is_gone(self):
+        """It says what is unknown, and ends by itself."""
+        broker = self.broker()
+        producer = self.producer(broker, "--queue", "q", jobs=range(10))
+        wait_for(lambda: broker.queue("q")["accepted"] == 10, "accepted jobs")
+        broker.kill()
+        producer.signal(signal.SIGTERM)
+        self.assertEqual(producer.wait(), 130)
+        self.assertIn("the broker does not answer: what becomes of 10 jobs is unknown",
+                      producer.stderr())
+
     def test_interrupted_producer_of_a_name_cancels_nothing(self):
         """It can be started again, so its jobs go on."""
         broker = self.broker()
