@@ -44,9 +44,10 @@ class DurableTest(SystemTest):
             wait_for(lambda: len(producer.lines()) > kill * JOBS // (KILLS + 2),
                      f"outcomes before kill {kill}")
             broker.kill()
-            self.assertTrue(producer.running())
             broker = self.next_broker(port)
             self.assert_ledger_balances(broker)
+            if not producer.running():  # on a machine that was too busy to kill it in time
+                break
         self.assertEqual(producer.wait(), 0)
         ledger = subprocess.run([self.program("whippletree-broker"), "ledger", "--broker",
                                  broker.door], capture_output=True, check=False, text=True,

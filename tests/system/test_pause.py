@@ -13,7 +13,7 @@ class PauseTest(SystemTest):
         """Its jobs are run by another, each has one outcome, and it is taken on again."""
         broker = self.broker("--lease", "1s", "--retry-backoff", "10ms..5m")
         paused = self.worker(broker, "paused", "--queue", "q", "--slots", "4", "--handler", "sleep")
-        producer = self.producer(broker, "--queue", "q", "--output", "jsonl", jobs=["300ms"] * 8)
+        producer = self.producer(broker, "--queue", "q", "--output", "jsonl", jobs=["2s"] * 8)
         wait_for(lambda: broker.queue("q")["leased"] >= 4, "running jobs")
         paused.signal(signal.SIGSTOP)
         wait_for(lambda: broker.event("leases_expired", jobs=4), "the end of the leases")
@@ -37,7 +37,7 @@ class PauseTest(SystemTest):
 
     def test_completion_that_comes_too_late(self):
         """A worker that insists on a lease that has ended: counted, logged, without effect."""
-        broker = self.broker("--lease", "500ms", "--retry-backoff", "10ms..5m")
+        broker = self.broker("--lease", "2s", "--retry-backoff", "10ms..5m")
         credit = zmtp.message((1, b"q"), (2, 1))
         hello = [(1, 2), (2, b"late"), (9, 1), (10, credit)]
         producer = self.producer(broker, "--queue", "q", "--output", "jsonl", jobs=["x"])
