@@ -9,6 +9,12 @@
 #include "common/wire_limits.h"
 
 namespace whippletree {
+namespace {
+
+// Of the first job after those of an earlier process: jobs behind it can be numbered, too.
+constexpr uint64_t kEarlierNumberMax = kNumberMax / 2;
+
+}  // namespace
 
 ProducerSession::Stream& ProducerSession::GetOrAdd(const std::string& queue) {
   auto [it, is_new] = streams_.try_emplace(queue);
@@ -220,6 +226,7 @@ void ProducerSession::OnUpdate(Instant now, const wire::StreamUpdate& update, bo
   }
   if (update.stream() != 0) stream.number = update.stream();
   if (!stream.opened) {  // numbers of an earlier process
+    if (update.next() == 0 || update.next() > kEarlierNumberMax) return;  // of a broken broker
     stream.opened = true;
     stream.next = stream.next_number = stream.sent_next = update.next();
     stream.earlier = IntervalSet(1, update.next());

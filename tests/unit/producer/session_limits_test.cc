@@ -10,6 +10,8 @@ namespace {
 
 class ProducerLimitsTest : public ProducerSessionTest {
  protected:
+  explicit ProducerLimitsTest(bool named = false) : ProducerSessionTest(named) {}
+
   // The broker takes all that was sent.
   void ExpectTaken() {
     for (auto* messages : {&out.door, &out.submit}) {
@@ -87,6 +89,31 @@ TEST_F(ProducerLimitsTest, AcknowledgementsOfManyGroupsAreSeveralMessages) {
   ASSERT_EQ(out.door.size(), 2u);
   EXPECT_EQ(out.door[0].group_ack().groups_size(), kGroupsPerMessage);
   EXPECT_EQ(out.door[1].group_ack().groups_size(), 5);
+  ExpectTaken();
+}
+
+class NamedProducerLimitsTest : public ProducerLimitsTest {
+ protected:
+  NamedProducerLimitsTest() : ProducerLimitsTest(true) {}
+};
+
+// The codec takes them up to 2^61 from a broker; those of jobs behind them must be taken by it.
+TEST_F(NamedProducerLimitsTest, NumbersOfAnEarlierProcessAreOnesThatItCanGoOnWith) {
+  session.OpenStream("q");
+  Join();
+  for (const uint64_t next : {uint64_t{0}, kNumberMax, 2 * kNumberMax, UINT64_MAX}) {
+    OnUpdate(Update(next));
+    EXPECT_FALSE(session.GetStream("q").open) << next;
+  }
+  OnUpdate(Update(7));
+  EXPECT_TRUE(session.GetStream("q").open);
+  EXPECT_EQ(Submit(3), 7u);
+  Poll();
+  EXPECT_EQ(TakeRuns(), (Runs{{7, 3}}));
+  out.Clear();
+  Rejoin(2, {Update(2 * kNumberMax)});
+  EXPECT_EQ(hello.streams(0).next(), 7u);
+  EXPECT_EQ(TakeRuns(), (Runs{{7, 3}}));
   ExpectTaken();
 }
 
