@@ -23,7 +23,7 @@
 #include "tests/fuzz/byte_source.h"
 #include "tests/fuzz/grammar.h"
 #include "tests/fuzz/history.h"
-#include "tests/fuzz/target.h"
+#include "tests/fuzz/peer.h"
 
 namespace whippletree::fuzz {
 namespace {
@@ -66,27 +66,8 @@ class Scene {
  public:
   Scene() : broker_(MakeConfig()) {
     Step({});
-    wire::Envelope message;
-    wire::Hello* hello = message.mutable_hello();
-    hello->set_role(wire::PRODUCER);
-    hello->set_name("p");
-    hello->set_process(1);
-    hello->set_attempt(1);
-    producer_ = Join("p", std::move(message));
-    message = wire::Envelope();
-    hello = message.mutable_hello();
-    hello->set_role(wire::WORKER);
-    hello->set_name("w");
-    hello->set_process(2);
-    hello->set_attempt(1);
-    hello->set_slots(2);
-    for (const char* queue : {"q", "d", "b"}) {
-      wire::Credit* credit = hello->add_credits();
-      credit->set_queue(queue);
-      credit->set_jobs_limit(1000);
-      credit->set_held_max(2);
-    }
-    worker_ = Join("w", std::move(message));
+    producer_ = Join("p", FirstHello(wire::PRODUCER, "p"));
+    worker_ = Join("w", FirstHello(wire::WORKER, "w", {"q", "d", "b"}));
     std::vector<core::Input> submits;
     for (const char* queue : {"q", "d", "b"}) {
       core::FrameIn submit{Channel::kSubmit, "", {}};
@@ -154,13 +135,9 @@ class Scene {
   void Step(std::vector<core::Input> inputs) {
     effects_.Clear();
     broker_.Step(now_, inputs, &effects_);
-    // What it sends, others must be able to read.
-    for (core::Send& send : effects_.sends) {
-      frame_.clear();
-      Encode(&send.message, &frame_);
-      decoded_.Clear();
-      Require(Decode(frame_, Receiver::kPeer, &decoded_).ok());
-      if (decoded_.has_welcome()) welcome_ = decoded_;
+    for (const core::Send& send : effects_.sends) {
+      wire::Envelope message = Reread(send.message, Receiver::kPeer);
+      if (message.has_welcome()) welcome_ = std::move(message);
     }
     if (effects_.commit != 0) Step({core::Durable{effects_.commit}});
   }
@@ -168,8 +145,6 @@ class Scene {
   Instant now_{MonoTime(std::chrono::hours(1)), WallTime(std::chrono::hours(500'000))};
   core::Broker broker_;
   core::Effects effects_;
-  std::string frame_;
-  wire::Envelope decoded_;
   wire::Envelope welcome_;  // the last one
   Session producer_;
   Session worker_;

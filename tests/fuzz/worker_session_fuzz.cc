@@ -1,21 +1,16 @@
 // A broker that says anything, and an executor that keeps to the rules → WorkerSession.
-//
-//   input = { step }   step: a message of the broker, bytes of one, or a call
-#include <algorithm>
+// An input is one of session_scene.h.
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "common/codec.h"
-#include "tests/fuzz/byte_source.h"
-#include "tests/fuzz/grammar.h"
-#include "tests/fuzz/target.h"
+#include "tests/fuzz/peer.h"
+#include "tests/fuzz/session_scene.h"
 #include "worker/session.h"
 
 namespace whippletree::fuzz {
 namespace {
 
-constexpr int kStepsMax = 200;
 // What a broker sends to a worker, deliveries more often.
 constexpr int kBodies[] = {
     wire::Envelope::kWelcomeFieldNumber,    wire::Envelope::kDeliveriesFieldNumber,
@@ -24,49 +19,36 @@ constexpr int kBodies[] = {
     wire::Envelope::kHeartbeatFieldNumber,  wire::Envelope::kDeliveriesFieldNumber,
     wire::Envelope::kReportAckFieldNumber};
 
-class Scene {
+class Scene final : public SessionScene<WorkerSession, WorkerOutput> {
  public:
   explicit Scene(ByteSource input)
-      : input_(input),
-        grammar_(&input_, &words_),
+      : SessionScene(input, kBodies),
         session_({.name = "w", .queues = {"q", "r"}, .slots = 2, .software = "test"}) {
     words_.queues = {"q", "r", "s"};
     words_.tokens = {1, 2, 3, 4};
   }
 
-  void Run() {
-    for (int i = 0; i < kStepsMax && !input_.empty(); ++i) {
-      const uint32_t step = input_.Below(16);
-      if (step < 7) {
-        Hear(grammar_.Message(kBodies[input_.Below(std::size(kBodies))]));
-      } else if (step == 7) {
-        HearBytes(input_.Bytes(4096));
-      } else if (step == 8) {
-        now_.mono += milliseconds(1) * (1 << input_.Below(20));
-      } else if (step == 9) {
-        now_.mono = std::clamp(session_.NextDeadline(), now_.mono, now_.mono + seconds(100));
-      } else {
-        Call(step);
-      }
-      Poll();
+ private:
+  WorkerSession& session() override { return session_; }
+
+  void Correct(wire::Envelope* message) override {
+    if (message->has_welcome()) {
+      wire::Welcome& welcome = *message->mutable_welcome();
+      if (welcome.session() == 0) welcome.set_session(words_.session.number + 1);
+      words_.session.number = welcome.session();
+    } else if (message->has_report_ack()) {
+      if (message->report_ack().next() == 0) message->mutable_report_ack()->set_next(reported_);
+    } else if (message->has_deliveries()) {
+      CorrectDeliveries(message->mutable_deliveries());
     }
   }
 
- private:
-  void Hear(wire::Envelope message) {
-    if (message.has_welcome() && message.welcome().session() == 0) {
-      message.mutable_welcome()->set_session(words_.session.number + 1);
+  void CorrectDeliveries(wire::Deliveries* deliveries) {
+    if (deliveries->first_ordinal() == 0) {
+      deliveries->set_first_ordinal(ordinal_);
+      ordinal_ += static_cast<uint64_t>(deliveries->deliveries_size());
     }
-    if (message.has_welcome()) words_.session.number = message.welcome().session();
-    message.set_commit(input_.Number());
-    if (message.has_deliveries() && message.deliveries().first_ordinal() == 0) {
-      message.mutable_deliveries()->set_first_ordinal(ordinal_);
-      ordinal_ += static_cast<uint64_t>(message.deliveries().deliveries_size());
-    }
-    if (message.has_report_ack() && message.report_ack().next() == 0) {
-      message.mutable_report_ack()->set_next(reported_);
-    }
-    for (wire::Delivery& delivery : *message.mutable_deliveries()->mutable_deliveries()) {
+    for (wire::Delivery& delivery : *deliveries->mutable_deliveries()) {
       if (input_.Byte() >= 0xe0) continue;  // as it is, most likely not valid
       const auto jobs = static_cast<uint32_t>(delivery.run().sizes_size());
       if (delivery.started() > jobs) delivery.set_started(jobs);
@@ -78,18 +60,6 @@ class Scene {
       if (!delivery.batch()) continue;
       delivery.clear_parts();
       delivery.add_parts()->set_count(jobs);
-    }
-    std::string frame;
-    Encode(&message, &frame);
-    HearBytes(frame);
-  }
-  void HearBytes(std::string_view frame) {
-    wire::Envelope message;
-    const absl::Status status = Decode(frame, Receiver::kPeer, &message);
-    if (status.ok()) {
-      session_.OnDoor(now_, message, &out_);
-    } else {
-      session_.OnBadFrame(status);
     }
   }
 
@@ -110,11 +80,11 @@ class Scene {
   }
 
   // Tokens and indexes are any: jobs may end that were taken back meanwhile.
-  void Call(uint32_t step) {
+  void Call(uint32_t call) override {
     const uint64_t token = words_.tokens[input_.Below(4)];
     const auto first = static_cast<uint32_t>(input_.Number());
     const Duration run_time = microseconds(1) * (1 << input_.Below(24));
-    switch (step) {
+    switch (call) {
       case 10:
         session_.OnStarted(token, first, static_cast<uint32_t>(input_.Number()));
         break;
@@ -147,36 +117,22 @@ class Scene {
     }
   }
 
-  void Poll() {
-    session_.Poll(now_, &out_);
-    if (session_.NextDeadline() <= now_.mono) session_.Poll(now_, &out_);
+  void Check() override {
     // It must not keep its thread awake.
     Require(session_.NextDeadline() > now_.mono || session_.done() || !session_.fatal().ok());
-    for (auto* messages : {&out_.door, &out_.complete}) {
-      for (wire::Envelope& message : *messages) {
-        std::string frame;
-        Encode(&message, &frame);
-        wire::Envelope decoded;
-        const bool is_door = messages == &out_.door;
-        const Receiver receiver = is_door ? Receiver::kDoor : Receiver::kComplete;
-        Require(Decode(frame, receiver, &decoded).ok());
-        if (!message.has_report()) continue;
-        reported_ =
-            message.report().first_ordinal() + static_cast<uint64_t>(message.report().items_size());
-      }
+    for (const wire::Envelope& message : out_.door) Reread(message, Receiver::kDoor);
+    for (const wire::Envelope& message : out_.complete) {
+      Reread(message, Receiver::kComplete);
+      if (!message.has_report()) continue;
+      reported_ =
+          message.report().first_ordinal() + static_cast<uint64_t>(message.report().items_size());
     }
     if (out_.reopen_complete_port) ordinal_ = 1;
-    out_.Clear();
   }
 
-  ByteSource input_;
-  Words words_;
-  Grammar grammar_;
   WorkerSession session_;
-  WorkerOutput out_;
   uint64_t ordinal_ = 1;   // of the next delivery
   uint64_t reported_ = 1;  // of the next item
-  Instant now_{MonoTime(seconds(100)), WallTime(seconds(100))};
 };
 
 void Fuzz(std::string_view input) { Scene(ByteSource(input)).Run(); }
