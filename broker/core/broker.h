@@ -411,7 +411,7 @@ class Broker {
   absl::Status RestoreAttempts(const record::Attempts& row);
   absl::Status RestoreDead(record::Dead& row);
   absl::Status RestoreLeases();
-  void RestoreLease(const record::Lease& row);
+  absl::Status RestoreLease(const record::Lease& row);
   void RestoreWaiting();
 
   // report.cc

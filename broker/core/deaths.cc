@@ -149,6 +149,10 @@ DeadJobs::Id Broker::RequeueDead(const DeadJobs::Id& id) {
 absl::Status Broker::RestoreAttempts(const record::Attempts& row) {
   const auto stream = streams_.find(row.stream());
   if (stream == streams_.end()) return Damaged("attempts of jobs of no stream");
+  IntervalSet& attempted = restoring_->streams.at(row.stream()).attempted;
+  const uint64_t end = row.first() + row.count();
+  if (attempted.Count(row.first(), end) > 0) return Damaged("two rows of attempts of one job");
+  attempted.Add(row.first(), end);
   const uint64_t before = attempts_.bytes();
   attempts_.Restore(row);
   used_bytes_ += attempts_.bytes() - before;

@@ -10,6 +10,7 @@
 #include "broker/core/limits.h"
 #include "broker/core/planted.h"
 #include "broker/core/restoring.h"
+#include "broker/core/row_error.h"
 #include "common/check.h"
 #include "common/codec.h"
 
@@ -28,6 +29,7 @@ uint64_t BytesOf(uint64_t first, const Run& run, uint64_t begin, uint64_t end) {
 absl::Status Broker::Restore(record::Record row) {
   WT_CHECK(!started_);
   if (!restoring_) restoring_ = std::make_unique<Restoring>();
+  if (absl::Status error = RowError(row); !error.ok()) return error;
   switch (row.row_case()) {
     case record::Record::kQueue: {
       if (row.queue().name().empty()) {  // the sum of those that were dropped
@@ -69,13 +71,12 @@ absl::Status Broker::Restore(record::Record row) {
       return absl::OkStatus();
     }
     case record::Record::kReturned: {
-      const auto stream = restoring_->streams.find(row.returned().stream());
-      if (stream == restoring_->streams.end()) return Damaged("a returned job of no stream");
-      streams_.at(row.returned().stream())->rows->Restore(row.returned());
-      stream->second.returned.push_back(row.returned());
-      return absl::OkStatus();
+      absl::Status status = restoring_->AddReturned(row.returned());
+      if (status.ok()) streams_.at(row.returned().stream())->rows->Restore(row.returned());
+      return status;
     }
     case record::Record::kLease:
+      if (row.lease().token() > config_.first_number()) return Damaged("a lease of a later start");
       for (const record::LeasePart& part : row.lease().parts()) {
         restoring_->leased[part.stream()].Add(part.first(), part.first() + part.count());
       }
@@ -128,7 +129,10 @@ absl::Status Broker::RestoreStream(const record::Stream& row) {
   last_stream_ = std::max(last_stream_, row.number());
   if (producer != 0) {
     ProducerState& state = *peers_.at(producer)->producer;
-    (row.follow_on() ? state.follow_on_streams : state.streams)[row.queue()] = row.number();
+    auto& streams = row.follow_on() ? state.follow_on_streams : state.streams;
+    if (!streams.emplace(row.queue(), row.number()).second) {
+      return Damaged("two streams of producer " + row.producer() + " and queue " + row.queue());
+    }
   } else if (row.follow_on()) {
     orphan_streams_[queue->second->number] = row.number();
   }
@@ -139,12 +143,15 @@ absl::Status Broker::RestoreStream(const record::Stream& row) {
 absl::Status Broker::RestoreRun(record::Run& row) {
   const auto stream = restoring_->streams.find(row.stream());
   if (stream == restoring_->streams.end()) return Damaged("a run of no stream");
-  if (!IsValidRun(row.jobs())) return Damaged("a run whose sizes and bytes do not agree");
   const uint64_t end = row.first() + static_cast<uint64_t>(row.jobs().sizes_size());
   if (Planted("forget_next")) streams_.at(row.stream())->next = end;
   if (end > streams_.at(row.stream())->next) {
     return Damaged("job " + JobIdText(row.stream(), end - 1) + " was never accepted");
   }
+  bool twice = false;
+  restoring_->ForEachRun(row.stream(), row.first(), end,
+                         [&](uint64_t, const Restoring::Run&) { twice = true; });
+  if (twice) return Damaged("job " + JobIdText(row.stream(), row.first()) + " is in two runs");
   streams_.at(row.stream())->rows->Restore(row);
   ++streams_.at(row.stream())->queue->rows;
   Restoring::Run& run = stream->second.runs[row.first()];
@@ -167,6 +174,13 @@ absl::Status Broker::RestoreOutcome(const record::Outcome& row) {
   const auto it = streams_.find(row.stream());
   if (it == streams_.end()) return Damaged("an outcome of no stream");
   if (it->second->producer == 0) return Damaged("an outcome that nobody waits for");
+  const uint64_t first = row.outcome().first();
+  const uint64_t end = first + row.outcome().count();
+  IntervalSet& settled = restoring_->streams.at(row.stream()).settled;
+  if (end > it->second->next || settled.Count(first, end) > 0) {
+    return Damaged("job " + JobIdText(row.stream(), end - 1) + " has an outcome too many");
+  }
+  settled.Add(first, end);
   it->second->rows->Restore(row);
   AddOutcome(*it->second, row.outcome());
   return absl::OkStatus();
@@ -234,7 +248,8 @@ absl::Status Broker::FinishRestore(Instant now, Effects* effects) {
   }
   uint64_t leased = 0;
   uint64_t open = 0;
-  absl::Status status = RestoreLeases();
+  absl::Status status = restoring_->Check(*this);
+  if (status.ok()) status = RestoreLeases();
   if (status.ok()) RestoreWaiting();
   std::map<const Queue*, uint64_t> open_by_queue;
   for (const auto& [number, stream] : streams_) {
@@ -272,24 +287,15 @@ absl::Status Broker::FinishRestore(Instant now, Effects* effects) {
 
 // The highest token has a job; what was returned since has no lease.
 absl::Status Broker::RestoreLeases() {
-  for (auto& [number, data] : restoring_->streams) {
-    for (const record::Returned& row : data.returned) {
-      const uint64_t end = row.first() + row.count();
-      if (!streams_.at(number)->open.ContainsAll(row.first(), end)) {
-        return Damaged("job " + JobIdText(number, row.first()) + " was returned and has ended");
-      }
-      data.taken.Add(row.first(), end);
-    }
-  }
   for (auto row = restoring_->leases.rbegin(); row != restoring_->leases.rend(); ++row) {
-    RestoreLease(*row);
+    if (absl::Status status = RestoreLease(*row); !status.ok()) return status;
   }
   for (const auto& [token, lease] : leases_.all())
     overdue_.OnDeliverySent(*leases_.Find(token));  // perhaps
   return absl::OkStatus();
 }
 
-void Broker::RestoreLease(const record::Lease& row) {
+absl::Status Broker::RestoreLease(const record::Lease& row) {
   Lease lease;
   lease.token = row.token();
   lease.batch = row.batch();
@@ -303,7 +309,13 @@ void Broker::RestoreLease(const record::Lease& row) {
     const auto data = restoring_->streams.find(part.stream());
     if (data != restoring_->streams.end()) {
       Stream& stream = *streams_.at(part.stream());
+      if (lease.queue != nullptr && lease.queue != stream.queue) {
+        return Damaged("a lease on jobs of two queues");
+      }
       lease.queue = stream.queue;
+      if (!restoring_->ShareOptions(part.stream(), part.first(), part.first() + part.count())) {
+        return Damaged("jobs that were leased together have different options");
+      }
       for (const auto& open : stream.open.Intersect(part.first(), part.first() + part.count())) {
         IntervalSet mine(open.begin, open.end);
         for (const auto& other : data->second.taken.Intersect(open.begin, open.end)) {
@@ -322,7 +334,7 @@ void Broker::RestoreLease(const record::Lease& row) {
     record::Record* gone = Write();
     gone->set_erased(true);
     gone->mutable_lease()->set_token(row.token());
-    return;
+    return absl::OkStatus();
   }
   lease.SetSlices(std::move(slices));
   for (const auto& [from, to] :
@@ -336,6 +348,7 @@ void Broker::RestoreLease(const record::Lease& row) {
   const auto found = peer_by_name_.find(row.worker());
   Peer& peer = found == peer_by_name_.end() ? AddPeer(wire::WORKER, row.worker())
                                             : *peers_.at(found->second);
+  if (peer.producer) return Damaged("producer " + row.worker() + " has a lease");
   if (!peer.worker) {
     peer.worker = std::make_unique<WorkerState>();
     peer.process = row.process();
@@ -364,6 +377,7 @@ void Broker::RestoreLease(const record::Lease& row) {
   }
   CountTable(static_cast<int64_t>(lease.memory_bytes()));
   leases_.Restore(std::move(lease));
+  return absl::OkStatus();
 }
 
 Slice Broker::Restoring::StoredSlice(uint64_t stream, uint64_t first, uint64_t count) const {

@@ -27,7 +27,9 @@ struct Broker::Restoring {
   struct StreamData {
     std::map<uint64_t, Run> runs;  // by first number
     IntervalSet ended;
-    IntervalSet taken;  // returned ones, and those of leases
+    IntervalSet taken;      // returned ones, and those of leases
+    IntervalSet settled;    // those with an outcome that waits for the producer
+    IntervalSet attempted;  // those with attempts
     std::vector<record::Returned> returned;
   };
 
@@ -43,6 +45,11 @@ struct Broker::Restoring {
       if (run->second.end > begin) each(run->first, run->second);
     }
   }
+  // What rows cannot be beside each other, once all of them are there.
+  absl::Status Check(const Broker& broker) const;
+  absl::Status AddReturned(const record::Returned& row);
+  // Runs of jobs [begin, end) that are there have the same options, as jobs of one slice do.
+  bool ShareOptions(uint64_t stream, uint64_t begin, uint64_t end) const;
   // Jobs of one or several runs, stored.
   Slice StoredSlice(uint64_t stream, uint64_t first, uint64_t count) const;
   // With the payloads; those of jobs that are gone are empty.

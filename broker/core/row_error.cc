@@ -1,0 +1,139 @@
+#include "broker/core/row_error.h"
+
+#include <algorithm>
+#include <initializer_list>
+#include <string>
+
+#include "broker/core/limits.h"
+#include "broker/core/restoring.h"
+#include "common/codec.h"
+#include "common/run.h"
+
+namespace whippletree::core {
+namespace {
+
+// Far more than a batch can be halved, and than a job can be tried.
+constexpr uint32_t kHalvingsMax = 64;
+constexpr uint32_t kAttemptsStoredMax = 2 * kAttemptsMax;
+constexpr size_t kKeyBytesMax = 256;
+
+bool IsNumber(uint64_t number) { return number >= 1 && number <= kNumberMax; }
+
+bool IsRange(uint64_t first, uint64_t count, uint64_t count_max = kNumberMax) {
+  return IsNumber(first) && count >= 1 && count <= count_max;
+}
+
+bool AreCounts(std::initializer_list<uint64_t> counts) {
+  return std::all_of(counts.begin(), counts.end(),
+                     [](uint64_t count) { return count <= kNumberMax; });
+}
+
+// Of jobs of a lease, by index, from 0.
+bool AreIndexes(const google::protobuf::RepeatedPtrField<record::Range>& ranges) {
+  return std::all_of(ranges.begin(), ranges.end(), [](const record::Range& range) {
+    return range.first() <= kNumberMax && range.count() >= 1 && range.count() <= kNumberMax;
+  });
+}
+
+bool IsPeerName(const std::string& name) {
+  return !name.empty() && name.size() <= kPeerNameBytesMax;
+}
+
+bool IsOptions(const wire::JobOptions& options) {
+  return options.max_attempts() <= kAttemptsMax && options.key().size() <= kKeyBytesMax;
+}
+
+bool IsProducer(const record::Producer& row) {
+  return IsPeerName(row.name()) &&
+         std::all_of(row.ended_groups().begin(), row.ended_groups().end(),
+                     [](const record::Range& range) {
+                       return range.count() >= 1 && range.first() + range.count() > range.first();
+                     });
+}
+
+// Its memory follows from its counts, so these are what one delivery may have.
+bool IsLease(const record::Lease& row) {
+  uint64_t jobs = 0;
+  for (const record::LeasePart& part : row.parts()) {
+    if (!IsNumber(part.stream()) || !IsRange(part.first(), part.count(), kJobsPerRunMax) ||
+        part.attempts() > kAttemptsStoredMax || part.halvings() > kHalvingsMax) {
+      return false;
+    }
+    jobs += part.count();
+  }
+  return row.token() != 0 && IsPeerName(row.worker()) && jobs >= 1 && jobs <= kJobsPerRunMax &&
+         (row.batch() || row.parts_size() == 1) && AreIndexes(row.charged()) &&
+         AreIndexes(row.cancelled());
+}
+
+bool IsReturned(const record::Returned& row) {
+  return IsRange(row.first(), row.count(), kStoredJobsMax) &&
+         row.attempts() <= kAttemptsStoredMax && row.halvings() <= kHalvingsMax &&
+         row.batch() <= kNumberMax;
+}
+
+bool IsOutcome(const wire::OutcomeRange& outcome) {
+  if (!IsRange(outcome.first(), outcome.count()) ||
+      outcome.kind() == wire::OutcomeRange::UNSPECIFIED ||
+      !wire::OutcomeRange::Kind_IsValid(outcome.kind())) {
+    return false;
+  }
+  if (outcome.kind() != wire::OutcomeRange::COMPLETED && !outcome.has_results()) return true;
+  return IsValidRun(outcome.results()) &&
+         static_cast<uint64_t>(outcome.results().sizes_size()) == outcome.count();
+}
+
+bool IsGroup(const record::Group& row) {
+  const auto is_count = [](const wire::GroupCount& count) { return count.jobs() <= kNumberMax; };
+  return row.group() != 0 && std::all_of(row.expected().begin(), row.expected().end(), is_count) &&
+         std::all_of(row.arrived().begin(), row.arrived().end(), is_count) &&
+         AreCounts({row.completed(), row.dead(), row.cancelled(), row.expired(), row.rejected()});
+}
+
+bool IsSound(const record::Record& row) {
+  using record::Record;
+  switch (row.row_case()) {
+    case Record::kQueue:
+      // Without a name: the sum of those that were dropped.
+      return (row.queue().name().empty() || QueueNameError(row.queue().name()).empty()) &&
+             AreCounts({row.queue().accepted(), row.queue().completed(), row.queue().dead(),
+                        row.queue().cancelled(), row.queue().expired()});
+    case Record::kProducer:
+      return IsProducer(row.producer());
+    case Record::kStream:
+      return IsNumber(row.stream().number()) && IsNumber(row.stream().next());
+    case Record::kLease:
+      return IsLease(row.lease());
+    case Record::kRun:
+      return IsNumber(row.run().first()) && IsValidRun(row.run().jobs()) &&
+             row.run().order() <= kNumberMax && IsOptions(row.run().options());
+    case Record::kEnded:
+      return IsRange(row.ended().first(), row.ended().count());
+    case Record::kReturned:
+      return IsReturned(row.returned());
+    case Record::kOutcome:
+      return IsOutcome(row.outcome().outcome());
+    case Record::kGroup:
+      return IsGroup(row.group());
+    case Record::kJobNames:
+      return IsNumber(row.job_names().stream()) &&
+             IsRange(row.job_names().first(), static_cast<uint64_t>(row.job_names().names_size()));
+    case Record::kAttempts:
+      return IsRange(row.attempts().first(), row.attempts().count());
+    case Record::kDead:
+      return IsNumber(row.dead().stream()) && IsNumber(row.dead().number()) &&
+             IsNumber(row.dead().order()) && IsOptions(row.dead().options());
+    default:
+      return true;  // not known: its reader says so
+  }
+}
+
+}  // namespace
+
+absl::Status RowError(const record::Record& row) {
+  if (IsSound(row)) return absl::OkStatus();
+  const auto* kind = record::Record::descriptor()->FindFieldByNumber(row.row_case());
+  return Damaged("a row of kind \"" + kind->name() + "\" that nobody writes");
+}
+
+}  // namespace whippletree::core
