@@ -1,5 +1,5 @@
 // `whippletree-producer demo`: shows patterns at work. What it promises to its user is the manual
-// in main.cc.
+// in flags.cc.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
 // `whippletree-producer mapreduce`: files in, sorted lines KEY<TAB>VALUE out. What it promises to
-// its user is the manual in main.cc.
+// its user is the manual in flags.cc.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
 // `whippletree-producer submit`: input into jobs, outcomes to stdout. What it promises to its user
-// is the manual in main.cc.
+// is the manual in flags.cc.
 #pragma once
 
 #include <string>

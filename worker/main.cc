@@ -4,16 +4,13 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -25,9 +22,9 @@
 #include "common/printable.h"
 #include "worker/child_process.h"
 #include "worker/exec_handler.h"
+#include "worker/flags.h"
 #include "worker/follow_on_handler.h"
 #include "worker/handlers.h"
-#include "worker/manual.h"
 #include "worker/process_guard.h"
 #include "worker/program_environment.h"
 #include "worker/worker.h"
@@ -36,145 +33,6 @@ namespace whippletree {
 namespace {
 
 constexpr char kProgram[] = "whippletree-worker";
-
-struct Flags {
-  std::vector<std::string> queues;
-  std::string handler;
-  std::vector<std::string> exec;
-  bool list_handlers = false;
-  Duration kill_grace{0};
-  bool nul = false;
-  std::string lines = "fail";
-  std::vector<std::string> environment;
-  std::string follow_on;
-  WorkerOptions worker;
-  LogOptions log;
-};
-
-// ---- Command line ---------------------------------------------------------------------------
-
-int UsageError(std::string_view message) {
-  PrintError(kProgram, absl::StrCat(std::string(message), " (see ", kProgram, " --help)"));
-  return kExitUsage;
-}
-
-// Cuts `--exec COMMAND ARGUMENT...` off the end of `args`, but for the command itself, which the
-// parser is to see. CLI11 would take flags of the command for its own.
-std::vector<std::string> CutExec(std::vector<std::string>* args) {
-  for (size_t i = 0; i < args->size(); ++i) {
-    const std::string& arg = (*args)[i];
-    const size_t command = arg == "--exec" ? i + 1 : i;
-    if (command == i && arg.compare(0, 7, "--exec=") != 0) continue;
-    if (command >= args->size()) return {};  // the parser says that a value is missing
-    std::vector<std::string> exec(args->begin() + command, args->end());
-    if (command == i) exec[0].erase(0, 7);
-    args->resize(i);
-    args->push_back("--exec=" + exec[0]);
-    return exec;
-  }
-  return {};
-}
-
-std::string EnvironmentError(const Flags& flags) {
-  if (flags.environment.empty()) return "";
-  const std::string& first = flags.environment[0];
-  if (first != "clean" && first != "inherit") {
-    return absl::StrCat("begin with clean or inherit, not with ", Quoted(first));
-  }
-  if (first == "inherit" && flags.environment.size() > 1) {
-    return absl::StrCat("with inherit all is inherited; ", Quoted(flags.environment[1]),
-                        " is for clean");
-  }
-  for (size_t i = 1; i < flags.environment.size(); ++i) {
-    const std::string error = KeptNameError(flags.environment[i]);
-    if (!error.empty()) return error;
-  }
-  return "";
-}
-
-EnvironmentOptions EnvironmentOf(const Flags& flags) {
-  EnvironmentOptions options;
-  options.broker = flags.worker.broker;
-  if (flags.environment.empty() || flags.environment[0] != "clean") return options;
-  options.clean = true;
-  options.keep.assign(flags.environment.begin() + 1, flags.environment.end());
-  return options;
-}
-
-// Nullopt: go on. Else what to exit with.
-std::optional<int> ParseFlags(int argc, char** argv, Flags* flags) {
-  std::vector<std::string> args(argv + std::min(argc, 1), argv + argc);
-  flags->exec = CutExec(&args);
-  CLI::App app(kWorkerDescription, kProgram);
-  app.footer(kWorkerManual);
-  AddBroker(&app, &flags->worker.broker);
-  app.add_option("--queue", flags->queues, "Queue to run jobs of; may be given several times")
-      ->type_name("QUEUE")
-      ->delimiter(',')
-      ->allow_extra_args(false);
-  std::string command;
-  app.add_option("--exec", command, "Program that runs a job, and its arguments; the last option")
-      ->type_name("COMMAND [ARGUMENT...]")
-      ->configurable(false);
-  app.add_option("--handler", flags->handler, "Built-in handler that runs the jobs")
-      ->type_name("NAME");
-  app.add_flag("--list-handlers", flags->list_handlers, "Print the built-in handlers and exit")
-      ->configurable(false);
-  app.add_flag("--nul", flags->nul,
-               "With --exec: jobs and results of a batch end with a NUL byte, not a newline");
-  app.add_option("--lines", flags->lines,
-                 "With --exec: what a batch does whose program writes another number of lines than "
-                 "it got: fail (dead at once) or retry (in halves; for programs without side "
-                 "effects)")
-      ->type_name("fail|retry")
-      ->check(CLI::IsMember({"fail", "retry"}));
-  app.add_option(
-         "--env", flags->environment,
-         "With --exec: inherit (by default), or clean: the program gets PATH, HOME, LANG and "
-         "the variables named behind it")
-      ->type_name("inherit|clean[,NAME...]")
-      ->delimiter(',')
-      ->allow_extra_args(false);
-  app.add_option("--follow-on", flags->follow_on,
-                 "Queue that gets the result of each completed job, unless it is empty, as a job")
-      ->type_name("QUEUE");
-  flags->worker.slots = std::max(1u, std::thread::hardware_concurrency());
-  AddNumber(&app, "--slots", &flags->worker.slots,
-            "Jobs to run at a time; by default one per processor", 1, 4096);
-  app.add_option("--name", flags->worker.name,
-                 "Name in the broker's log and status; by default the host's")
-      ->type_name("NAME");
-  AddDuration(&app, "--connect-timeout", &flags->worker.connect_timeout,
-              "How long to try to reach the broker at first; 0: for ever");
-  AddDuration(
-      &app, "--kill-grace", &flags->kill_grace,
-      "Time between SIGTERM and SIGKILL for a program whose job timed out or was cancelled; "
-      "0: SIGKILL at once");
-  AddLogOptions(&app, &flags->log);
-  if (const auto code = ParseCommandLine(&app, std::move(args))) return code;
-  if (flags->list_handlers) return std::nullopt;
-  if (flags->queues.empty()) return UsageError("--queue is required");
-  for (const std::string& queue : flags->queues) {
-    if (const std::string error = QueueNameError(queue); !error.empty()) {
-      return UsageError(absl::StrCat("--queue: ", Quoted(queue), ": ", error));
-    }
-  }
-  if (!flags->follow_on.empty()) {
-    if (const std::string error = QueueNameError(flags->follow_on); !error.empty()) {
-      return UsageError(absl::StrCat("--follow-on: ", Quoted(flags->follow_on), ": ", error));
-    }
-  }
-  if (flags->nul && flags->exec.empty()) return UsageError("--nul is for --exec");
-  if (flags->exec.empty() && !flags->environment.empty()) return UsageError("--env is for --exec");
-  if (flags->exec.empty() && flags->lines != "fail") return UsageError("--lines is for --exec");
-  if (const std::string error = EnvironmentError(*flags); !error.empty()) {
-    return UsageError("--env: " + error);
-  }
-  if (!flags->exec.empty() && !flags->handler.empty()) {
-    return UsageError("--exec and --handler cannot be given together");
-  }
-  return std::nullopt;
-}
 
 int ListHandlers() {
   for (const NamedHandler& handler : BuiltInHandlers()) {
@@ -233,7 +91,7 @@ class Failure {
 };
 
 // The handler for `queue`. INVALID_ARGUMENT: there is none by that name.
-absl::StatusOr<QueueHandlers> ChooseHandler(const Flags& flags, const std::string& queue) {
+absl::StatusOr<QueueHandlers> ChooseHandler(const WorkerFlags& flags, const std::string& queue) {
   const bool by_queue = flags.handler.empty();
   const NamedHandler* handler = FindHandler(by_queue ? queue : flags.handler);
   if (handler != nullptr) return handler->handlers;
@@ -268,7 +126,16 @@ void LogNotStarted(const absl::Status& why) {
       {{"error", std::string(why.message())}, {"jobs", "go back, uncharged"}});
 }
 
-int Run(Flags flags) {
+EnvironmentOptions EnvironmentOf(const WorkerFlags& flags) {
+  EnvironmentOptions options;
+  options.broker = flags.worker.broker;
+  if (flags.environment.empty() || flags.environment[0] != "clean") return options;
+  options.clean = true;
+  options.keep.assign(flags.environment.begin() + 1, flags.environment.end());
+  return options;
+}
+
+int Run(WorkerFlags flags) {
   std::unique_ptr<ProcessGuard> guard;
   const uint32_t slots_wanted = flags.worker.slots;
   Failure failure;
@@ -299,7 +166,7 @@ int Run(Flags flags) {
       continue;
     }
     const absl::StatusOr<QueueHandlers> handler = ChooseHandler(flags, queue);
-    if (!handler.ok()) return UsageError(std::string(handler.status().message()));
+    if (!handler.ok()) return WorkerUsageError(std::string(handler.status().message()));
     handlers.emplace_back(queue, *handler);
   }
 
@@ -346,8 +213,9 @@ int Run(Flags flags) {
 int Main(int argc, char** argv) {
   SilenceProtobuf();
   OpenStandardStreams();
-  Flags flags;
-  if (const auto code = ParseFlags(argc, argv, &flags)) return *code;
+  WorkerFlags flags;
+  std::vector<std::string> args(argv + std::min(argc, 1), argv + argc);
+  if (const auto code = ParseWorkerFlags(std::move(args), &flags)) return *code;
   if (const auto warning = ArmCrashPoint(kWorkerCrashPoints); !warning.ok()) {
     PrintError(kProgram, std::string(warning.status().message()));
     return kExitUsage;
