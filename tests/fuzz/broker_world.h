@@ -45,6 +45,7 @@ class BrokerWorld {
   core::QueuePolicy MakePolicy();
   core::Policies MakePolicies();
   void Start();
+  void NoteReached() const;
   // The broker is killed, and what is not durable is lost, but for the oldest `kept` commits.
   void Restart(size_t kept);
 

@@ -1,8 +1,12 @@
 // What every target that speaks the protocol does.
 #pragma once
 
+#include <absl/status/statusor.h>
+
 #include <initializer_list>
+#include <iostream>
 #include <string>
+#include <utility>
 
 #include "common/codec.h"
 #include "tests/fuzz/target.h"
@@ -10,13 +14,22 @@
 
 namespace whippletree::fuzz {
 
-// What is sent, as its receiver reads it. That it can is one of the promises.
-inline wire::Envelope Reread(wire::Envelope message, Receiver receiver) {
+// Encodes a message, and decodes it as its receiver does.
+inline absl::StatusOr<wire::Envelope> TryReread(wire::Envelope message, Receiver receiver) {
   std::string frame;
   Encode(&message, &frame);
   wire::Envelope reread;
-  Require(Decode(frame, receiver, &reread).ok());
+  absl::Status status = Decode(frame, receiver, &reread);
+  if (!status.ok()) return status;
   return reread;
+}
+
+// What is sent, as its receiver reads it. That it can is one of the promises.
+inline wire::Envelope Reread(wire::Envelope message, Receiver receiver) {
+  absl::StatusOr<wire::Envelope> reread = TryReread(std::move(message), receiver);
+  if (!reread.ok()) std::cerr << reread.status() << std::endl;
+  Require(reread.ok());
+  return *std::move(reread);
 }
 
 // The hello of a peer that has said none; of a worker with credit for these queues.

@@ -85,6 +85,9 @@ class Scene final : public SessionScene<ProducerSession, ProducerOutput> {
     wire::Run run;
     grammar_.Fill(&options);
     grammar_.Fill(&run);
+    wire::Envelope message;
+    *message.mutable_submit()->mutable_options() = options;
+    if (!TryReread(std::move(message), Receiver::kSubmit).ok()) return;  // against the rules
     options.set_group(options.group() % 4);
     if (options.group() != 0 && !session_.CheckGroup(options.group()).ok()) options.set_group(0);
     const ProducerSession::StreamState stream = session_.GetStream(queue);
@@ -104,6 +107,10 @@ class Scene final : public SessionScene<ProducerSession, ProducerOutput> {
     for (const wire::Envelope& message : out_.door) Reread(message, Receiver::kDoor);
     for (const wire::Envelope& message : out_.submit) Reread(message, Receiver::kSubmit);
     if (out_.ack) acks_.push_back(*out_.ack);
+    Reached()["producer_session: settled"] += out_.settled.size();
+    Reached()["producer_session: acknowledged"] += out_.ack ? 1 : 0;
+    Reached()["producer_session: groups ended"] += out_.group_ends.size();
+    Reached()["producer_session: sent"] += out_.submit.size();
     words_.session.number = session_.session();
   }
 

@@ -1,7 +1,8 @@
 // usage: fuzz-replay CORPUS [TARGET]
 //
 // Gives each target what is kept for it in the folder CORPUS/TARGET. An input that ends the process
-// is the last one that was named.
+// is the last one that was named. Exit status 1: there are no inputs, or they do not reach what
+// they are kept for.
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -52,6 +53,9 @@ int Main(const fs::path& corpus, const std::string& only) {
     if (Targets().contains(folder.filename())) continue;
     std::cerr << "there is no target for " << folder << "\n";
     status = 1;
+  }
+  for (const auto& [what, times] : Reached()) {
+    if (times == 0) std::cerr << "never reached: " << what << "\n";
   }
   return status;
 }

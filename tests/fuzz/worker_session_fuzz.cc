@@ -66,8 +66,13 @@ class Scene final : public SessionScene<WorkerSession, WorkerOutput> {
   std::vector<wire::FollowOn> FollowOns(uint32_t index) {
     std::vector<wire::FollowOn> follow_ons;
     while (follow_ons.size() < 3 && input_.Byte() % 4 == 1) {
-      grammar_.Fill(&follow_ons.emplace_back());
-      follow_ons.back().set_index(index);
+      wire::FollowOn follow_on;
+      grammar_.Fill(&follow_on);
+      follow_on.set_index(index);
+      wire::Envelope message;
+      *message.mutable_report()->add_items()->add_follow_ons() = follow_on;
+      if (!TryReread(std::move(message), Receiver::kComplete).ok()) continue;  // against the rules
+      follow_ons.push_back(std::move(follow_on));
     }
     return follow_ons;
   }
@@ -128,6 +133,11 @@ class Scene final : public SessionScene<WorkerSession, WorkerOutput> {
           message.report().first_ordinal() + static_cast<uint64_t>(message.report().items_size());
     }
     if (out_.reopen_complete_port) ordinal_ = 1;
+    Reached()["worker_session: run"] += out_.run.size();
+    Reached()["worker_session: recalled"] += out_.recall.size();
+    Reached()["worker_session: cancelled"] += out_.cancel.size();
+    Reached()["worker_session: dropped"] += out_.drop.size();
+    Reached()["worker_session: reported"] += out_.complete.size();
   }
 
   WorkerSession session_;
