@@ -65,6 +65,14 @@ class IntervalSet {
     return parts;
   }
 
+  // `end`, or a lower number if more than `*most` intervals begin behind `begin` and before it.
+  // Takes those from `*most` that do.
+  uint64_t EndOf(uint64_t begin, uint64_t end, uint64_t* most) const {
+    auto it = intervals_.upper_bound(begin);
+    for (; *most > 0 && it != intervals_.end() && it->begin < end; ++it) --*most;
+    return it == intervals_.end() ? end : std::min(end, it->begin);
+  }
+
   uint64_t Count(uint64_t begin, uint64_t end) const {
     uint64_t n = 0;
     for (auto it = FirstEndingAfter(begin); it != intervals_.end() && it->begin < end; ++it) {

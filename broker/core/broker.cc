@@ -48,10 +48,11 @@ void Broker::Step(Instant now, std::span<Input> inputs, Effects* effects) {
     }
   }
   work_ = 0;
+  is_left_ = false;
   ApplyAll(inputs);
   // What is at hand goes before what is due.
   work_ = 0;
-  if (carried_.empty()) FireTimers();
+  if (!has_carried()) FireTimers();
   WakeFullStreams();
   work_ = 0;
   Dispatch();
@@ -60,11 +61,16 @@ void Broker::Step(Instant now, std::span<Input> inputs, Effects* effects) {
   effects_ = nullptr;
 }
 
+bool Broker::IsExhausted() const {
+  return work_ >= config_.step_work_max && !Planted("endless_step");
+}
+
 void Broker::ApplyAll(std::span<Input> inputs) {
   const auto apply = [this](Input& input) {
     std::visit([this](auto& in) { Apply(in); }, input);
     Work();  // after it, so that the first one gets on, whatever it is
   };
+  departures_.GoOn();
   size_t applied = 0;
   while (carried_.empty() && applied < inputs.size() && !IsExhausted()) apply(inputs[applied++]);
   carried_.insert(carried_.end(), std::make_move_iterator(inputs.begin() + applied),
@@ -74,7 +80,7 @@ void Broker::ApplyAll(std::span<Input> inputs) {
     carried_.pop_front();
     apply(input);
   }
-  if (!carried_.empty()) Count("steps_exhausted");
+  if (has_carried()) Count("steps_exhausted");
 }
 
 MonoTime Broker::NextDeadline() const {
@@ -131,7 +137,7 @@ void Broker::ApplyDoor(FrameIn& in) {
       return;
     case wire::Envelope::kGroupAck:
       if (Peer* peer = FindSession(message.group_ack().session(), wire::PRODUCER, in)) {
-        OnGroupAck(*peer, message.group_ack());
+        if (!OnGroupAck(*peer, *message.mutable_group_ack())) CarryRest(in);
       }
       return;
     case wire::Envelope::kGoodbye:
@@ -162,11 +168,11 @@ void Broker::ApplyData(FrameIn& in) {
   wire::Envelope& message = in.message;
   if (in.channel == Channel::kSubmit && message.has_submit()) {
     if (Peer* peer = FindSession(message.submit().session(), wire::PRODUCER, in)) {
-      OnSubmit(*peer, *message.mutable_submit());
+      if (!OnSubmit(*peer, *message.mutable_submit(), in.is_rest)) CarryRest(in);
     }
   } else if (in.channel == Channel::kSubmit && message.has_cancel()) {
     if (Peer* peer = FindSession(message.cancel().session(), wire::PRODUCER, in)) {
-      if (!OnCancel(*peer, *message.mutable_cancel())) carried_.emplace_front(std::move(in));
+      if (!OnCancel(*peer, *message.mutable_cancel())) CarryRest(in);
     }
   } else if (in.channel == Channel::kSubmit && message.has_close_group()) {
     if (Peer* peer = FindSession(message.close_group().session(), wire::PRODUCER, in)) {
@@ -174,7 +180,7 @@ void Broker::ApplyData(FrameIn& in) {
     }
   } else if (in.channel == Channel::kComplete && message.has_report()) {
     if (Peer* peer = FindSession(message.report().session(), wire::WORKER, in)) {
-      if (!OnReport(*peer, *message.mutable_report())) carried_.emplace_front(std::move(in));
+      if (!OnReport(*peer, *message.mutable_report())) CarryRest(in);
     }
   } else {
     Count("rejected_frames");
@@ -182,6 +188,11 @@ void Broker::ApplyData(FrameIn& in) {
         {{"socket", std::string(in.channel == Channel::kSubmit ? "submit" : "complete")},
          {"error", std::string("this message does not belong on this socket")}});
   }
+}
+
+void Broker::CarryRest(FrameIn& in) {
+  in.is_rest = true;
+  carried_.emplace_front(std::move(in));
 }
 
 void Broker::Apply(BadFrame& in) {
@@ -242,7 +253,9 @@ void Broker::Apply(SendFailed& in) {
     Count("unreachable_peers");
     LoseSession(*peer, "connection closed");
   }
-  for (uint64_t token : never_left) EndLease(token, true, "not delivered");
+  if (never_left.empty()) return;
+  const uint64_t worker = leases_.Find(never_left.front())->worker;
+  departures_.End(*peers_.at(worker), std::move(never_left), true, "not delivered");
 }
 
 void Broker::FireTimers() {
@@ -268,7 +281,7 @@ void Broker::FireTimers() {
     Peer& peer = *it->second;
     peer_timers_.erase({peer.timer, number});
     peer.timer = kNever;
-    Work(1 + (peer.worker ? peer.worker->leases.size() : 0));
+    Work();
     CheckPeer(peer);
     if (IsExhausted()) break;  // the timers of the others are left
   }
@@ -300,7 +313,7 @@ void Broker::CheckPeer(Peer& peer) {
   if (!peer.connected()) {
     if (peer.worker) {
       if (now_.mono >= peer.last_heard + silence_max && !Planted("forget_expiry")) {
-        ForgetWorker(peer, "its lease ended");
+        departures_.Forget(peer, "its lease ended");
       } else {
         SetTimer(peer, peer.last_heard + silence_max);
       }
@@ -317,7 +330,7 @@ void Broker::CheckPeer(Peer& peer) {
   if (now_.mono >= peer.last_heard + silence_max) {
     LoseSession(peer, "silent for too long");
     if (peer.worker) {
-      ForgetWorker(peer, "its lease ended");
+      departures_.Forget(peer, "its lease ended");
     } else if (peer.producer->is_blank()) {  // nothing of it is to be kept
       ForgetProducer(peer, false);
     } else {
@@ -346,10 +359,15 @@ void Broker::CheckPeer(Peer& peer) {
       if (lease.asked_at == kNever) continue;
       if (now_.mono < lease.asked_at + kRepeatAfter) {
         SetTimer(peer, lease.asked_at + kRepeatAfter);
+      } else if (IsExhausted()) {
+        SetTimer(peer, now_.mono);
+        break;
       } else {
+        Work(1 + lease.cancelled.intervals().size() + lease.revoked.intervals().size());
         Ask(lease);
       }
     }
+    Work(worker.leases.size() / 16);  // looked at
     return;
   }
   ForEachStream(*peer.producer, [&](Stream& stream) {
@@ -405,6 +423,7 @@ void Broker::FinishStep() {
   for (uint64_t number : std::exchange(outcome_peers_, {})) {
     if (auto it = peers_.find(number); it != peers_.end()) SendOutcomes(*it->second);
   }
+  work_ = 0;
   for (uint64_t number : std::exchange(group_peers_, {})) {
     if (auto it = peers_.find(number); it != peers_.end()) SendGroupUpdates(*it->second);
   }

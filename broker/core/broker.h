@@ -24,6 +24,7 @@
 #include "broker/core/changed_rows.h"
 #include "broker/core/config.h"
 #include "broker/core/dead_jobs.h"
+#include "broker/core/departures.h"
 #include "broker/core/disk_gate.h"
 #include "broker/core/effects.h"
 #include "broker/core/lease.h"
@@ -31,7 +32,6 @@
 #include "broker/core/outgoing.h"
 #include "broker/core/overdue.h"
 #include "broker/core/peer.h"
-#include "broker/core/planted.h"
 #include "broker/core/queue.h"
 #include "broker/core/secrets.h"
 #include "broker/core/stored_outcomes.h"
@@ -63,9 +63,9 @@ class Broker {
   void Step(Instant now, std::span<Input> inputs, Effects* effects);
 
   // Something is left for the next step, which is due at once.
-  bool has_more() const { return dispatch_left_ || !carried_.empty(); }
+  bool has_more() const { return is_left_ || has_carried(); }
   // No further inputs are to be read before it.
-  bool has_carried() const { return !carried_.empty(); }
+  bool has_carried() const { return !carried_.empty() || !departures_.empty(); }
 
   // When Step must be called at the latest, with or without inputs.
   MonoTime NextDeadline() const;
@@ -88,6 +88,7 @@ class Broker {
   uint64_t counter(std::string_view name) const;
 
  private:
+  friend class Departures;
   friend class Outgoing;
   friend class Overdue;
   friend class StoredOutcomes;
@@ -103,8 +104,9 @@ class Broker {
   void ApplyDoor(FrameIn& in);
   void ApplyData(FrameIn& in);
   void ApplyAll(std::span<Input> inputs);
+  void CarryRest(FrameIn& in);
   void Work(uint64_t units = 1) { work_ += units; }
-  bool IsExhausted() const { return work_ >= config_.step_work_max && !Planted("endless_step"); }
+  bool IsExhausted() const;
   void FireTimers();
   void CheckPeer(Peer& peer);
   void SetTimer(Peer& peer, MonoTime at);
@@ -147,13 +149,12 @@ class Broker {
     for (const auto& [queue, number] : producer.streams) each(*streams_.at(number));
     for (const auto& [queue, number] : producer.follow_on_streams) each(*streams_.at(number));
   }
-  void ForgetWorker(Peer& peer, std::string_view reason);
   Peer& AddPeer(wire::Role role, const std::string& name);
   void SetRoute(Peer& peer, const std::string& route);
   void ErasePeer(Peer& peer);
 
   // producers.cc
-  void OnSubmit(Peer& peer, wire::Submit& submit);
+  bool OnSubmit(Peer& peer, wire::Submit& submit, bool is_rest);  // as OnReport
   static absl::Status OptionsError(const wire::JobOptions& options);
   void OnOpenStream(Peer& peer, const wire::StreamClaim& claim);
   // nullptr: too many streams or queues, or a bad name; `error` says so.
@@ -232,7 +233,7 @@ class Broker {
   void LeaveGroup(Stream& stream, wire::OutcomeRange::Kind kind, uint64_t begin, uint64_t end);
   void CheckGroup(uint64_t producer, uint64_t group);
   void OnCloseGroup(Peer& peer, const wire::CloseGroup& close);
-  void OnGroupAck(Peer& peer, const wire::GroupAck& ack);
+  bool OnGroupAck(Peer& peer, wire::GroupAck& ack);  // as OnReport
   void SendGroupUpdates(Peer& peer);
   void ResumeGroups(Peer& peer, const wire::Hello& hello, bool known);
   void CancelUnclosedGroups(Peer& peer);
@@ -332,7 +333,8 @@ class Broker {
   void CloseJobs(Lease& lease, const Slice& slice, uint64_t index, Verdict verdict);
   void EraseIfDone(Lease& lease);
   // Without a word from its worker. `uncharged`: it never got the jobs, or did not list them.
-  void EndLease(uint64_t token, bool uncharged, std::string_view why);
+  // False: it has more jobs than the step has room for; the rest is to be ended as well.
+  bool EndLease(uint64_t token, bool uncharged, std::string_view why);
   void Ask(Lease& lease);
   void UpdateReady(Peer& worker);
   // nullptr: it does not serve the queue any more.
@@ -448,6 +450,7 @@ class Broker {
   uint64_t last_session_;
   LeaseTable leases_;
   Overdue overdue_{this};
+  Departures departures_{this};
   std::map<std::string, ExpiredName> expired_names_;
 
   uint64_t commit_ = 0;
@@ -476,17 +479,14 @@ class Broker {
 
   uint64_t work_ = 0;          // units, in this step
   std::deque<Input> carried_;  // for the next one
-  bool dispatch_left_ = false;
+  bool is_left_ = false;       // of dispatch, or of what it sends
   // Work for the end of the step.
   std::vector<uint64_t> touched_streams_;
-  std::set<uint64_t> outcome_peers_;
-  std::set<uint64_t> report_peers_;
-  std::set<uint64_t> group_peers_;
-  std::set<uint64_t> woken_queues_;
-  std::set<uint64_t> woken_workers_;
-  std::set<const Queue*> held_back_;  // what workers hold of these is to be asked back
+  std::set<uint64_t> outcome_peers_, report_peers_, group_peers_, delivery_peers_;
+  std::set<uint64_t> woken_queues_, woken_workers_;
+  std::set<const Queue*> held_back_;  // what workers hold of these is to be asked back …
+  uint64_t held_back_from_ = 0;       // … in leases from this one on
   uint64_t pass_ = 0;                 // of dispatch
-  std::set<uint64_t> delivery_peers_;
   std::set<uint64_t> load_queues_;    // stored jobs of these may come next
   std::set<uint64_t> commit_queues_;  // they do, but their commit is not durable
   std::map<std::pair<uint64_t, uint64_t>, Queue*> loads_;  // not answered, by stream and row

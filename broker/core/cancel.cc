@@ -11,12 +11,13 @@ namespace whippletree::core {
 namespace {
 
 // Calls each(part, number) for those of `jobs` of the stream that the lease has: their indexes, and
-// the number of the first.
+// the number of the first. REQUIRES: !jobs.empty().
 template <typename Each>
 void ForEachOpen(const Lease& lease, uint64_t stream, const IntervalSet& jobs, Each&& each) {
   uint64_t base = 0;
   for (const Slice& slice : lease.slices) {
-    if (slice.stream == stream) {
+    const bool is_near = slice.first < jobs.end() && slice.first + slice.count() > jobs.front();
+    if (slice.stream == stream && is_near) {
       for (const auto& wanted : jobs.Intersect(slice.first, slice.first + slice.count())) {
         const uint64_t begin = base + wanted.begin - slice.first;
         const uint64_t end = base + wanted.end - slice.first;
@@ -29,24 +30,59 @@ void ForEachOpen(const Lease& lease, uint64_t stream, const IntervalSet& jobs, E
   }
 }
 
+// How far jobs [first, end) of the stream can be cancelled with so much work: each lease that has
+// some, each outcome and each row is work, which is added to `*work`.
+uint64_t CancelEnd(const Stream& stream, uint64_t first, uint64_t end, uint64_t left,
+                   uint64_t* work) {
+  uint64_t most = 0;
+  const auto bound = [&](const auto& parts) {
+    uint64_t n = left;
+    end = parts.EndOf(first, end, &n);
+    most = std::max(most, left - n);
+  };
+  bound(stream.leases);
+  bound(stream.open);
+  bound(stream.discarded);
+  uint64_t groups = left;
+  auto group = stream.groups.upper_bound(first);
+  for (; groups > 0 && group != stream.groups.end() && group->first < end; ++group) --groups;
+  if (group != stream.groups.end()) end = std::min(end, group->first);
+  most = std::max(most, left - groups);
+  if (stream.rows != nullptr) bound(*stream.rows);
+  *work += most;
+  return end;
+}
+
 }  // namespace
 
 bool Broker::OnCancel(Peer& peer, wire::Cancel& cancel) {
   auto it = peer.producer->streams.find(cancel.queue());
   if (it == peer.producer->streams.end()) return true;
   Stream& stream = *streams_.at(it->second);
+  // Each may have an outcome of its own, for which there is no room before those are read that are
+  // there. The producer asks again.
+  if (IsStopped(stream) && outcome_bytes_ > config_.budget_bytes() / 2) {
+    Count("full_cancels");
+    return true;
+  }
   IntervalSet jobs;
-  const auto part = static_cast<int>(
-      std::min<uint64_t>(static_cast<uint64_t>(cancel.firsts_size()), config_.step_work_max));
-  Work(static_cast<uint64_t>(part));
-  for (int i = 0; i < part; ++i) {
-    const uint64_t first = cancel.firsts(i);
+  int done = 0;
+  for (; done < cancel.firsts_size() && !IsExhausted(); ++done) {
+    Work();
+    const uint64_t first = cancel.firsts(done);
     if (first >= stream.next) continue;
-    jobs.Add(first, first + std::min(cancel.counts(i), stream.next - first));
+    const uint64_t end = first + std::min(cancel.counts(done), stream.next - first);
+    const uint64_t left = config_.step_work_max - std::min(config_.step_work_max, work_);
+    const uint64_t part_end = CancelEnd(stream, first, end, left, &work_);
+    jobs.Add(first, part_end);
+    if (part_end == end) continue;
+    cancel.set_firsts(done, part_end);
+    cancel.set_counts(done, end - part_end);
+    break;
   }
   CancelJobs(stream, jobs);
-  cancel.mutable_firsts()->ExtractSubrange(0, part, nullptr);
-  cancel.mutable_counts()->ExtractSubrange(0, part, nullptr);
+  cancel.mutable_firsts()->ExtractSubrange(0, done, nullptr);
+  cancel.mutable_counts()->ExtractSubrange(0, done, nullptr);
   return cancel.firsts().empty();
 }
 
@@ -55,9 +91,7 @@ void Broker::CancelJobs(Stream& stream, const IntervalSet& jobs) {
   if (jobs.empty()) return;
   const IntervalSet waiting = WaitingOf(stream, jobs);
   std::set<uint64_t> tokens;
-  for (auto it = stream.leases.begin(); it != stream.leases.lower_bound(jobs.end()); ++it) {
-    tokens.insert(it->second);
-  }
+  stream.leases.ForEachWith(jobs, [&](uint64_t token) { tokens.insert(token); });
   for (uint64_t token : tokens) {
     Lease& lease = *leases_.Find(token);
     bool ask = false;
@@ -84,13 +118,13 @@ IntervalSet Broker::WaitingOf(const Stream& stream, const IntervalSet& jobs) con
   if (waiting.empty()) return waiting;
   const IntervalSet open = waiting;
   std::set<uint64_t> tokens;  // a batch has several slices of the stream
-  for (auto it = stream.leases.begin(); it != stream.leases.lower_bound(open.end()); ++it) {
-    if (!tokens.insert(it->second).second) continue;
-    ForEachOpen(leases_.all().at(it->second), stream.number, open,
+  stream.leases.ForEachWith(open, [&](uint64_t token) {
+    if (!tokens.insert(token).second) return;
+    ForEachOpen(leases_.all().at(token), stream.number, open,
                 [&](const IntervalSet::Interval& part, uint64_t number) {
                   waiting.Remove(number, number + part.end - part.begin);
                 });
-  }
+  });
   return waiting;
 }
 

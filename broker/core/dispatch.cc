@@ -137,8 +137,10 @@ void Broker::Dispatch() {
   }
   DispatchAll(false);
   DispatchAll(true);
-  dispatch_left_ = IsExhausted();  // whom it would have served is still woken
-  if (dispatch_left_) return;
+  if (IsExhausted()) {  // whom it would have served is still woken
+    is_left_ = true;
+    return;
+  }
   for (uint64_t number : woken_workers_) {
     auto it = peers_.find(number);
     if (it == peers_.end() || it->second->worker->free_slots() == 0) continue;
@@ -312,7 +314,7 @@ void Broker::GrantLease(Peer& peer, WorkerQueue& wq, std::vector<Slice> slices, 
   uint64_t bytes = 0;
   for (const Slice& slice : lease.slices) {
     Stream& stream = *streams_.at(slice.stream);
-    stream.leases.emplace(slice.first, lease.token);
+    stream.leases.Add(slice.first, slice.count(), lease.token);
     bytes += slice.bytes();
     if (stream.rows == nullptr) continue;
     stream.rows->Lease(slice.first, slice.first + slice.count(), &effects_->writes);
@@ -339,13 +341,18 @@ void Broker::SendDeliveries(Peer& peer) {
   if (!peer.worker) return;
   WorkerState& worker = *peer.worker;
   while (peer.writable() && worker.deliveries.has_unsent()) {
+    if (IsExhausted()) {
+      delivery_peers_.insert(peer.number);
+      is_left_ = true;
+      return;
+    }
     wire::Envelope message;
     wire::Deliveries* deliveries = message.mutable_deliveries();
     deliveries->set_session(peer.session);
     deliveries->set_first_ordinal(worker.deliveries.next_to_send());
     uint64_t bytes = 0;
     uint64_t commit = 0;
-    while (worker.deliveries.has_unsent()) {
+    while (worker.deliveries.has_unsent() && !IsExhausted()) {
       const auto& item = worker.deliveries.PeekUnsent();
       const Lease* lease = leases_.Find(item.value);
       const uint64_t needs = lease == nullptr ? 0 : CommitOf(*lease);
@@ -357,6 +364,7 @@ void Broker::SendDeliveries(Peer& peer) {
       if (lease != nullptr) FillDelivery(*lease, delivery);
       bytes += item.bytes;
       worker.deliveries.MarkSent(now_.mono);
+      Work();
     }
     SetTimer(peer, worker.deliveries.resend_at());
     SendTo(peer, std::move(message), commit);

@@ -38,6 +38,7 @@ struct FrameIn {
   Channel channel;
   std::string route;
   wire::Envelope message;
+  bool is_rest = false;  // the first part of it was applied in a step before
 };
 
 // The reply to a request that only the shell can answer. `reply` has no id yet.

@@ -138,18 +138,27 @@ void Broker::OnDiskState(DiskState before) {
 }
 
 void Broker::TakeBackHeld(const Queue& queue) {
-  if (queue.held > 0) held_back_.insert(&queue);
+  if (queue.held > 0 && held_back_.insert(&queue).second) held_back_from_ = 0;
 }
 
 void Broker::AskForHeldBack() {
-  const std::set<const Queue*> queues = std::exchange(held_back_, {});
-  if (queues.empty()) return;
-  for (const auto& [token, lease] : leases_.all()) {
-    if (lease.held() == 0 || !queues.contains(lease.queue)) continue;
-    Lease& asked = *leases_.Find(token);
+  if (held_back_.empty()) return;
+  auto it = leases_.all().lower_bound(held_back_from_);
+  for (; it != leases_.all().end() && !IsExhausted(); ++it) {
+    Work();
+    if (it->second.held() == 0 || !held_back_.contains(it->second.queue)) continue;
+    Lease& asked = *leases_.Find(it->first);
     asked.RevokeHeld();
+    Work(asked.revoked.intervals().size());
     Ask(asked);
   }
+  if (it != leases_.all().end()) {
+    held_back_from_ = it->first;
+    is_left_ = true;
+    return;
+  }
+  held_back_.clear();
+  held_back_from_ = 0;
 }
 
 // The same for the leases of one worker, which is only being welcomed.

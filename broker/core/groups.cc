@@ -153,8 +153,11 @@ void Broker::OnCloseGroup(Peer& peer, const wire::CloseGroup& close) {
   CheckGroup(peer.number, close.group());
 }
 
-void Broker::OnGroupAck(Peer& peer, const wire::GroupAck& ack) {
-  for (uint64_t number : ack.groups()) {
+bool Broker::OnGroupAck(Peer& peer, wire::GroupAck& ack) {
+  int done = 0;
+  for (; done < ack.groups_size() && !IsExhausted(); ++done) {
+    Work();
+    const uint64_t number = ack.groups(done);
     const auto it = peer.producer->groups.find(number);
     if (it == peer.producer->groups.end() || !it->second.ended) continue;
     if (it->second.unacknowledged > 0) continue;  // never told
@@ -173,8 +176,10 @@ void Broker::OnGroupAck(Peer& peer, const wire::GroupAck& ack) {
     }
     UncountGroup(it->second);
     peer.producer->groups.erase(it);
-    CountPeer(peer);
   }
+  CountPeer(peer);
+  ack.mutable_groups()->ExtractSubrange(0, done, nullptr);
+  return ack.groups().empty();
 }
 
 // At the end of the step: what is new. Ends are told again until they are acknowledged.
@@ -185,7 +190,10 @@ void Broker::SendGroupUpdates(Peer& peer) {
   wire::GroupUpdates* updates = message.mutable_group_updates();
   updates->set_session(peer.session);
   uint64_t commit = 0;
-  for (const uint64_t number : std::exchange(producer.updated_groups, {})) {
+  while (!producer.updated_groups.empty() && !IsExhausted()) {
+    Work();
+    const uint64_t number = *producer.updated_groups.begin();
+    producer.updated_groups.erase(producer.updated_groups.begin());
     JobGroup& group = producer.groups.at(number);
     if (std::exchange(group.closed_due, false)) {
       updates->add_closed(number);
@@ -201,6 +209,10 @@ void Broker::SendGroupUpdates(Peer& peer) {
     end->set_cancelled(group.cancelled);
     end->set_expired(group.expired);
     end->set_rejected(group.rejected);
+  }
+  if (!producer.updated_groups.empty()) {
+    group_peers_.insert(peer.number);
+    is_left_ = true;
   }
   if (producer.groups_told_at == kNever && !updates->ended().empty()) {
     producer.groups_told_at = now_.mono;

@@ -82,13 +82,12 @@ void Broker::CheckInvariants() const {
       const auto& streams = stream->follow_on ? producer.follow_on_streams : producer.streams;
       WT_CHECK(streams.at(stream->queue->name) == number);
     }
-    for (const auto& entry : stream->leases) {
-      bool found = false;
-      for (const Slice& slice : leases_.all().at(entry.second).slices) {
-        found = found || (slice.stream == number && slice.first == entry.first);
-      }
-      WT_CHECK(found);
-    }
+    stream->leases.ForEach([&, of = number](uint64_t first, uint64_t token) {
+      const std::vector<Slice>& slices = leases_.all().at(token).slices;
+      WT_CHECK(std::any_of(slices.begin(), slices.end(), [&](const Slice& slice) {
+        return slice.stream == of && slice.first == first;
+      }));
+    });
     for (const auto& [first, range] : stream->groups) {
       WT_CHECK(stream->open.ContainsAll(first, range.end));
       group_open[{stream->producer, range.group}] += range.end - first;

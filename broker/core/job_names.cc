@@ -122,7 +122,11 @@ void Broker::KeepNames(Stream& stream, const wire::Submit& submit, uint64_t firs
 }
 
 void Broker::ExpireNames(Queue& queue) {
-  while (queue.next_name_expiry() <= now_.wall) DropOldestNames(queue);
+  bool first = true;  // as in FireWallTimers
+  while (queue.next_name_expiry() <= now_.wall && (std::exchange(first, false) || !IsExhausted())) {
+    Work(queue.names.oldest()->names.count());
+    DropOldestNames(queue);
+  }
 }
 
 void Broker::DropOldestNames(Queue& queue) {

@@ -52,6 +52,7 @@ void JobQueue::SetKeyPolicy(const KeyPolicy& policy, MonoTime start, MonoTime no
 }
 
 uint64_t JobQueue::Startable(uint64_t most, MonoTime now) {
+  if (is_held_dirty_) SweepHeld();
   if (!stopped_.empty() && !PassStopped(most, now)) return 0;
   if (!keys_.limits()) return ready_;
   uint64_t startable = 0;
@@ -265,27 +266,6 @@ WallTime JobQueue::next_scheduled() const {
   return by_wall_time_.empty() ? WallTime::max() : by_wall_time_.begin()->first.first;
 }
 
-uint32_t JobQueue::SkipCancelled(const Slice& slice, uint32_t* clean) {
-  *clean = slice.count();
-  auto it = cancelled_.find(slice.stream);
-  if (it == cancelled_.end()) return 0;
-  const auto parts = it->second.Intersect(slice.first, slice.first + slice.count());
-  if (parts.empty()) return 0;
-  uint32_t skipped = 0;
-  size_t next = 0;
-  if (parts[0].begin == slice.first) {
-    skipped = static_cast<uint32_t>(parts[0].end - parts[0].begin);
-    it->second.Remove(parts[0].begin, parts[0].end);
-    if (it->second.empty()) cancelled_.erase(it);
-    cancelled_count_ -= skipped;
-    dropped_bytes_ += slice.bytes(0, skipped);
-    next = 1;
-  }
-  *clean = next < parts.size() ? static_cast<uint32_t>(parts[next].begin - slice.first) - skipped
-                               : slice.count() - skipped;
-  return skipped;
-}
-
 void JobQueue::PopFront(Line* line) {
   UncountArrival(line->slices.front());
   line->slices.pop_front();
@@ -295,6 +275,7 @@ void JobQueue::PopFront(Line* line) {
 
 std::optional<Slice> JobQueue::Take(Portion most, bool to_hold, uint32_t default_max_attempts,
                                     MonoTime now) {
+  if (is_held_dirty_) SweepHeld();
   uint64_t passed = 0;
   while (!turns_.empty()) {
     const Lines::iterator line_it = turns_.front();
@@ -374,6 +355,7 @@ bool JobQueue::MayGo(const std::vector<Slice>& batch, MonoTime now) {
 }
 
 std::vector<Slice> JobQueue::TakeSealed(MonoTime now) {
+  if (is_held_dirty_) SweepHeld();
   for (auto it = sealed_.begin(); it != sealed_.end();) {
     const bool stored =
         std::any_of(it->begin(), it->end(), [](const Slice& slice) { return slice.stored(); });
@@ -415,29 +397,6 @@ std::map<std::string, uint64_t> JobQueue::SealedByKey() const {
   return jobs;
 }
 
-void JobQueue::Cancel(uint64_t stream, const IntervalSet& jobs) {
-  IntervalSet& cancelled = cancelled_[stream];
-  for (const auto& part : jobs.intervals()) cancelled.Add(part.begin, part.end);
-  cancelled_count_ += jobs.size();
-  // Each sweep is paid for by at least half of the jobs it looks at.
-  const bool many = cancelled_count_ > waiting();
-  // Those that keep places or hold back their key must not do so any longer.
-  const bool in_the_way = keys_.limits() && sealed_jobs_ + delayed_ > 0;
-  if (many || in_the_way) Sweep();
-  RetryBehind(stream);
-}
-
-std::deque<Slice> JobQueue::Cleaned(Slice slice) {
-  std::deque<Slice> parts;
-  while (slice.count() > 0) {
-    uint32_t clean = 0;
-    const uint32_t skipped = SkipCancelled(slice, &clean);
-    if (clean > 0) parts.push_back(slice.Part(skipped, clean));
-    slice = slice.Part(skipped + clean, slice.count() - skipped - clean);
-  }
-  return parts;
-}
-
 void JobQueue::EraseLine(Lines::iterator line) {
   line_bytes_ -= BytesOfLine(line->first);
   lines_.erase(line);
@@ -450,48 +409,6 @@ void JobQueue::EraseEmptyLines() {
     line_bytes_ -= BytesOfLine(entry.first);
     return true;
   });
-}
-
-void JobQueue::Sweep() {
-  for (auto& [key, line] : lines_) {
-    Unpack(&line);
-  }
-  for (auto& [stream, lines] : aside_) {
-    for (auto& [key, aside] : lines) Unpack(&aside.line);
-  }
-  ready_ = ready_bytes_ = sealed_jobs_ = delayed_ = scheduled_ = records_ = 0;
-  stored_jobs_ = stored_bytes_ = stored_ready_ = 0;
-  arrivals_.clear();
-  for (auto& [key, line] : lines_) {
-    for (Slice& slice : std::exchange(line.slices, {})) {
-      for (Slice& part : Cleaned(std::move(slice))) {
-        CountReady(part);
-        Append(&line, std::move(part));
-      }
-    }
-  }
-  EraseEmptyLines();
-  SweepAside();
-  for (auto* batches : {&sealed_, &stopped_sealed_}) {
-    for (std::vector<Slice>& batch : std::exchange(*batches, {})) {
-      std::vector<Slice> kept;
-      for (Slice& slice : batch) {
-        keys_.Leave(slice.options->key(), slice.count());
-        for (Slice& part : Cleaned(std::move(slice))) kept.push_back(std::move(part));
-      }
-      if (!kept.empty()) Seal(std::move(kept));
-    }
-  }
-  for (auto& [key, slice] : std::exchange(backing_off_, {})) {
-    keys_.LetGo(slice.options->key(), slice.count());
-    if (slice.halvings > 0) keys_.Leave(slice.options->key(), slice.count());
-    for (Slice& part : Cleaned(std::move(slice))) Delay(std::move(part), key.first);
-  }
-  for (auto& [key, slice] : std::exchange(by_wall_time_, {})) {
-    for (Slice& part : Cleaned(std::move(slice))) Schedule(std::move(part), key.first);
-  }
-  // Those that kept back their key may be gone.
-  for (auto it = lines_.begin(); it != lines_.end(); ++it) TakeTurn(it);
 }
 
 }  // namespace whippletree::core

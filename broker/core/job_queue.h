@@ -324,8 +324,11 @@ class JobQueue {
   uint32_t SkipCancelled(const Slice& slice, uint32_t* clean);
   // Those of a stored slice in a line are dropped, up to the first that is not cancelled.
   void DropCancelledHead(Slice* slice);
+  bool HasCancelled(const Slice& slice) const;
   // Drops all cancelled jobs at once.
   void Sweep();
+  // The same of those in sealed batches and of those that back off.
+  void SweepHeld();
   // The parts of `slice` that are not cancelled; the others are forgotten.
   std::deque<Slice> Cleaned(Slice slice);
 
@@ -346,6 +349,7 @@ class JobQueue {
   std::map<std::pair<WallTime, uint64_t>, Slice> by_wall_time_;
   std::map<uint64_t, IntervalSet> cancelled_;  // by stream
   uint64_t cancelled_count_ = 0;
+  bool is_held_dirty_ = false;  // some of what keeps places or holds back its key is cancelled
   uint64_t dropped_bytes_ = 0;
   uint64_t delay_count_ = 0;
   uint64_t ready_ = 0;

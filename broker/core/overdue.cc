@@ -106,13 +106,14 @@ void Overdue::OnAskedBack(const Ranges& ranges) {
   for (const wire::JobRange& range : ranges) {
     Lease* lease = b_.leases_.Find(range.token());
     if (lease == nullptr) continue;
+    const uint64_t begin = range.first();
+    const uint64_t end = begin + range.count();
     IntervalSet asked;  // of those that were not started, for the first time
-    for (const Interval& part :
-         lease->open.Intersect(range.first(), uint64_t{range.first()} + range.count())) {
+    for (const Interval& part : lease->open.Intersect(begin, end)) {
       asked.Add(part.begin, part.end);
     }
     for (const IntervalSet* other : {&lease->charged, &lease->awaited}) {
-      for (const Interval& part : other->intervals()) asked.Remove(part.begin, part.end);
+      for (const Interval& part : other->Intersect(begin, end)) asked.Remove(part.begin, part.end);
     }
     for (const Interval& part : asked.intervals()) {
       lease->awaited.Add(part.begin, part.end);

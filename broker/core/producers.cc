@@ -173,7 +173,7 @@ absl::Status Broker::OptionsError(const wire::JobOptions& options) {
   return absl::OkStatus();
 }
 
-void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
+bool Broker::OnSubmit(Peer& peer, wire::Submit& submit, bool is_rest) {
   absl::Status error;
   Stream* stream = OpenStream(peer, submit.queue(), &error);
   if (stream == nullptr) {
@@ -187,21 +187,22 @@ void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
     update->set_state(wire::StreamUpdate::REFUSED);
     *update->mutable_status() = ToWire(error);
     SendTo(peer, std::move(message));
-    return;
+    return true;
   }
   const uint64_t count = static_cast<uint64_t>(submit.run().sizes_size());
   MarkClaimed(*stream);
   Touch(*stream);
-  if (Planted("accept_twice") && submit.first() < stream->next) submit.set_first(stream->next);
+  if (Planted("accept_twice") && !is_rest && submit.first() < stream->next)
+    submit.set_first(stream->next);
   if (submit.first() + count <= stream->next) {
     Count("repeated_jobs", count);
-    return;
+    return true;
   }
   if (submit.first() > stream->next) {
     Count("early_runs");
     stream->gap_due = !stream->gap_told;
     stream->gap_told = true;
-    return;
+    return true;
   }
   stream->gap_told = stream->gap_due = false;
   absl::Status options_error = OptionsError(submit.options());
@@ -213,7 +214,7 @@ void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
     stream->options = options_.Keep(std::move(*submit.mutable_options()));
   }
   uint32_t begin = static_cast<uint32_t>(stream->next - submit.first());
-  if (begin > 0) Count("repeated_jobs", begin);
+  if (begin > 0 && !is_rest) Count("repeated_jobs", begin);
   const auto run = std::make_shared<RunData>(submit.mutable_run());
   uint32_t fitting = begin;  // the jobs from `begin` to before this one are not too large
   // False: whoever does not read its outcomes is not told more.
@@ -224,21 +225,28 @@ void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
     }
     stream->session_bytes += run->bytes(begin, begin + jobs);
     Reject(*stream, stream->next, jobs, why);
+    Work();
     begin += jobs;
     return true;
   };
   while (begin < run->count()) {
+    if (IsExhausted()) {
+      *submit.mutable_options() = *stream->options;
+      submit.clear_run();
+      run->MoveTo(submit.mutable_run());
+      return false;
+    }
     if (DiskRoom(*stream->queue) == 0) {  // not even for the outcome of one that is rejected
       MarkFull(*stream, run->payload(begin).size());
-      return;
+      return true;
     }
     if (!options_error.ok()) {
       reject(run->count() - begin, options_error);
-      return;
+      return true;
     }
     if (IsStopped(*stream) && !stream->options->discard_outcome()) {
       MarkUnread(*stream);
-      return;
+      return true;
     }
     if (fitting <= begin) {
       fitting = begin;
@@ -251,18 +259,20 @@ void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
       const absl::Status too_large = absl::InvalidArgumentError(
           "payload of " + std::to_string(run->payload(begin).size()) + " bytes; at most " +
           std::to_string(config_.payload_bytes_max) + " are taken");
-      if (!reject(1, too_large)) return;
+      if (!reject(1, too_large)) return true;
       continue;
     }
     if (submit.names_size() > 0) {
       if (!HasNameRoom()) {
         MarkFull(*stream, run->payload(begin).size(), true);
-        return;
+        return true;
       }
+      end = static_cast<uint32_t>(std::min<uint64_t>(end, begin + config_.step_work_max));
       absl::Status name_error;
       end = FreshNames(*stream->queue, submit, begin, end, &name_error);
+      Work(end - begin);
       if (end == begin) {
-        if (!reject(1, name_error)) return;
+        if (!reject(1, name_error)) return true;
         continue;
       }
     }
@@ -275,9 +285,10 @@ void Broker::OnSubmit(Peer& peer, wire::Submit& submit) {
     begin += room;
     if (begin < end) {  // that queue's producers wait, others go on
       MarkFull(*stream, run->payload(begin).size());
-      return;
+      return true;
     }
   }
+  return true;
 }
 
 void Broker::MarkFull(Stream& stream, uint64_t bytes, bool for_name) {

@@ -102,6 +102,7 @@ void Broker::DropQueue(Queue& queue) {
     numbers->erase(queue.number);
   }
   orphan_streams_.erase(queue.number);
+  held_back_.erase(&queue);
   Log(LogLevel::kInfo, "queue_dropped",
       {{"queue", queue.name}, {"accepted", queue.ledger.accepted}});
   queue_by_number_[queue.number] = nullptr;

@@ -373,7 +373,8 @@ absl::Status Broker::RestoreLease(const record::Lease& row) {
   }
   for (const Slice& slice : lease.slices) {
     const auto stream = streams_.find(slice.stream);
-    if (stream != streams_.end()) stream->second->leases.emplace(slice.first, lease.token);
+    if (stream != streams_.end())
+      stream->second->leases.Add(slice.first, slice.count(), lease.token);
   }
   CountTable(static_cast<int64_t>(lease.memory_bytes()));
   leases_.Restore(std::move(lease));

@@ -66,10 +66,12 @@ void Broker::FireWallTimers() {
     bool first = true;  // each kind of work gets on in each step
     while (!queue.expiries.empty() && queue.expiries.begin()->first <= now_.wall &&
            (std::exchange(first, false) || !IsExhausted())) {
-      const std::vector<Expiry> expiries = std::move(queue.expiries.begin()->second);
-      queue.expiries.erase(queue.expiries.begin());
-      for (const Expiry& expiry : expiries) ExpireWaiting(queue, expiry);
-      Work(expiries.size());
+      std::vector<Expiry>& expiries = queue.expiries.begin()->second;
+      const Expiry expiry = expiries.back();
+      expiries.pop_back();
+      if (expiries.empty()) queue.expiries.erase(queue.expiries.begin());
+      ExpireWaiting(queue, expiry);
+      Work();
     }
     PruneExpiries(queue);
     ExpireNames(queue);

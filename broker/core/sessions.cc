@@ -253,9 +253,10 @@ void Broker::WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* 
     const uint64_t token = hello.leases(i);
     if (hello.lease_secrets(i) == secrets_.OfLease(token)) listed.insert(token);
   }
+  std::vector<uint64_t> gone;
   for (uint64_t token : had) {
     if (!listed.contains(token)) {
-      EndLease(token, true, "not listed by its worker");
+      gone.push_back(token);
       continue;
     }
     Lease& lease = *leases_.Find(token);
@@ -268,6 +269,7 @@ void Broker::WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* 
     }
     welcome->add_leases_kept(token);
   }
+  departures_.End(peer, std::move(gone), true, "not listed by its worker");
   Overdue::OnWelcome(worker, hello, welcome->leases_kept());
   // What was asked back before is asked back again.
   for (const WorkerQueue& wq : worker.queues) {
@@ -375,7 +377,7 @@ void Broker::OnGoodbye(Peer& peer) {
   }
   LoseSession(peer, "said goodbye");
   if (peer.worker) {
-    ForgetWorker(peer, "said goodbye");
+    departures_.Forget(peer, "said goodbye");
   } else if (!peer.producer->named) {
     ForgetProducer(peer, false);
   }
@@ -409,27 +411,6 @@ void Broker::DropExpiredNames() {
     }
     return true;
   });
-}
-
-void Broker::ForgetWorker(Peer& peer, std::string_view reason) {
-  const bool goodbye = reason == "said goodbye";
-  const std::set<uint64_t> tokens = peer.worker->leases;
-  uint64_t jobs = 0;
-  for (uint64_t token : tokens) jobs += leases_.Find(token)->open.size();
-  if (!goodbye && jobs > 0) {
-    Log(LogLevel::kWarning, "leases_expired",
-        {{"worker", peer.name},
-         {"leases", static_cast<uint64_t>(tokens.size())},
-         {"jobs", jobs},
-         {"reason", std::string(reason)}});
-    Count("leases_expired", tokens.size());
-  }
-  // Whoever says goodbye has started nothing that it did not report.
-  for (uint64_t token : tokens) {
-    if (leases_.Find(token)->queue->policy.durable) forgotten_leases_commit_ = ThisCommit();
-    EndLease(token, goodbye, reason);
-  }
-  ErasePeer(peer);
 }
 
 Peer& Broker::AddPeer(wire::Role role, const std::string& name) {

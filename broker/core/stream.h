@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "broker/core/leased_slices.h"
 #include "broker/core/stored_outcomes.h"
 #include "broker/core/stream_rows.h"
 #include "common/interval_set.h"
@@ -32,10 +33,10 @@ struct Stream {
 
   // The whole duplicate state: everything below is accepted (or rejected).
   uint64_t next = 1;
-  IntervalSet open;                          // accepted, without outcome
-  IntervalSet discarded;                     // of open: nobody wants to know their outcome
-  std::map<uint64_t, GroupRange> groups;     // of open, by first number: jobs that are members
-  std::multimap<uint64_t, uint64_t> leases;  // first number → token
+  IntervalSet open;                       // accepted, without outcome
+  IntervalSet discarded;                  // of open: nobody wants to know their outcome
+  std::map<uint64_t, GroupRange> groups;  // of open, by first number: jobs that are members
+  LeasedSlices leases;
   // Unacknowledged outcomes.
   ResendQueue<wire::OutcomeRange> outcomes;
   StreamStoredOutcomes stored_outcomes;

@@ -40,6 +40,12 @@ class StreamRows {
   // The one that begins with the job; nullopt if there is none (any more).
   std::optional<StoredRow> RowAt(uint64_t first) const;
   size_t rows() const { return runs_.size(); }  // of runs
+  // As IntervalSet::EndOf, of runs.
+  uint64_t EndOf(uint64_t begin, uint64_t end, uint64_t* most) const {
+    auto it = runs_.upper_bound(begin);
+    for (; *most > 0 && it != runs_.end() && it->first < end; ++it) --*most;
+    return it == runs_.end() ? end : std::min(end, it->first);
+  }
 
   // The store has this row.
   void Restore(const record::Run& row);

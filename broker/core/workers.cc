@@ -353,10 +353,7 @@ void Broker::EraseIfDone(Lease& lease) {
     const auto found = streams_.find(slice.stream);
     if (found == streams_.end()) continue;
     Stream& stream = *found->second;
-    auto [it, last] = stream.leases.equal_range(slice.first);
-    while (it != last && it->second != lease.token) ++it;
-    WT_CHECK(it != last);
-    stream.leases.erase(it);
+    stream.leases.Remove(slice.first, slice.count(), lease.token);
     if (stream.producer == 0) dying_streams_.push_back(stream.number);
   }
   peers_.at(lease.worker)->worker->leases.erase(lease.token);
@@ -364,33 +361,44 @@ void Broker::EraseIfDone(Lease& lease) {
   leases_.Erase(lease.token);
 }
 
-void Broker::EndLease(uint64_t token, bool uncharged, std::string_view why) {
+bool Broker::EndLease(uint64_t token, bool uncharged, std::string_view why) {
   Lease& lease = *leases_.Find(token);
   uncharged = uncharged || lease.sends == 0;
   const wire::Status lost =
       WireStatus(absl::StatusCode::kUnavailable, "its worker was lost: " + std::string(why));
   const std::string worker = peers_.at(lease.worker)->name;
+  Work();
   if (lease.batch && !uncharged) {
     HalveBatch(lease, lost, worker);
     EraseIfDone(lease);
-    return;
+    return true;
   }
-  const IntervalSet open = lease.open;
-  for (const Interval& part : open.intervals()) {
+  uint64_t most = config_.step_work_max;
+  uint64_t end = lease.open.EndOf(lease.open.front(), lease.open.end(), &most);
+  // Each job that fails is a matter of its own.
+  if (!uncharged && !lease.charged.empty()) {
+    end = std::min(end, lease.open.front() + config_.step_work_max);
+  }
+  for (const Interval& part : lease.open.Intersect(0, end)) {
     SplitBy(lease.charged, part, [&](Interval piece, bool charged) {
       if (charged && !uncharged && Planted("skip_charge")) {
         GiveBack(lease, piece, false, false);
         return;
       }
       if ((charged || Planted("charge_held")) && !uncharged) {
+        Work(piece.end - piece.begin);
         FailJobs(lease, piece, lost, worker);
         return;
       }
-      SplitBy(lease.cancelled, piece,
-              [&](Interval bit, bool cancelled) { GiveBack(lease, bit, cancelled, !uncharged); });
+      SplitBy(lease.cancelled, piece, [&](Interval bit, bool cancelled) {
+        Work();
+        GiveBack(lease, bit, cancelled, !uncharged);
+      });
     });
   }
+  const bool done = lease.open.empty();
   EraseIfDone(lease);
+  return done;
 }
 
 void Broker::Ask(Lease& lease) {

@@ -110,5 +110,18 @@ TEST(IntervalSetTest, BehavesLikeASetOfNumbers) {
   }
 }
 
+TEST(IntervalSetTest, TheEndIsWhereThereAreTooMany) {
+  IntervalSet set;
+  for (uint64_t i = 0; i < 10; ++i) set.Add(10 * i, 10 * i + 5);
+  uint64_t most = 3;
+  EXPECT_EQ(set.EndOf(0, 1000, &most), 40u);  // those at 10, 20 and 30 are before it
+  EXPECT_EQ(most, 0u);
+  most = 3;
+  EXPECT_EQ(set.EndOf(82, 1000, &most), 1000u);
+  EXPECT_EQ(most, 2u);
+  most = 0;
+  EXPECT_EQ(set.EndOf(0, 1000, &most), 10u);  // there is always progress
+}
+
 }  // namespace
 }  // namespace whippletree

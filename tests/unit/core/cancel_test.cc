@@ -175,5 +175,40 @@ TEST(CancelTest, JobsOfALostWorkerEndAsCancelled) {
   EXPECT_EQ(s.h.ledger("q").waiting(), 0u);
 }
 
+TEST(CancelTest, OutcomesThatNobodyReadsDoNotFillTheMemory) {
+  constexpr uint64_t kJobs = 8000;
+  Config config;
+  config.memory_limit_bytes = 2 << 20;
+  config.default_policy.durable = false;
+  BrokerHarness h(config);
+  ProducerPeer producer(&h, "p");
+  producer.Join();
+  producer.Submit("q", 1, std::vector<std::string>(kJobs, ""));
+  wire::Envelope cancel;
+  cancel.mutable_cancel()->set_session(producer.session);
+  cancel.mutable_cancel()->set_queue("q");
+  for (uint64_t i = 1; i <= kJobs; i += 2) {  // an outcome each
+    cancel.mutable_cancel()->add_firsts(i);
+    cancel.mutable_cancel()->add_counts(1);
+  }
+  h.Submit(cancel);
+  EXPECT_LT(h.broker.used_bytes(), config.budget_bytes());
+  EXPECT_LT(h.ledger("q").cancelled, kJobs / 2);
+  EXPECT_EQ(h.counter("full_cancels"), 1u);
+  // What it has read makes room.
+  uint64_t next = 1;
+  for (int i = 0; i < 100 && h.ledger("q").cancelled < kJobs / 2; ++i) {
+    for (const Send& send : std::exchange(h.sent, {})) {
+      if (!send.message.has_outcomes()) continue;
+      next = send.message.outcomes().first_ordinal() +
+             static_cast<uint64_t>(send.message.outcomes().ranges_size());
+    }
+    producer.Ack("q", next);
+    h.Submit(cancel);
+  }
+  EXPECT_EQ(h.ledger("q").cancelled, kJobs / 2);
+  h.sent.clear();
+}
+
 }  // namespace
 }  // namespace whippletree::core

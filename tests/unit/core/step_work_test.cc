@@ -17,9 +17,31 @@ Config Bounded() {
 }
 
 struct Scene {
-  Scene() : producer(&h, "p"), worker(&h, "w", {.slots = 1000}) {
+  explicit Scene(Config config = Bounded())
+      : h(std::move(config)), producer(&h, "p"), worker(&h, "w", {.slots = 1000}) {
     producer.Join();
     worker.Join();
+  }
+  // Nothing is dispatched from here on.
+  void Pause() {
+    wire::AdminRequest request;
+    request.mutable_pause()->set_queue("q");
+    request.mutable_pause()->set_paused(true);
+    h.Ask(std::move(request));
+  }
+  // Steps until nothing is left; the most by which one step has changed what is measured.
+  template <typename Measure>
+  uint64_t MostChanged(std::vector<Input> inputs, Measure&& measure) {
+    uint64_t most = 0;
+    do {
+      const uint64_t before = measure();
+      EndedByStep(std::exchange(inputs, std::exchange(durable, {})));
+      const uint64_t after = measure();
+      most = std::max(most, std::max(before, after) - std::min(before, after));
+      inputs.insert(inputs.end(), durable.begin(), durable.end());
+      durable.clear();
+    } while (!inputs.empty() || h.broker.NextDeadline() <= h.now.mono);
+    return most;
   }
   // Steps once, whatever it leaves; how many jobs have ended since the last call.
   uint64_t EndedByStep(std::vector<Input> inputs) {
@@ -41,7 +63,7 @@ struct Scene {
     return most;
   }
 
-  BrokerHarness h{Bounded()};
+  BrokerHarness h;
   ProducerPeer producer;
   WorkerPeer worker;
   std::vector<Input> durable;
@@ -87,12 +109,7 @@ TEST(StepWorkTest, AFailureOfManyJobsIsTakenApart) {
 
 TEST(StepWorkTest, ACancelOfManyRangesTakesSeveralSteps) {
   Scene s;
-  s.h.Ask([] {
-    wire::AdminRequest request;
-    request.mutable_pause()->set_queue("q");
-    request.mutable_pause()->set_paused(true);
-    return request;
-  }());
+  s.Pause();
   s.producer.SubmitAccepted("q", 1, 200);
   wire::Envelope message;
   message.mutable_cancel()->set_session(s.producer.session);
@@ -103,6 +120,159 @@ TEST(StepWorkTest, ACancelOfManyRangesTakesSeveralSteps) {
   }
   EXPECT_LE(s.MostEnded({s.h.Signed(Channel::kSubmit, "", message)}), kMost);
   EXPECT_EQ(s.h.ledger("q").cancelled, 100u);
+  s.h.sent.clear();
+}
+
+TEST(StepWorkTest, ACancelOfManyLeasesAsksForTheirEndInSeveralSteps) {
+  Scene s;
+  for (uint64_t i = 1; i <= 100; ++i) s.producer.SubmitAccepted("q", i, 1);
+  s.h.sent.clear();
+  wire::Envelope message;
+  message.mutable_cancel()->set_session(s.producer.session);
+  message.mutable_cancel()->set_queue("q");
+  message.mutable_cancel()->add_firsts(1);
+  message.mutable_cancel()->add_counts(100);
+  std::vector<Input> inputs = {s.h.Signed(Channel::kSubmit, "", message)};
+  size_t asked = 0;
+  do {
+    Effects effects;
+    s.h.broker.Step(s.h.now, inputs, &effects);
+    inputs.clear();
+    EXPECT_LE(effects.sends.size(), kMost + 1);
+    EXPECT_GE(effects.sends.size(), 1u);
+    asked += effects.sends.size();
+    if (effects.commit != 0) inputs.emplace_back(Durable{effects.commit});
+  } while (s.h.broker.has_more());
+  EXPECT_EQ(asked, 100u);
+}
+
+// Each of these is an outcome of its own.
+TEST(StepWorkTest, ACancelOfJobsOfManyGroupsTakesSeveralSteps) {
+  Scene s;
+  s.Pause();
+  wire::JobOptions options;
+  for (uint64_t i = 1; i <= 100; ++i) {
+    options.set_group(1 + i % 2);
+    s.producer.SubmitAccepted("q", i, 1, options);
+  }
+  wire::Envelope message;
+  message.mutable_cancel()->set_session(s.producer.session);
+  message.mutable_cancel()->set_queue("q");
+  message.mutable_cancel()->add_firsts(1);
+  message.mutable_cancel()->add_counts(100);
+  EXPECT_LE(s.MostEnded({s.h.Signed(Channel::kSubmit, "", message)}), kMost + 1);
+  EXPECT_EQ(s.h.ledger("q").cancelled, 100u);
+  s.h.sent.clear();
+}
+
+TEST(StepWorkTest, JobsWithNamesAreAcceptedInSeveralSteps) {
+  Scene s;
+  s.Pause();
+  wire::Envelope message =
+      s.producer.SubmitMessage("q", 1, std::vector<std::string>(100, "payload"));
+  for (int i = 0; i < 100; ++i) {
+    message.mutable_submit()->add_names("name-" + std::to_string(i / 2));  // each comes twice
+  }
+  const auto next = [&] {
+    const auto& queue = s.h.queue("q");
+    return queue.ledger.accepted + s.h.counter("repeated_names");
+  };
+  EXPECT_LE(s.MostChanged({s.h.Signed(Channel::kSubmit, "", message)}, next), kMost + 1);
+  EXPECT_EQ(s.h.ledger("q").accepted, 50u);
+  EXPECT_EQ(s.h.counter("repeated_names"), 50u);
+  EXPECT_EQ(s.h.counter("repeated_jobs"), 0u);
+  s.h.sent.clear();
+}
+
+TEST(StepWorkTest, JobsThatAreTooLargeAreRejectedInSeveralSteps) {
+  Config config = Bounded();
+  config.payload_bytes_max = 1;
+  Scene s(config);
+  const std::vector<std::string> payloads(100, "large");
+  const Input submit =
+      s.h.Signed(Channel::kSubmit, "", s.producer.SubmitMessage("other", 1, payloads));
+  EXPECT_LE(s.MostChanged({submit}, [&] { return s.h.counter("rejected_jobs"); }), kMost);
+  EXPECT_EQ(s.h.counter("rejected_jobs"), 100u);
+  s.h.sent.clear();
+}
+
+TEST(StepWorkTest, TheLeasesOfAWorkerThatLeavesEndInSeveralSteps) {
+  Scene s;
+  for (uint64_t i = 1; i <= 100; ++i) s.producer.SubmitAccepted("q", i, 1);
+  ASSERT_EQ(s.h.ledger("q").leased, 100u);
+  wire::Envelope goodbye;
+  goodbye.mutable_goodbye()->set_session(s.worker.session);
+  // Comes again at once, and is new.
+  WorkerPeer again(&s.h, "w", {.slots = 1, .process = 2});
+  std::vector<Input> inputs = {s.h.Signed(Channel::kDoor, "w", goodbye),
+                               s.h.Signed(Channel::kDoor, "w", again.HelloMessage())};
+  EXPECT_LE(s.MostChanged(std::move(inputs), [&] { return s.h.ledger("q").leased; }), kMost);
+  EXPECT_EQ(s.h.ledger("q").leased, 1u);
+  EXPECT_EQ(s.h.counter("rejected_hellos"), 0u);
+  s.h.sent.clear();
+}
+
+TEST(StepWorkTest, TheLeasesOfASilentWorkerEndInSeveralSteps) {
+  Scene s;
+  for (uint64_t i = 1; i <= 100; ++i) s.producer.SubmitAccepted("q", i, 1);
+  s.h.sent.clear();
+  for (int i = 0; i < 19; ++i) s.h.Run(milliseconds(500));
+  s.h.now.mono += milliseconds(600);
+  s.h.now.wall += milliseconds(600);
+  EXPECT_LE(s.MostChanged({}, [&] { return s.h.ledger("q").leased; }), kMost);
+  EXPECT_EQ(s.h.ledger("q").leased, 0u);
+  EXPECT_EQ(s.h.counter("leases_expired"), 100u);
+  s.h.sent.clear();
+}
+
+TEST(StepWorkTest, WhatAWorkerDoesNotListEndsInSeveralSteps) {
+  Scene s;
+  for (uint64_t i = 1; i <= 100; ++i) s.producer.SubmitAccepted("q", i, 1);
+  s.worker.options.slots = 1;
+  const Input hello = s.h.Signed(Channel::kDoor, "w", s.worker.HelloMessage());
+  EXPECT_LE(s.MostChanged({hello}, [&] { return s.h.ledger("q").leased; }), kMost);
+  EXPECT_EQ(s.h.ledger("q").leased, 1u);
+  s.h.sent.clear();
+}
+
+TEST(StepWorkTest, HeldJobsAreAskedBackInSeveralSteps) {
+  Scene s;
+  s.h.sent.clear();
+  WorkerPeer holds(&s.h, "holds", {.slots = 1, .queues = {"held"}, .held_max = 1000});
+  holds.Join();
+  wire::JobOptions options;
+  for (uint64_t i = 1; i <= 100; ++i) {
+    options.set_timeout_ms(static_cast<uint32_t>(i));  // a lease of its own
+    s.producer.SubmitAccepted("held", i, 1, options);
+  }
+  s.h.sent.clear();
+  const auto revoked = [&] {
+    uint64_t jobs = 0;
+    for (const auto& [token, lease] : s.h.broker.leases().all()) jobs += lease.revoked.size();
+    return jobs;
+  };
+  wire::Envelope message;
+  message.mutable_admin_request()->mutable_pause()->set_queue("held");
+  message.mutable_admin_request()->mutable_pause()->set_paused(true);
+  EXPECT_LE(s.MostChanged({s.h.Signed(Channel::kDoor, "admin", message)}, revoked), kMost);
+  EXPECT_EQ(revoked(), 99u);
+  s.h.sent.clear();
+}
+
+TEST(StepWorkTest, JobsThatExpireTogetherDoSoInSeveralSteps) {
+  Scene s;
+  s.Pause();
+  wire::JobOptions options;
+  const auto at = static_cast<uint64_t>(ToMilliseconds(s.h.now.wall.time_since_epoch())) + 900;
+  for (uint64_t i = 1; i <= 100; ++i) {
+    options.set_expires_at_ms(at + i % 2);
+    s.producer.SubmitAccepted("q", i, 1, options);
+  }
+  s.h.sent.clear();
+  s.h.now.mono += milliseconds(950);
+  s.h.now.wall += milliseconds(950);
+  EXPECT_LE(s.MostChanged({}, [&] { return s.h.ledger("q").expired; }), kMost);
+  EXPECT_EQ(s.h.ledger("q").expired, 100u);
   s.h.sent.clear();
 }
 
