@@ -15,9 +15,18 @@
 namespace whippletree {
 namespace {
 
-// Credit is the real bound; these hold what it allows in small frames.
-constexpr int kDataHighWaterMark = 1000;
 constexpr int kDoorHighWaterMark = 1000;
+// Frames of a connection that wait in a data socket: an eighth of the memory's limit, if all are as
+// large as they may be. Credit bounds what honest peers have under way, and they put many jobs into
+// a frame; this is for others, who may send what is more work to look at than to send.
+constexpr int kDataHighWaterMarkMin = 8;
+constexpr int kDataHighWaterMarkMax = 64;
+
+int DataHighWaterMark(uint64_t memory_limit_bytes, int64_t frame_bytes_max) {
+  return static_cast<int>(
+      std::clamp<uint64_t>(memory_limit_bytes / 8 / static_cast<uint64_t>(frame_bytes_max),
+                           kDataHighWaterMarkMin, kDataHighWaterMarkMax));
+}
 
 // The crash points at either end of sending a message.
 struct SendPoints {
@@ -58,8 +67,9 @@ absl::StatusOr<std::unique_ptr<BrokerShell>> BrokerShell::Start(Options options)
     return std::make_unique<Socket>(shell->context_, type, socket_options);
   };
   shell->door_ = make(Socket::Type::kRouter, kDoorHighWaterMark);
-  shell->submit_ = make(Socket::Type::kPull, kDataHighWaterMark);
-  shell->complete_ = make(Socket::Type::kPull, kDataHighWaterMark);
+  const int high_water_mark = DataHighWaterMark(core.memory_limit_bytes, data_frame_bytes_max);
+  shell->submit_ = make(Socket::Type::kPull, high_water_mark);
+  shell->complete_ = make(Socket::Type::kPull, high_water_mark);
   if (options.descriptors_max > 0) {
     shell->guard_.emplace(
         shell->context_,
@@ -134,7 +144,7 @@ void BrokerShell::Receive(Socket& socket, core::Channel channel) {
   std::string route;
   std::string_view frame;
   size_t bytes = 0;
-  for (int i = 0; i < kFramesPerTurn && bytes < kBytesPerTurn; ++i) {
+  for (int i = 0; i < frames_per_turn_ && bytes < kBytesPerTurn; ++i) {
     const Socket::ReceiveResult result = socket.Receive(&route, &frame);
     if (result == Socket::ReceiveResult::kNothing) return;
     bytes += frame.size();
@@ -188,7 +198,7 @@ void BrokerShell::Run() {
     MonoTime deadline = core_->NextDeadline();
     if (disk_watch_) deadline = std::min(deadline, disk_watch_->next_look());
     Duration wait(0);
-    if (inputs_.empty()) wait = std::max(wait, deadline - ReadClock().mono);
+    if (inputs_.empty() && !snapshot_part_) wait = std::max(wait, deadline - ReadClock().mono);
     PollSockets(sockets, &wake_, wait);
     {
       const std::lock_guard lock(mutex_);
@@ -208,8 +218,9 @@ void BrokerShell::Run() {
       }
     }
     WatchDisk();
+    const bool reads = !core_->has_carried();
     // What says that jobs ended goes before what adds jobs.
-    if (!core_->has_carried()) {
+    if (reads) {
       Receive(*door_, core::Channel::kDoor);
       Receive(*complete_, core::Channel::kComplete);
       Receive(*submit_, core::Channel::kSubmit);
@@ -218,6 +229,10 @@ void BrokerShell::Run() {
     effects_.Clear();
     core_->Step(ReadClock(), inputs_, &effects_);
     inputs_.clear();
+    if (reads) {
+      frames_per_turn_ = core_->has_carried() ? std::max(1, frames_per_turn_ / 2)
+                                              : std::min(kFramesPerTurn, frames_per_turn_ * 2);
+    }
     Carry();
     AnswerSnapshots();
   }
@@ -308,12 +323,36 @@ bool BrokerShell::Snapshot(wire::StatusReply* status) {
 void BrokerShell::AnswerSnapshots() {
   const std::lock_guard lock(mutex_);
   if (snapshots_made_ == snapshots_wanted_) return;
+  uint64_t made = snapshots_wanted_;
   if (statuses_wanted_ > snapshots_made_) {
-    snapshot_ = core_->Status();
-    AddCounters(&snapshot_);
+    if (!snapshot_part_) snapshot_part_.emplace(SnapshotPart{snapshots_wanted_, {}});
+    if (!GoOn(&snapshot_part_->status)) return;
+    made = snapshot_part_->made;
+    snapshot_ = std::move(snapshot_part_->status);
+    snapshot_part_.reset();
   }
-  snapshots_made_ = snapshots_wanted_;
+  snapshots_made_ = made;
   answered_.notify_all();
+}
+
+bool BrokerShell::GoOn(wire::StatusReply* status) const {
+  const bool begins = !status->has_next();
+  wire::StatusReply part = core_->Status(status->next(), core::kAdminReplyBytes);
+  if (begins) {
+    *status = std::move(part);
+    AddCounters(status);
+    return !status->has_next();
+  }
+  for (wire::QueueStatus& queue : *part.mutable_queues()) *status->add_queues() = std::move(queue);
+  for (wire::WorkerStatus& worker : *part.mutable_workers()) {
+    *status->add_workers() = std::move(worker);
+  }
+  if (part.has_next()) {
+    *status->mutable_next() = std::move(*part.mutable_next());
+  } else {
+    status->clear_next();
+  }
+  return !status->has_next();
 }
 
 }  // namespace whippletree

@@ -68,6 +68,12 @@ class BrokerShell {
   static constexpr int kFramesPerTurn = 512;
   static constexpr size_t kBytesPerTurn = 1 << 20;
 
+  // A snapshot of many queues is made in several turns.
+  struct SnapshotPart {
+    uint64_t made = 0;  // snapshots_made_ when it is whole
+    wire::StatusReply status;
+  };
+
   BrokerShell() = default;
   absl::Status OpenStore(const Options& options);
   void Receive(Socket& socket, core::Channel channel);
@@ -80,6 +86,8 @@ class BrokerShell {
   void WriteLogs(const std::vector<LogEvent>& events);
   void WatchDisk();
   void AnswerSnapshots();
+  // Adds the next queues or workers to it. True: it is whole.
+  bool GoOn(wire::StatusReply* status) const;
 
   SocketContext context_;
   std::unique_ptr<Socket> door_;
@@ -92,6 +100,9 @@ class BrokerShell {
   std::unique_ptr<core::Broker> core_;
   LogThrottle throttle_;
   MonoTime next_summaries_{};
+  // From each socket: fewer where they are more work than a step does. What others send is then
+  // read sooner, and whoever sends much work gets no more than a turn.
+  int frames_per_turn_ = kFramesPerTurn;
   std::vector<core::Input> inputs_;
   core::Effects effects_;
   std::string policies_;  // in force, as a configuration file
@@ -111,6 +122,7 @@ class BrokerShell {
   uint64_t snapshots_made_ = 0;                    // guarded by mutex_
   uint64_t statuses_wanted_ = 0;                   // the last of them with a status; the same
   wire::StatusReply snapshot_;                     // guarded by mutex_
+  std::optional<SnapshotPart> snapshot_part_;      // of the next one; only the thread of Run()
   std::optional<core::Policies> policies_wanted_;  // guarded by mutex_
   std::string policies_wanted_text_;               // guarded by mutex_
   std::unique_ptr<Store> store_;                   // goes first: its thread calls back
