@@ -16,22 +16,27 @@ namespace {
 constexpr uint32_t kHalvingsMax = 64;
 constexpr uint32_t kAttemptsStoredMax = 2 * kAttemptsMax;
 constexpr size_t kKeyBytesMax = 256;
+// Numbers that peers name are at most kNumberMax, and a broker counts on from there. A row
+// that was written must never be refused, so these bounds are far away: nothing overflows below.
+constexpr uint64_t kNumberStoredMax = 4 * kNumberMax;
+constexpr uint64_t kJobsLeasedMax = 16 * kJobsPerRunMax;
 
-bool IsNumber(uint64_t number) { return number >= 1 && number <= kNumberMax; }
+bool IsNumber(uint64_t number) { return number >= 1 && number <= kNumberStoredMax; }
 
-bool IsRange(uint64_t first, uint64_t count, uint64_t count_max = kNumberMax) {
+bool IsRange(uint64_t first, uint64_t count, uint64_t count_max = kNumberStoredMax) {
   return IsNumber(first) && count >= 1 && count <= count_max;
 }
 
 bool AreCounts(std::initializer_list<uint64_t> counts) {
   return std::all_of(counts.begin(), counts.end(),
-                     [](uint64_t count) { return count <= kNumberMax; });
+                     [](uint64_t count) { return count <= kNumberStoredMax; });
 }
 
 // Of jobs of a lease, by index, from 0.
 bool AreIndexes(const google::protobuf::RepeatedPtrField<record::Range>& ranges) {
   return std::all_of(ranges.begin(), ranges.end(), [](const record::Range& range) {
-    return range.first() <= kNumberMax && range.count() >= 1 && range.count() <= kNumberMax;
+    return range.first() <= kNumberStoredMax && range.count() >= 1 &&
+           range.count() <= kNumberStoredMax;
   });
 }
 
@@ -55,13 +60,13 @@ bool IsProducer(const record::Producer& row) {
 bool IsLease(const record::Lease& row) {
   uint64_t jobs = 0;
   for (const record::LeasePart& part : row.parts()) {
-    if (!IsNumber(part.stream()) || !IsRange(part.first(), part.count(), kJobsPerRunMax) ||
+    if (!IsNumber(part.stream()) || !IsRange(part.first(), part.count(), kJobsLeasedMax) ||
         part.attempts() > kAttemptsStoredMax || part.halvings() > kHalvingsMax) {
       return false;
     }
     jobs += part.count();
   }
-  return row.token() != 0 && IsPeerName(row.worker()) && jobs >= 1 && jobs <= kJobsPerRunMax &&
+  return row.token() != 0 && IsPeerName(row.worker()) && jobs >= 1 && jobs <= kJobsLeasedMax &&
          (row.batch() || row.parts_size() == 1) && AreIndexes(row.charged()) &&
          AreIndexes(row.cancelled());
 }
@@ -69,7 +74,7 @@ bool IsLease(const record::Lease& row) {
 bool IsReturned(const record::Returned& row) {
   return IsRange(row.first(), row.count(), kStoredJobsMax) &&
          row.attempts() <= kAttemptsStoredMax && row.halvings() <= kHalvingsMax &&
-         row.batch() <= kNumberMax;
+         row.batch() <= kNumberStoredMax;
 }
 
 bool IsOutcome(const wire::OutcomeRange& outcome) {
@@ -84,7 +89,9 @@ bool IsOutcome(const wire::OutcomeRange& outcome) {
 }
 
 bool IsGroup(const record::Group& row) {
-  const auto is_count = [](const wire::GroupCount& count) { return count.jobs() <= kNumberMax; };
+  const auto is_count = [](const wire::GroupCount& count) {
+    return count.jobs() <= kNumberStoredMax;
+  };
   return row.group() != 0 && std::all_of(row.expected().begin(), row.expected().end(), is_count) &&
          std::all_of(row.arrived().begin(), row.arrived().end(), is_count) &&
          AreCounts({row.completed(), row.dead(), row.cancelled(), row.expired(), row.rejected()});
@@ -106,7 +113,7 @@ bool IsSound(const record::Record& row) {
       return IsLease(row.lease());
     case Record::kRun:
       return IsNumber(row.run().first()) && IsValidRun(row.run().jobs()) &&
-             row.run().order() <= kNumberMax && IsOptions(row.run().options());
+             row.run().order() <= kNumberStoredMax && IsOptions(row.run().options());
     case Record::kEnded:
       return IsRange(row.ended().first(), row.ended().count());
     case Record::kReturned:

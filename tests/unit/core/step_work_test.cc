@@ -139,10 +139,9 @@ TEST(StepWorkTest, ACancelOfManyLeasesAsksForTheirEndInSeveralSteps) {
     s.h.broker.Step(s.h.now, inputs, &effects);
     inputs.clear();
     EXPECT_LE(effects.sends.size(), kMost + 1);
-    EXPECT_GE(effects.sends.size(), 1u);
     asked += effects.sends.size();
     if (effects.commit != 0) inputs.emplace_back(Durable{effects.commit});
-  } while (s.h.broker.has_more());
+  } while (s.h.broker.has_more() || !inputs.empty());
   EXPECT_EQ(asked, 100u);
 }
 
