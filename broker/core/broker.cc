@@ -354,15 +354,17 @@ void Broker::CheckPeer(Peer& peer) {
       delivery_peers_.insert(peer.number);
     }
     SetTimer(peer, worker.deliveries.resend_at());
+    bool has_asked = false;  // one at least, else it would not get on
     for (uint64_t token : worker.leases) {
       Lease& lease = *leases_.Find(token);
       if (lease.asked_at == kNever) continue;
       if (now_.mono < lease.asked_at + kRepeatAfter) {
         SetTimer(peer, lease.asked_at + kRepeatAfter);
-      } else if (IsExhausted()) {
+      } else if (has_asked && IsExhausted()) {
         SetTimer(peer, now_.mono);
         break;
       } else {
+        has_asked = true;
         Work(1 + lease.cancelled.intervals().size() + lease.revoked.intervals().size());
         Ask(lease);
       }

@@ -139,7 +139,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"DeadJobAfterAllOthers",
          {R"(dead { stream: 1 number: 3 queue: "q" order: 18446744073709551615 })"}},
     }),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& damage) { return damage.param.name; });
 
 TEST(SoundRowsTest, AreTaken) {
   EXPECT_TRUE(Start({}).ok()) << Start({});
