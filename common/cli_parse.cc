@@ -168,6 +168,16 @@ std::string EmptyValue(const CLI::App* app) {
   return "";
 }
 
+// The command that `args` name, before they are parsed, or the program.
+const CLI::App* CommandOf(const CLI::App* app, const std::vector<std::string>& args) {
+  for (const std::string& arg : args) {
+    for (const CLI::App* command : app->get_subcommands([](const CLI::App*) { return true; })) {
+      if (command->get_name() == arg) app = command;
+    }
+  }
+  return app;
+}
+
 // Adds the names of all options of the program and its commands: whether each takes a value.
 void AddNames(const CLI::App* app, std::map<std::string, bool>* takes_value) {
   for (const CLI::Option* option : app->get_options()) {
@@ -277,12 +287,15 @@ std::optional<int> ParseCommandLine(CLI::App* app, std::vector<std::string> args
                           "Print the version and exit");
   }
   Prepare(app);
-  const auto usage_error = [&](const std::string& message) {
-    PrintError(app->get_name(), message + " (see " + FullName(Innermost(app)) + " --help)");
+  const auto usage_error_of = [&](const CLI::App* command, const std::string& message) {
+    PrintError(app->get_name(), message + " (see " + FullName(command) + " --help)");
     return kExitUsage;
   };
+  const auto usage_error = [&](const std::string& message) {
+    return usage_error_of(Innermost(app), message);
+  };
   if (const std::string error = SwallowedFlag(app, args); !error.empty()) {
-    return usage_error(error);
+    return usage_error_of(CommandOf(app, args), error);
   }
   try {
     // CLI11 takes them from the back.

@@ -89,9 +89,12 @@ Socket::Socket(SocketContext& context, Type type, const Options& options)
   s.set(zmq::sockopt::ipv6, true);
   s.set(zmq::sockopt::tcp_keepalive, 1);
   s.set(zmq::sockopt::tcp_keepalive_idle, 10);
+  s.set(zmq::sockopt::tcp_keepalive_intvl, 5);
+  s.set(zmq::sockopt::tcp_keepalive_cnt, 3);
   s.set(zmq::sockopt::handshake_ivl, 5000);
-  s.set(zmq::sockopt::heartbeat_ivl, 5000);
-  s.set(zmq::sockopt::heartbeat_timeout, 15000);
+  // No heartbeats of the connection (ZMQ_HEARTBEAT_IVL): libzmq aborts the process (4.3.4 and
+  // 4.3.5, stream_engine_base.cpp, `!_io_error`) when their timer meets a connection whose peer has
+  // reset it while its input was stopped. The sessions have heartbeats of their own.
   s.set(zmq::sockopt::reconnect_ivl, 100);
   s.set(zmq::sockopt::reconnect_ivl_max, 5000);
   s.set(zmq::sockopt::connect_timeout, 5000);
@@ -99,7 +102,7 @@ Socket::Socket(SocketContext& context, Type type, const Options& options)
     // Errors of its sends are told instead of dropping the message.
     s.set(zmq::sockopt::router_mandatory, true);
     // Who takes nothing for so long, though something is there for it, is gone, and with it what
-    // waits in the socket. The connection's heartbeats do not find that out: they wait as well.
+    // waits in the socket.
     s.set(zmq::sockopt::tcp_maxrt, static_cast<int>(ToMilliseconds(kUnreadMax)));
   }
 }

@@ -98,8 +98,8 @@ class DescriptorsTest(SystemTest):
 
     def test_a_worker_whose_limit_cannot_be_raised_has_fewer_slots(self):
         worker = self.run_programs(descriptors(128), 60, 60)
-        capped = worker.event("slots_capped", slots=6, wanted=60)
-        self.assertEqual(capped["reason"], "each program takes up to 10 descriptors: raise the hard "
+        capped = worker.event("slots_capped", slots=5, wanted=60)
+        self.assertEqual(capped["reason"], "each program takes up to 11 descriptors: raise the hard "
                          "limit, ulimit -Hn")
 
 

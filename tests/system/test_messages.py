@@ -32,7 +32,7 @@ class MessagesTest(SystemTest):
                  "(see whippletree-broker serve --help)"),
                 ("broker", "serve --lease 5", '--lease: "5" has no unit: expected a duration from '
                  "500ms to 24h, as in 500ms, 30s or 5m (see whippletree-broker serve --help)"),
-                ("broker", "serve --data-dir=", "--data-dir needs a value "
+                ("broker", "serve --data-dir=", '--data-dir: expected a value, got "" '
                  "(see whippletree-broker serve --help)"),
                 ("broker", "store check /etc/passwd", "/etc/passwd has no store in it: expected "
                  "the --data-dir of a broker"),

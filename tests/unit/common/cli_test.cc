@@ -242,7 +242,7 @@ TEST_F(ParseCommandLineTest, AnEmptyValueTakesNoArgumentForItself) {
   ExpectError({"--queue", "a", "-n", "--broker=b"},
               "program: -n needs a value, and --broker is a flag (see program --help)");
   ExpectError({"--queue", "a", "serve", "--port=", "7"},
-              "program: --port: expected a value, got \"\" (see program --help)");
+              "program: --port: expected a value, got \"\" (see program serve --help)");
   EXPECT_EQ(Parse({"--queue", "--other"}).code, std::nullopt);  // a name like another
 }
 
