@@ -154,6 +154,31 @@ class GarbageTest(SystemTest):
                 client.sock.sendall(bytes([zmtp.LONG]) + struct.pack(">Q", PAYLOAD_BYTES_MAX) +
                                     bytes(100_000))
 
+    def test_floods_that_are_reset(self):
+        """Connections that are reset while nobody reads them: libzmq's own heartbeats, if there were
+        any, would meet them after 5 s and end the process."""
+        flood = zmtp.frame(b"\x08\x01\x12\x02\x08\x05") * 20_000  # a heartbeat of no session
+        for port, kind in KINDS.items():
+            connections = []
+            begin = time.monotonic()
+            for i in range(30):
+                time.sleep(max(0, begin + 0.02 * i - time.monotonic()))
+                connections.append(zmtp.Connection.connect(self.made.host, self.made.ports[port],
+                                                           kind))
+                connections[-1].sock.setblocking(False)
+            while time.monotonic() < begin + 5.3:
+                for connection in connections:
+                    try:
+                        connection.sock.send(flood)
+                    except OSError:
+                        pass
+            for connection in connections:
+                connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                           struct.pack("ii", 1, 0))
+                connection.sock.close()
+            time.sleep(0.5)
+            self.assertTrue(self.made.running())
+
     def test_endless_handshakes(self):
         """Who connects and says nothing is shown the door after some seconds."""
         silent = [self.raw(name) for name in KINDS for _ in range(50)]
