@@ -10,7 +10,7 @@ import threading
 import time
 
 import zmtp
-from raw_peers import (ITEMS_MAX, MIB, PRODUCER, STREAMS_MAX, WORKER, Careless, Refused, all_fields,
+from raw_peers import (ITEMS_MAX, MIB, PRODUCER, STREAMS_MAX, WORKER, Careless, Refused,
                        envelope, packed, run, varint)
 
 
@@ -178,7 +178,7 @@ class DeadShownRepeatedly(Careless):
         while 14 not in answer:
             answer = producer.receive()
         door = self.connect("door", "DEALER")
-        stream = dict(all_fields(self.ids(door)))
+        stream = zmtp.parse(self.ids(door))
         ids = zmtp.message(*[(3, zmtp.message((1, stream[1]), (2, stream[2])))] * 1000)
         self.pour(door, [envelope(7, zmtp.message((1, 9), (5, zmtp.message((1, 1)) + ids)))])
         door.sock.settimeout(20)
@@ -323,7 +323,7 @@ class ManyDead(Careless):
             answer = worker.receive()
             if 15 not in answer:
                 continue
-            fields = all_fields(answer[15])
+            fields = zmtp.fields(answer[15])
             tokens = [zmtp.parse(value) for number, value in fields if number == 3]
             deliveries_next = dict(fields)[2] + len(tokens)
             items = []

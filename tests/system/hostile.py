@@ -11,7 +11,7 @@ import threading
 
 import careless
 import zmtp
-from raw_peers import (ITEMS_MAX, MIB, PRODUCER, RANGES_MAX, WORKER, Careless, Refused, all_fields,
+from raw_peers import (ITEMS_MAX, MIB, PRODUCER, RANGES_MAX, WORKER, Careless, Refused,
                        envelope, packed)
 
 SHARED = "shared"  # the queue that it uses with others
@@ -89,7 +89,7 @@ class HoardingWorker(Hostile):
             with contextlib.suppress(socket.timeout):
                 answer = self.peer_.receive()
                 if 15 in answer:
-                    fields = all_fields(answer[15])
+                    fields = zmtp.fields(answer[15])
                     next_ordinal = dict(fields)[2] + sum(1 for n, _ in fields if n == 3)
             self.pour(self.peer_.door, [self.peer_.envelope(2, (3, next_ordinal))])
             self.stopped.wait(0.1)

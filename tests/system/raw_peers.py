@@ -10,6 +10,7 @@ import struct
 import time
 
 import zmtp
+from zmtp import varint
 
 MIB = 1 << 20
 PRODUCER, WORKER = 1, 2
@@ -18,7 +19,6 @@ CHUNK_BYTES = 1 * MIB
 STREAMS_MAX = 4096
 RANGES_MAX = 4096
 ITEMS_MAX = 65_536
-varint = zmtp._varint
 
 
 def envelope(field, body):
@@ -32,32 +32,6 @@ def packed(numbers):
 def run(count, size=0):
     """`count` payloads of `size` bytes."""
     return zmtp.message((1, varint(size) * count), (2, b"x" * (count * size)))
-
-
-def all_fields(data):
-    """A message's fields, in order, with those that repeat."""
-    fields, at = [], 0
-
-    def number():
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = data[at]
-            at += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-
-    while at < len(data):
-        key = number()
-        if key & 7 == 0:
-            fields.append((key >> 3, number()))
-            continue
-        size = {1: 8, 5: 4}.get(key & 7) or number()
-        fields.append((key >> 3, data[at:at + size]))
-        at += size
-    return fields
 
 
 class Refused(Exception):

@@ -73,7 +73,7 @@ class Connection:
                 return parts
 
 
-def _varint(number):
+def varint(number):
     out = b""
     while number > 127:
         out += bytes([number & 127 | 128])
@@ -86,23 +86,23 @@ def message(*fields):
     out = b""
     for number, value in fields:
         if isinstance(value, int):
-            out += _varint(number << 3) + _varint(value)
+            out += varint(number << 3) + varint(value)
         else:
-            out += _varint(number << 3 | 2) + _varint(len(value)) + value
+            out += varint(number << 3 | 2) + varint(len(value)) + value
     return out
 
 
 def fixed64(number, value):
     """A field of eight bytes."""
-    return _varint(number << 3 | 1) + value
+    return varint(number << 3 | 1) + value
 
 
-def parse(data):
-    """The fields of a protobuf message: {number: last value}."""
-    fields = {}
+def fields(data):
+    """The fields of a protobuf message, in order: (number, value) pairs."""
+    found = []
     at = 0
 
-    def varint():
+    def number():
         nonlocal at
         value = shift = 0
         while True:
@@ -114,12 +114,17 @@ def parse(data):
                 return value
 
     while at < len(data):
-        key = varint()
+        key = number()
         kind = key & 7
         if kind == 0:
-            fields[key >> 3] = varint()
+            found.append((key >> 3, number()))
             continue
-        size = {1: 8, 5: 4}.get(kind) or varint()
-        fields[key >> 3] = data[at:at + size]
+        size = {1: 8, 5: 4}.get(kind) or number()
+        found.append((key >> 3, data[at:at + size]))
         at += size
-    return fields
+    return found
+
+
+def parse(data):
+    """The same: {number: last value}."""
+    return dict(fields(data))
