@@ -9,8 +9,9 @@
 
 namespace whippletree::core {
 
-// Runs grow to this many payload bytes by merging what belongs together.
-inline constexpr uint64_t kMergedRunBytesMax = 1 << 20;
+// Runs grow to this many payload bytes by merging what belongs together. A larger bound would cost
+// more in copies than it saves in records.
+inline constexpr uint64_t kMergedRunBytesMax = 64 << 10;
 // Stored jobs of a stream that follow each other are one record, up to this many.
 inline constexpr uint32_t kStoredJobsMax = 1u << 30;
 // One outcome range grows to this many bytes while it waits to be sent.
