@@ -319,13 +319,7 @@ void Broker::CheckPeer(Peer& peer) {
       }
       return;
     }
-    const Duration keep = peer.producer->named ? kNamedProducerRetention : kProducerRetention;
-    if (now_.mono >= peer.lost_at + keep) {
-      ForgetProducer(peer, true);
-    } else {
-      SetTimer(peer, peer.lost_at + keep);
-    }
-    return;
+    return CheckLostProducer(peer);
   }
   if (now_.mono >= peer.last_heard + silence_max) {
     LoseSession(peer, "silent for too long");

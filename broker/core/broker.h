@@ -141,8 +141,8 @@ class Broker {
   // to say hello.
   Peer* FindSession(uint64_t session, wire::Role role, const FrameIn& in);
   void LoseSession(Peer& peer, std::string_view reason);
-  // `may_return`: it was silent for too long.
-  void ForgetProducer(Peer& peer, bool may_return);
+  void ForgetProducer(Peer& peer, bool may_return);  // it was silent for too long
+  void CheckLostProducer(Peer& peer);
   // Calls each(stream) for all streams of the producer.
   template <typename Each>
   void ForEachStream(const ProducerState& producer, Each&& each) {
@@ -157,7 +157,7 @@ class Broker {
   bool OnSubmit(Peer& peer, wire::Submit& submit, bool is_rest);  // as OnReport
   static absl::Status OptionsError(const wire::JobOptions& options);
   void OnOpenStream(Peer& peer, const wire::StreamClaim& claim);
-  // nullptr: too many streams or queues, or a bad name; `error` says so.
+  // nullptr: `error` says why.
   Stream* OpenStream(Peer& peer, const std::string& queue_name, absl::Status* error);
   Stream& AddStream(uint64_t number, Queue& queue, uint64_t producer);
   // The producer speaks of the stream: its outcomes may be sent.

@@ -65,8 +65,9 @@ void Broker::ClaimStream(Peer& peer, const wire::StreamClaim& claim, Claimant cl
   };
   const bool known = peer.producer->streams.contains(claim.queue());
   const bool expired = expired_names_.contains(peer.name);
-  const bool forgotten =
-      claimant == Claimant::kForgotten || (claimant == Claimant::kNew && expired);
+  // A name that is not among the expired ones is one of which nothing was accepted.
+  const bool forgotten = expired ? claimant != Claimant::kKnown
+                                 : claimant == Claimant::kForgotten && !peer.producer->named;
   // A claim with a number means that jobs were sent. Whether they were accepted is forgotten too.
   const bool ended = claim.next() == 0 ? peer.producer->named && expired
                                        : forgotten || peer.producer->gone.contains(claim.queue());

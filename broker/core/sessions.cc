@@ -396,6 +396,33 @@ void Broker::ForgetProducer(Peer& peer, bool may_return) {
   ErasePeer(peer);
 }
 
+// Streams of which nothing was ever accepted are opened anew when it comes back, and it would know
+// no difference: they are not kept as long as the others, nor is a producer that has no others.
+// Else hellos of ever new names, each with all the streams that it may have, would fill the tables
+// for a day.
+void Broker::CheckLostProducer(Peer& peer) {
+  ProducerState& producer = *peer.producer;
+  if (now_.mono < peer.lost_at + kProducerRetention) {
+    return SetTimer(peer, peer.lost_at + kProducerRetention);
+  }
+  std::erase_if(producer.streams, [&](const auto& entry) {
+    Stream& stream = *streams_.at(entry.second);
+    if (!stream.is_unused()) return false;
+    producer.unsent.erase(stream.number);
+    DropStream(stream);
+    return true;
+  });
+  const bool is_used =
+      producer.durable || !producer.streams.empty() || !producer.follow_on_streams.empty();
+  const MonoTime until =
+      peer.lost_at + (producer.named && is_used ? kNamedProducerRetention : kProducerRetention);
+  if (now_.mono >= until) {
+    ForgetProducer(peer, true);
+  } else {
+    SetTimer(peer, until);
+  }
+}
+
 void Broker::DropExpiredNames() {
   std::erase_if(expired_names_, [this](const auto& entry) {
     const auto& [name, expired] = entry;

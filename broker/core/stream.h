@@ -54,6 +54,9 @@ struct Stream {
   // Its producer was told that an earlier start of the broker had accepted jobs that are lost.
   bool lost = false;
 
+  // It was opened, and no more: nothing was ever accepted of it.
+  bool is_unused() const { return next == 1 && !follow_on && !lost && outcomes.empty(); }
+
   // Jobs [begin, end) are of the group. REQUIRES: no later job is a member of any.
   void AddMembers(uint64_t group, uint64_t begin, uint64_t end) {
     if (!groups.empty()) {

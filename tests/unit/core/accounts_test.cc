@@ -119,6 +119,31 @@ TEST(AccountsTest, WhoOnlySaidHelloIsForgottenWhenItFallsSilent) {
   EXPECT_LE(h.broker.used_bytes(), with_both - kPeerOverheadBytes);
 }
 
+TEST(AccountsTest, StreamsThatWereOnlyOpenedGoSoonAfterTheirProducer) {
+  BrokerHarness h;
+  const uint64_t before = h.broker.used_bytes();
+  ProducerPeer careless(&h, "careless", {.named = true});
+  std::vector<ProducerPeer::Claim> claims;
+  for (uint32_t i = 0; i < 200; ++i) claims.push_back({"q" + std::to_string(i)});
+  careless.Join(claims);
+  EXPECT_GE(h.broker.used_bytes(), before + 200 * kStreamOverheadBytes);
+  ProducerPeer user(&h, "user", {.named = true});
+  user.Join({{"q1"}, {"q2"}});
+  user.SubmitAccepted("q1", 1, 2);
+  h.Run(h.broker.config().default_policy.lease_duration + kProducerRetention + seconds(1));
+  EXPECT_LE(h.broker.used_bytes(), before + 200 * kQueueOverheadBytes + (40 << 10));
+  h.Run(kQueueRetention + seconds(120));
+  EXPECT_LE(h.broker.used_bytes(), before + (40 << 10));
+  // Whoever has sent what was not accepted begins where it was.
+  const wire::Welcome careless_again = careless.Join({{"q1", 1}});
+  EXPECT_EQ(careless_again.streams(0).state(), wire::StreamUpdate::OPEN);
+  EXPECT_EQ(careless_again.streams(0).next(), 1u);
+  const wire::Welcome again = user.Join({{"q1", 3}, {"q2", 1}});
+  EXPECT_EQ(again.streams(0).next(), 3u);
+  EXPECT_EQ(again.streams(1).state(), wire::StreamUpdate::OPEN);
+  EXPECT_EQ(again.streams(1).next(), 1u);
+}
+
 TEST(AccountsTest, NumbersOfEndedGroupsAreFewRanges) {
   BrokerHarness h;
   ProducerPeer producer(&h, "p");
