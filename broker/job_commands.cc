@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "broker/job_text.h"
+#include "common/check.h"
 #include "common/cli.h"
 #include "common/codec.h"
 #include "common/printable.h"
@@ -120,10 +121,10 @@ CLI::App* JobCommands::AddJobs(CLI::App* parent, const char* name, const char* a
   return command;
 }
 
-std::optional<int> JobCommands::Run() {
+int JobCommands::Run() {
   const auto given = std::find_if(commands_.begin(), commands_.end(),
                                   [](const auto& command) { return command.first->parsed(); });
-  if (given == commands_.end()) return std::nullopt;
+  WT_CHECK(given != commands_.end());
   if (!queue_.empty()) {
     if (const std::string error = QueueNameError(queue_); !error.empty()) {
       return Usage("--queue: " + Quoted(queue_) + ": " + error);

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,8 +13,8 @@ class JobCommands {
  public:
   // Adds them to `app`. The object must outlive it.
   explicit JobCommands(CLI::App* app);
-  // The exit code; nullopt: none of them was given.
-  std::optional<int> Run();
+  // Does what was given, and returns the exit code. REQUIRES: one of them was given.
+  int Run();
 
  private:
   CLI::App* AddDead(CLI::App* parent, const char* name, const char* about,

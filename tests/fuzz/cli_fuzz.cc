@@ -1,7 +1,6 @@
 // Command lines of the three programs → their options, or one line that says what is wrong.
 //
 //   input = { argument newline }   the first one names the program, as in argv
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <iostream>
 #include <streambuf>
@@ -10,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "broker/job_commands.h"
+#include "broker/flags.h"
 #include "broker/job_text.h"
 #include "broker/serve_options.h"
 #include "common/cli.h"
@@ -52,18 +51,19 @@ std::vector<std::string> Lines(std::string_view text) {
 }
 
 std::optional<int> ParseBroker(std::vector<std::string> args) {
-  CLI::App app("Serves.", "whippletree-broker");
-  app.require_subcommand(1);
-  ServeOptions serve;
-  const CLI::App* serve_command = app.add_subcommand("serve", "Serves.");
-  AddServeOptions(app.get_subcommand("serve"), &serve);
-  JobCommands jobs(&app);
-  const auto code = ParseCommandLine(&app, std::move(args));
-  if (code || !serve_command->parsed()) return code;
-  if (!CheckOptions(serve).ok()) return kExitUsage;
-  serve.policy.config.clear();  // no file is read here
-  Require(serve.port <= 65'533 && serve.http_port <= 65'535);
-  Require(LoadPolicies(serve.policy).ok());
+  BrokerFlags flags;
+  const auto code = ParseBrokerFlags(std::move(args), &flags);
+  if (code) return code;
+  using Command = BrokerFlags::Command;
+  if (flags.command == Command::kShowConfig) {
+    flags.shown.config.clear();  // no file is read here
+    Require(LoadPolicies(flags.shown).ok());
+  }
+  if (flags.command != Command::kServe) return std::nullopt;
+  if (!CheckOptions(flags.serve).ok()) return kExitUsage;
+  flags.serve.policy.config.clear();
+  Require(flags.serve.port <= 65'533 && flags.serve.http_port <= 65'535);
+  Require(LoadPolicies(flags.serve.policy).ok());
   return std::nullopt;
 }
 
