@@ -95,10 +95,13 @@ CLI::App* JobCommands::AddDead(CLI::App* parent, const char* name, const char* a
                                wire::DeadRequest::Action action) {
   CLI::App* command = parent->add_subcommand(name, about);
   const bool is_list = action == wire::DeadRequest::LIST;
-  if (!is_list) command->add_option("ID", ids_, "The jobs, such as 3-17");
+  CLI::Option* ids = nullptr;
+  if (!is_list) ids = command->add_option("ID", ids_, "The jobs, such as 3-17");
   if (action != wire::DeadRequest::SHOW) {
-    command->add_option("-q,--queue", queue_, is_list ? "Only those of it" : "All of it")
-        ->type_name("QUEUE");
+    CLI::Option* queue =
+        command->add_option("-q,--queue", queue_, is_list ? "Only those of it" : "All of it")
+            ->type_name("QUEUE");
+    if (ids != nullptr) ids->excludes(queue);
   }
   command->add_flag("--json", json_, "A JSON object a line instead");
   AddClientOptions(command, &client_);
@@ -135,7 +138,7 @@ int JobCommands::Run() {
 
 int JobCommands::Dead(wire::DeadRequest::Action action) const {
   const bool is_list = action == wire::DeadRequest::LIST;
-  if (!is_list && ids_.empty() == queue_.empty()) {
+  if (!is_list && ids_.empty() && queue_.empty()) {
     return Usage(action == wire::DeadRequest::SHOW
                      ? "say which dead jobs: their ids, as `dead list` tells them"
                      : "say which dead jobs: their ids, or --queue for all of a queue");

@@ -24,6 +24,13 @@ namespace {
 constexpr size_t kHelpWidth = 80;
 constexpr size_t kHelpIndent = 28;  // where descriptions begin
 
+constexpr char kTogether[] = " cannot be given together with ";
+
+// What is said of a flag that takes no value and got this one.
+std::string NoBoolean(const std::string& value) {
+  return ": " + Quoted(value) + " is not known here: expected true or false";
+}
+
 // `text` in lines of at most kHelpWidth columns, all but the first indented. A column is a byte.
 std::string Wrapped(const std::string& text, size_t indent) {
   std::string out;
@@ -131,17 +138,45 @@ std::string UnknownArgument(const CLI::App* app, const std::string& argument) {
   return "unknown flag " + flag + (near.empty() ? "" : ", did you mean " + near + "?");
 }
 
-// Says where a wrong value comes from if the command line does not show it.
+// Whether the value of `option` is that of its variable.
+bool IsFromEnvironment(const CLI::Option* option, const std::vector<std::string>& args) {
+  const std::string variable = option->get_envname();
+  if (variable.empty() || std::getenv(variable.c_str()) == nullptr) return false;
+  return std::none_of(args.begin(), args.end(), [&](const std::string& arg) {
+    const std::string name = arg.substr(0, arg.find('='));
+    return (absl::StartsWith(name, "--") && option->check_lname(name.substr(2))) ||
+           (name.size() > 1 && name[0] == '-' && option->check_sname(name.substr(1, 1)));
+  });
+}
+
+// Says where a wrong value, or one of two that exclude each other, comes from if the command line
+// does not show it.
 std::string EnvironmentNote(const CLI::App* app, const std::string& message,
                             const std::vector<std::string>& args) {
   for (const CLI::Option* option : app->get_options()) {
     const std::string name = option->get_name(false, false);
-    const std::string variable = option->get_envname();
-    if (variable.empty() || !absl::StartsWith(message, name + ":")) continue;
-    const bool given = std::any_of(args.begin(), args.end(), [&](const std::string& arg) {
-      return arg == name || absl::StartsWith(arg, name + "=");
-    });
-    if (!given && std::getenv(variable.c_str()) != nullptr) return " (from " + variable + ")";
+    if (!IsFromEnvironment(option, args)) continue;
+    if (absl::StartsWith(message, name + ":")) return " (from " + option->get_envname() + ")";
+    if (absl::StartsWith(message, name + kTogether) || absl::EndsWith(message, kTogether + name)) {
+      return " (" + name + " is from " + option->get_envname() + ")";
+    }
+  }
+  return "";
+}
+
+// What is wrong with the value of a flag that takes none, as in --json=7 or WHIPPLETREE_JSON=7.
+// CLI11 takes any number.
+std::string WrongFlag(const CLI::App* app) {
+  for (const CLI::Option* option : app->get_options()) {
+    if (option->get_items_expected_max() > 0) continue;
+    for (const std::string& value : option->results()) {
+      if (value != "0" && value != "1" && value.find_first_not_of("-.0123456789") == value.npos) {
+        return option->get_name(false, false) + NoBoolean(value);
+      }
+    }
+  }
+  for (const CLI::App* command : app->get_subcommands()) {
+    if (std::string error = WrongFlag(command); !error.empty()) return error;
   }
   return "";
 }
@@ -237,18 +272,17 @@ std::string Reworded(const CLI::App* app, const CLI::ParseError& error) {
     if (absl::EndsWith(message, "missing")) return subject + " needs a value";
     if (absl::StrContains(message, "At Most 1")) return subject + " was given more than once";
   }
+  // Values of other options are read by functions of their own.
   if (name == "ConversionError" && subject == "Could not convert") {
     const size_t equals = message.find(" = ");
     if (equals != std::string::npos) {
-      return message.substr(colon + 2, equals - colon - 2) + ": cannot be " +
-             Quoted(message.substr(equals + 3));
+      return message.substr(colon + 2, equals - colon - 2) + NoBoolean(message.substr(equals + 3));
     }
   }
   if (name == "ExcludesError") {
     const size_t verb = message.find(" excludes ");
     if (verb != std::string::npos) {
-      return message.substr(0, verb) + " cannot be given together with " +
-             message.substr(verb + sizeof(" excludes ") - 1);
+      return message.substr(0, verb) + kTogether + message.substr(verb + sizeof(" excludes ") - 1);
     }
   }
   return message;
@@ -300,9 +334,10 @@ std::optional<int> ParseCommandLine(CLI::App* app, std::vector<std::string> args
   try {
     // CLI11 takes them from the back.
     app->parse(std::vector<std::string>(args.rbegin(), args.rend()));
-    const std::string error = EmptyValue(app);
+    if (const std::string error = EmptyValue(app); !error.empty()) return usage_error(error);
+    const std::string error = WrongFlag(app);
     if (error.empty()) return std::nullopt;
-    return usage_error(error);
+    return usage_error(error + EnvironmentNote(Innermost(app), error, args));
   } catch (const CLI::CallForVersion& version) {
     std::cout << version.what() << std::endl;
     return kExitOk;
@@ -318,7 +353,8 @@ std::optional<int> ParseCommandLine(CLI::App* app, std::vector<std::string> args
     if (!unknown.empty() && (is_extra || absl::StartsWith(unknown[0], "-"))) {
       message = UnknownArgument(innermost, unknown[0]);
     } else {
-      message = Reworded(innermost, error) + EnvironmentNote(innermost, error.what(), args);
+      message = Reworded(innermost, error);
+      message += EnvironmentNote(innermost, message, args);
     }
     return usage_error(message);
   }

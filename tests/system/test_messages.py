@@ -1,5 +1,8 @@
 """What users are told when something is wrong: the exact words and exit codes of the programs."""
 
+import contextlib
+import shlex
+import shutil
 import socket
 import subprocess
 import threading
@@ -15,12 +18,12 @@ VERSION_2 = "protocol version 2 is not supported; whippletree 0.1.0 speaks versi
 
 
 class MessagesTest(SystemTest):
-    def check(self, program, arguments, code, expected, stdin=b""):
+    def check(self, program, arguments, code, expected, stdin=b"", env=None):
         """Runs `whippletree-PROGRAM ARGUMENTS`; `expected` is its last line on stderr."""
         with self.subTest(f"{program} {arguments}"):
-            done = subprocess.run([BIN / f"whippletree-{program}", *arguments.split()],
+            done = subprocess.run([BIN / f"whippletree-{program}", *shlex.split(arguments)],
                                   input=stdin, capture_output=True, timeout=PATIENCE, check=False,
-                                  env=environment())
+                                  env=environment(env))
             lines = done.stderr.decode().splitlines() or [""]
             self.assertEqual((lines[-1], done.returncode),
                              (f"whippletree-{program}: {expected}", code))
@@ -102,6 +105,29 @@ class MessagesTest(SystemTest):
         nobody = f"127.0.0.1:{free_ports(1)}"
         timeout = f"--broker {nobody} --connect-timeout 300ms"
         self.check("broker", f"status {timeout}", UNREACHABLE,
+    def test_wrong_variables_of_the_environment(self):
+        for program, arguments, variable, value, expected in [
+                ("broker", "serve", "INSECURE", "maybe", '--insecure: "maybe" is not known here: '
+                 "expected true or false (from WHIPPLETREE_INSECURE) (see whippletree-broker serve "
+                 "--help)"),
+                ("broker", "serve", "ACCEPT_DATA_LOSS", "2", '--accept-data-loss: "2" is not known '
+                 "here: expected true or false (from WHIPPLETREE_ACCEPT_DATA_LOSS) (see "
+                 "whippletree-broker serve --help)"),
+                ("broker", "dead drop 1-1", "QUEUE", "x", "ID cannot be given together with "
+                 "--queue (--queue is from WHIPPLETREE_QUEUE) (see whippletree-broker dead drop "
+                 "--help)"),
+                ("producer", "submit -q q --no-wait", "ORDERED", "1", "--ordered cannot be given "
+                 "together with --no-wait (--ordered is from WHIPPLETREE_ORDERED) (see "
+                 "whippletree-producer submit --help)"),
+                ("worker", "--queue q --exec cat", "LINES", "some", '--lines: "some" is not known '
+                 "here: expected fail or retry (from WHIPPLETREE_LINES) (see whippletree-worker "
+                 "--help)"),
+                ("worker", "--queue q --exec cat", "NUL", "maybe", '--nul: "maybe" is not known '
+                 "here: expected true or false (from WHIPPLETREE_NUL) (see whippletree-worker "
+                 "--help)")]:
+            self.check(program, arguments, USAGE, expected,
+                       env={f"WHIPPLETREE_{variable}": value})
+
                    f"no broker answers at {nobody}; is it running? (whippletree-broker serve)")
         self.check("producer", f"submit --queue q {timeout}", UNREACHABLE,
                    f"no broker answers at {nobody}; is it running? (whippletree-broker serve)", stdin=b"1\n")
