@@ -3,6 +3,7 @@
 #include <absl/strings/ascii.h>
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
 #include <absl/strings/str_split.h>
 #include <absl/time/time.h>
 #include <signal.h>
@@ -212,6 +213,22 @@ CLI::Option* AddNumber(CLI::App* app, const std::string& name, uint64_t value_de
 }
 
 CLI::Option* AddBroker(CLI::App* app, std::string* address) {
+CLI::Option* AddChoice(CLI::App* app, const std::string& name,
+                       const std::vector<std::string>& names, const std::string& name_default,
+                       std::function<void(const std::string&)> set,
+                       const std::string& description) {
+  auto read = [names, set = std::move(set)](std::string_view text) -> absl::Status {
+    if (std::find(names.begin(), names.end(), text) == names.end()) {
+      const std::vector<std::string> most(names.begin(), names.end() - 1);
+      return Invalid(
+          text, "is not known here: expected " + absl::StrJoin(most, ", ") + " or " + names.back());
+    }
+    set(std::string(text));
+    return absl::OkStatus();
+  };
+  return AddValue(app, name, absl::StrJoin(names, "|"), name_default, std::move(read), description);
+}
+
   if (address->empty()) *address = HostPort{"127.0.0.1", kDoorPortDefault}.ToString();
   auto read = [address](std::string_view text) {
     const absl::StatusOr<HostPort> parsed = ParseHostPort(text);

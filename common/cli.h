@@ -99,6 +99,10 @@ CLI::Option* AddNumber(CLI::App* app, const std::string& name, T* value,
   return AddNumber(app, name, static_cast<uint64_t>(*value), set, description, min, max);
 }
 // --broker HOST:PORT; `address` becomes "host:port" and is 127.0.0.1:7711 unless given.
+// One of `names`; `set` gets it.
+CLI::Option* AddChoice(CLI::App* app, const std::string& name,
+                       const std::vector<std::string>& names, const std::string& name_default,
+                       std::function<void(const std::string&)> set, const std::string& description);
 CLI::Option* AddBroker(CLI::App* app, std::string* address);
 // --log-format and --log-level.
 void AddLogOptions(CLI::App* app, LogOptions* options);

@@ -127,21 +127,13 @@ the exit code is 0 only if every pattern is ok.)";
 
 // The option `name`, which is one of the names in `choices`.
 template <typename T>
-CLI::Option* AddChoice(CLI::App* app, const std::string& name, T* value,
-                       const std::map<std::string, T>& choices, const std::string& shown_default,
-                       const std::string& description) {
-  std::string names;
-  for (const auto& [choice, unused] : choices) names += (names.empty() ? "" : "|") + choice;
-  const auto set = [name, value, choices, names](const std::string& text) {
-    const auto choice = choices.find(text);
-    if (choice == choices.end()) {
-      throw CLI::ValidationError(name, "\"" + text + "\" is none of " + names);
-    }
-    *value = choice->second;
-  };
-  return app->add_option_function<std::string>(name, set, description)
-      ->type_name(names)
-      ->default_str(shown_default);
+CLI::Option* AddChoiceOf(CLI::App* app, const std::string& name, T* value,
+                         const std::map<std::string, T>& choices, const std::string& name_default,
+                         const std::string& description) {
+  std::vector<std::string> names;
+  for (const auto& [choice, unused] : choices) names.push_back(choice);
+  const auto set = [value, choices](const std::string& text) { *value = choices.at(text); };
+  return AddChoice(app, name, names, name_default, set, description);
 }
 
 void AddConnection(CLI::App* command, std::string* broker, Duration* connect_timeout) {
@@ -172,14 +164,14 @@ CLI::App* AddSubmit(CLI::App* app, SubmitOptions* options) {
       ->type_name("QUEUE")
       ->required();
   AddConnection(command, &options->broker, &options->connect_timeout);
-  AddChoice<InputFormat>(command, "--format", &options->format,
-                         {{"lines", InputFormat::kLines},
-                          {"nul", InputFormat::kNul},
-                          {"jsonl", InputFormat::kJsonLines}},
-                         "lines", "What the input looks like");
-  AddChoice<OutputFormat>(command, "--output", &options->output,
-                          {{"text", OutputFormat::kText}, {"jsonl", OutputFormat::kJsonLines}},
-                          "text", "What the output looks like");
+  AddChoiceOf<InputFormat>(command, "--format", &options->format,
+                           {{"lines", InputFormat::kLines},
+                            {"nul", InputFormat::kNul},
+                            {"jsonl", InputFormat::kJsonLines}},
+                           "lines", "What the input looks like");
+  AddChoiceOf<OutputFormat>(command, "--output", &options->output,
+                            {{"text", OutputFormat::kText}, {"jsonl", OutputFormat::kJsonLines}},
+                            "text", "What the output looks like");
   command->add_flag("--job-names", options->job_names,
                     "Each job of the input has a name; one that was there before is not run again");
   CLI::Option* ordered = command->add_flag("--ordered", options->ordered,
@@ -209,11 +201,12 @@ CLI::App* AddSubmit(CLI::App* app, SubmitOptions* options) {
                  "All jobs are one group: wait for its end, follow-on jobs included")
       ->excludes(no_wait)
       ->excludes(name);
-  AddChoice<ShowProgress>(command, "--progress", &options->progress,
-                          {{"auto", ShowProgress::kOnTerminals},
-                           {"always", ShowProgress::kAlways},
-                           {"never", ShowProgress::kOff}},
-                          "auto", "A line on stderr with rate and time left; auto: on a terminal");
+  AddChoiceOf<ShowProgress>(command, "--progress", &options->progress,
+                            {{"auto", ShowProgress::kOnTerminals},
+                             {"always", ShowProgress::kAlways},
+                             {"never", ShowProgress::kOff}},
+                            "auto",
+                            "A line on stderr with rate and time left; auto: on a terminal");
   command->add_flag("--quiet", options->quiet, "Tell nothing on stderr but errors");
   return command;
 }

@@ -1,6 +1,7 @@
 #include "worker/flags.h"
 
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_split.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -36,10 +37,22 @@ std::vector<std::string> CutExec(std::vector<std::string>* args) {
 }
 
 std::string EnvironmentError(const WorkerFlags& flags) {
+// Each of `values` is one or several with commas between. CLI11's delimiter() would leave out empty
+// ones, as in `clean,` or "$A,$B" of a script that has not set one.
+void SplitAtCommas(std::vector<std::string>* values) {
+  std::vector<std::string> all;
+  for (const std::string& value : *values) {
+    for (const auto& part : absl::StrSplit(value, ',')) all.emplace_back(part);
+  }
+  *values = std::move(all);
+}
+
   if (flags.environment.empty()) return "";
   const std::string& first = flags.environment[0];
   if (first != "clean" && first != "inherit") {
-    return absl::StrCat("begin with clean or inherit, not with ", Quoted(first));
+    return absl::StrCat(Quoted(first),
+                        " is not known here: expected inherit, clean, or clean and "
+                        "the names of variables, as in clean,TMPDIR");
   }
   if (first == "inherit" && flags.environment.size() > 1) {
     return absl::StrCat("with inherit all is inherited; ", Quoted(flags.environment[1]),
@@ -66,7 +79,6 @@ std::optional<int> ParseWorkerFlags(std::vector<std::string> args, WorkerFlags* 
   AddBroker(&app, &flags->worker.broker);
   app.add_option("--queue", flags->queues, "Queue to run jobs of; may be given several times")
       ->type_name("QUEUE")
-      ->delimiter(',')
       ->allow_extra_args(false);
   std::string command;
   app.add_option("--exec", command, "Program that runs a job, and its arguments; the last option")
@@ -78,18 +90,16 @@ std::optional<int> ParseWorkerFlags(std::vector<std::string> args, WorkerFlags* 
       ->configurable(false);
   app.add_flag("--nul", flags->nul,
                "With --exec: jobs and results of a batch end with a NUL byte, not a newline");
-  app.add_option("--lines", flags->lines,
-                 "With --exec: what a batch does whose program writes another number of lines than "
-                 "it got: fail (dead at once) or retry (in halves; for programs without side "
-                 "effects)")
-      ->type_name("fail|retry")
-      ->check(CLI::IsMember({"fail", "retry"}));
+  AddChoice(
+      &app, "--lines", {"fail", "retry"}, flags->lines,
+      [flags](const std::string& lines) { flags->lines = lines; },
+      "With --exec: what a batch does whose program writes another number of lines than it "
+      "got: fail (dead at once) or retry (in halves; for programs without side effects)");
   app.add_option(
          "--env", flags->environment,
          "With --exec: inherit (by default), or clean: the program gets PATH, HOME, LANG and "
          "the variables named behind it")
       ->type_name("inherit|clean[,NAME...]")
-      ->delimiter(',')
       ->allow_extra_args(false);
   app.add_option("--follow-on", flags->follow_on,
                  "Queue that gets the result of each completed job, unless it is empty, as a job")
@@ -114,6 +124,8 @@ std::optional<int> ParseWorkerFlags(std::vector<std::string> args, WorkerFlags* 
     if (const std::string error = QueueNameError(queue); !error.empty()) {
       return WorkerUsageError(absl::StrCat("--queue: ", Quoted(queue), ": ", error));
     }
+  SplitAtCommas(&flags->queues);
+  SplitAtCommas(&flags->environment);
   }
   if (!flags->follow_on.empty()) {
     if (const std::string error = QueueNameError(flags->follow_on); !error.empty()) {

@@ -1,5 +1,6 @@
 #include "worker/program_environment.h"
 
+#include <absl/strings/ascii.h>
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <unistd.h>
@@ -37,7 +38,14 @@ std::vector<std::string> ProgramEnvironment(const EnvironmentOptions& options) {
 }
 
 std::string KeptNameError(const std::string& name) {
-  if (name.empty()) return "a name is empty";
+  if (name.empty()) {
+    return "the name of a variable is empty: expected clean and names, as in clean,TMPDIR";
+  }
+  if (std::any_of(name.begin(), name.end(), absl::ascii_isspace)) {
+    return absl::StrCat(Quoted(name),
+                        " is no name of a variable: expected names with commas between and no "
+                        "spaces, as in clean,TMPDIR,USER");
+  }
   if (absl::StrContains(name, "=")) {
     return absl::StrCat(Quoted(name), ": only names; values are those of the worker's environment");
   }

@@ -108,7 +108,11 @@ class ParseCommandLineTest : public testing::Test {
     AddDuration(&app, "--linger", &linger_, "How long to wait");
     AddByteSize(&app, "--memory-limit", &memory_, "How much to keep");
     AddLogOptions(&app, &log_);
-    app.add_flag("--json", json_, "Print JSON");
+    CLI::Option* json = app.add_flag("--json", json_, "Print JSON");
+    app.add_flag("--plain", plain_, "Print text")->excludes(json);
+    AddChoice(
+        &app, "--color", {"auto", "always", "never"}, color_,
+        [this](const std::string& color) { color_ = color; }, "When to use colors");
     app.add_option("--queue", queues_, "Queue")
         ->type_name("Q")
         ->required()
@@ -141,6 +145,8 @@ class ParseCommandLineTest : public testing::Test {
   LogOptions log_;
   bool json_ = false;
   bool needs_command_ = false;
+  bool plain_ = false;
+  std::string color_ = "auto";
   std::vector<std::string> queues_;
 };
 
@@ -190,6 +196,54 @@ TEST_F(ParseCommandLineTest, WrongEnvironmentIsNamed) {
 }
 
 TEST_F(ParseCommandLineTest, ErrorsAreOneLineThatNamesTheFlag) {
+TEST_F(ParseCommandLineTest, AFlagIsTrueOrFalse) {
+  for (const char* wrong : {"maybe", "2", "-1", "1.5"}) {
+    const std::string error =
+        "program: --json: \"" + std::string(wrong) + "\" is not known here: expected true or false";
+    ExpectError({"--queue", "a", "--json=" + std::string(wrong)}, error + " (see program --help)");
+    setenv("WHIPPLETREE_JSON", wrong, 1);
+    ExpectError({"--queue", "a"}, error + " (from WHIPPLETREE_JSON) (see program --help)");
+  }
+  for (const char* yes : {"true", "1", "yes", "on"}) {
+    setenv("WHIPPLETREE_JSON", yes, 1);
+    json_ = false;
+    EXPECT_EQ(Parse({"--queue", "a"}).code, std::nullopt) << yes;
+    EXPECT_TRUE(json_) << yes;
+  }
+  for (const char* no : {"false", "0", "no", "off"}) {
+    setenv("WHIPPLETREE_JSON", no, 1);
+    json_ = true;
+    EXPECT_EQ(Parse({"--queue", "a"}).code, std::nullopt) << no;
+    EXPECT_FALSE(json_) << no;
+  }
+  unsetenv("WHIPPLETREE_JSON");
+}
+
+TEST_F(ParseCommandLineTest, WhatExcludesEachOtherSaysWhereItIsFrom) {
+  ExpectError({"--queue", "a", "--json", "--plain"},
+              "program: --json cannot be given together with --plain (see program --help)");
+  setenv("WHIPPLETREE_PLAIN", "true", 1);
+  ExpectError({"--queue", "a", "--json"},
+              "program: --json cannot be given together with --plain (--plain is from "
+              "WHIPPLETREE_PLAIN) (see program --help)");
+  unsetenv("WHIPPLETREE_PLAIN");
+  setenv("WHIPPLETREE_SLOTS", "many", 1);
+  ExpectError({"--queue", "a", "-nfew"},
+              "program: --slots: \"few\" is not a whole number from 1 to 64 (see program --help)");
+  unsetenv("WHIPPLETREE_SLOTS");
+}
+
+TEST_F(ParseCommandLineTest, AChoiceIsOneOfItsNames) {
+  EXPECT_EQ(Parse({"--queue", "a", "--color=never"}).code, std::nullopt);
+  EXPECT_EQ(color_, "never");
+  ExpectError({"--queue", "a", "--color", "sometimes"},
+              "program: --color: \"sometimes\" is not known here: expected auto, always or never "
+              "(see program --help)");
+  ExpectError({"--queue", "a", "--color", ""},
+              "program: --color: \"\" is not known here: expected auto, always or never (see "
+              "program --help)");
+}
+
   ExpectError({}, "program: --queue is required (see program --help)");
   ExpectError({"--quue", "a"},
               "program: unknown flag --quue, did you mean --queue? (see program --help)");
