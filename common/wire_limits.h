@@ -15,6 +15,14 @@ inline constexpr size_t kFrameOverheadBytes = 1 << 20;
 // Numbers of jobs, ordinals, limits and counts stay far from overflow.
 inline constexpr uint64_t kNumberMax = uint64_t{1} << 60;
 
+// Of one job.
+inline constexpr uint32_t kAttemptsMax = 1000;
+inline constexpr size_t kKeyBytesMax = 256;
+// The longest time for which a worker's word holds a queue.
+inline constexpr uint32_t kRetryAfterMsMax = 3'600'000;
+// What a worker may need to end a job at its timeout, at most.
+inline constexpr uint32_t kEndGraceMsMax = 3'600'000;
+
 inline constexpr int kQueueNameBytesMax = 128;
 inline constexpr int kSoftwareBytesMax = 256;
 

@@ -8,6 +8,7 @@
 #include "common/status.h"
 #include "common/utf8.h"
 
+#include "common/wire_limits.h"
 namespace whippletree {
 namespace {
 
@@ -48,10 +49,13 @@ absl::Status CheckName(std::string_view name) {
 }
 
 absl::Status CheckOptions(const JobOptions& options) {
-  if (ToUtf8(options.key, options.key.size()) != options.key || options.key.size() > 256) {
+  if (ToUtf8(options.key, options.key.size()) != options.key || options.key.size() > kKeyBytesMax) {
     return absl::InvalidArgumentError("a job's key is UTF-8 text of at most 256 bytes");
   }
   if (options.not_before < WallTime{} || options.expires_at < WallTime{}) {
+  if (options.max_attempts > kAttemptsMax) {
+    return absl::InvalidArgumentError("a job has at most 1000 attempts");
+  }
     return absl::InvalidArgumentError("a job's not_before and expires_at are not before 1970");
   }
   if (options.expires_at != WallTime{} && options.expires_at <= options.not_before) {

@@ -7,6 +7,8 @@
 #include "common/cli.h"
 #include "common/codec.h"
 #include "common/printable.h"
+#include "common/wire_limits.h"
+#include "producer/convert.h"
 
 namespace whippletree {
 namespace {
@@ -152,7 +154,7 @@ void AddAttempts(CLI::App* command, JobOptions* jobs) {
         return fits ? "" : "expected 0, or a time from 1ms to 1000h";
       });
   AddNumber(command, "--max-attempts", &jobs->max_attempts,
-            "The most starts of a job; 0: as the queue says");
+            "The most starts of a job; 0: as the queue says", 0, kAttemptsMax);
 }
 
 CLI::App* AddSubmit(CLI::App* app, SubmitOptions* options) {
@@ -254,6 +256,10 @@ CLI::App* AddDemo(CLI::App* app, DemoOptions* options) {
 std::string SubmitError(const SubmitOptions& options) {
   if (const std::string error = QueueNameError(options.queue); !error.empty()) {
     return "--queue: " + Quoted(options.queue) + ": " + error;
+  }
+  // Of the rest, the parser has seen to all but the key.
+  if (const absl::Status status = CheckOptions(options.defaults); !status.ok()) {
+    return "--key: " + std::string(status.message());
   }
   if (options.expires_in > Duration(0) && options.expires_in <= options.delay) {
     return "--expires-in: " + FormatDuration(options.expires_in) +

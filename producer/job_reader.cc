@@ -10,6 +10,7 @@
 #include "common/cli.h"
 #include "common/printable.h"
 #include "common/utf8.h"
+#include "common/wire_limits.h"
 
 namespace whippletree {
 namespace {
@@ -84,6 +85,8 @@ class JobSax : public nlohmann::json_sax<Json> {
       if (value.empty() || value.size() > kNameBytesMax) return Other(Quoted(value, 40));
       name = std::move(value);
     } else if (field_ == &kFields[kKey]) {
+      if (value.size() > kKeyBytesMax)
+        return Other(absl::StrCat("one of ", value.size(), " bytes"));
       options.key = std::move(value);
     } else if (field_ == &kFields[kTimeout]) {
       const absl::StatusOr<Duration> timeout = ParseDuration(value);
@@ -123,16 +126,17 @@ class JobSax : public nlohmann::json_sax<Json> {
   static constexpr Field kFields[] = {
       {"payload", "a string (quote it if it is JSON itself)"},
       {"name", "a string of 1 to 256 bytes"},
-      {"key", "a string"},
+      {"key", "a string of at most 256 bytes"},
       {"timeout", "a string such as \"5s\", from \"1ms\" to \"1000h\""},
-      {"max_attempts", "a whole number, at least 1"},
+      {"max_attempts", "a whole number from 1 to 1000"},
       {"delay", "a string such as \"5s\""},
       {"expires_in", "a string such as \"5m\", at least \"1ms\""},
   };
 
   bool Number(uint64_t value) {
     if (field_ != &kFields[kMaxAttempts]) return Other("a number");
-    if (value == 0 || value > std::numeric_limits<uint32_t>::max()) return Other("another number");
+    if (value == 0) return Other("another number");  // also what is below, or no whole one
+    if (value > kAttemptsMax) return Other(absl::StrCat(value));
     options.max_attempts = static_cast<uint32_t>(value);
     return true;
   }

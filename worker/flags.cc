@@ -11,6 +11,7 @@
 #include "common/cli.h"
 #include "common/codec.h"
 #include "common/printable.h"
+#include "common/wire_limits.h"
 #include "worker/manual.h"
 #include "worker/program_environment.h"
 
@@ -36,7 +37,6 @@ std::vector<std::string> CutExec(std::vector<std::string>* args) {
   return {};
 }
 
-std::string EnvironmentError(const WorkerFlags& flags) {
 // Each of `values` is one or several with commas between. CLI11's delimiter() would leave out empty
 // ones, as in `clean,` or "$A,$B" of a script that has not set one.
 void SplitAtCommas(std::vector<std::string>* values) {
@@ -47,6 +47,7 @@ void SplitAtCommas(std::vector<std::string>* values) {
   *values = std::move(all);
 }
 
+std::string EnvironmentError(const WorkerFlags& flags) {
   if (flags.environment.empty()) return "";
   const std::string& first = flags.environment[0];
   if (first != "clean" && first != "inherit") {
@@ -112,20 +113,29 @@ std::optional<int> ParseWorkerFlags(std::vector<std::string> args, WorkerFlags* 
       ->type_name("NAME");
   AddDuration(&app, "--connect-timeout", &flags->worker.connect_timeout,
               "How long to try to reach the broker at first; 0: for ever");
-  AddDuration(
+  CLI::Option* kill_grace = AddDuration(
       &app, "--kill-grace", &flags->kill_grace,
       "Time between SIGTERM and SIGKILL for a program whose job timed out or was cancelled; "
       "0: SIGKILL at once");
+  kill_grace->check([](const std::string& text) -> std::string {
+    const auto grace = ParseDuration(text);
+    const bool fits = !grace.ok() || *grace <= milliseconds(kEndGraceMsMax);
+    return fits ? "" : "expected at most 1h: the broker waits no longer for a job";
+  });
   AddLogOptions(&app, &flags->log);
   if (const auto code = ParseCommandLine(&app, std::move(args))) return code;
+  SplitAtCommas(&flags->queues);
+  SplitAtCommas(&flags->environment);
   if (flags->list_handlers) return std::nullopt;
   if (flags->queues.empty()) return WorkerUsageError("--queue is required");
+  if (flags->queues.size() > kQueuesPerWorkerMax) {
+    return WorkerUsageError(absl::StrCat("--queue: ", flags->queues.size(),
+                                         " queues: expected at most ", kQueuesPerWorkerMax));
+  }
   for (const std::string& queue : flags->queues) {
     if (const std::string error = QueueNameError(queue); !error.empty()) {
       return WorkerUsageError(absl::StrCat("--queue: ", Quoted(queue), ": ", error));
     }
-  SplitAtCommas(&flags->queues);
-  SplitAtCommas(&flags->environment);
   }
   if (!flags->follow_on.empty()) {
     if (const std::string error = QueueNameError(flags->follow_on); !error.empty()) {

@@ -11,6 +11,7 @@
 #include "common/codec.h"
 #include "common/status.h"
 #include "common/utf8.h"
+#include "common/wire_limits.h"
 #include "worker/worker.h"
 
 namespace whippletree {
@@ -19,9 +20,6 @@ namespace {
 
 // Keeps the sum of a clock's time and a duration from overflowing.
 constexpr Duration kSleepMax = std::chrono::hours(24 * 365);
-
-constexpr size_t kKeyBytesMax = 256;
-constexpr uint32_t kAttemptsMax = 1000;
 
 absl::Status CheckFollowOn(std::string_view queue, const FollowOnOptions& options) {
   if (const std::string error = QueueNameError(queue); !error.empty()) {

@@ -34,9 +34,6 @@ inline constexpr size_t kEndedGroupRangesMax = 10'000;
 // Peers that one connection may bring: a process has a connection for each.
 inline constexpr uint32_t kPeersPerRouteMax = 4;
 inline constexpr size_t kPeerNameBytesMax = 128;
-inline constexpr uint32_t kAttemptsMax = 1000;
-// The longest time for which a worker's word holds a queue.
-inline constexpr uint32_t kRetryAfterMsMax = 3'600'000;
 
 // Counted per record beside its payload: queue entry, run, map nodes.
 inline constexpr uint64_t kRunOverheadBytes = 256;
@@ -106,8 +103,6 @@ inline constexpr Duration kTimeoutMax = milliseconds(std::numeric_limits<uint32_
 // Beyond its timeout, and what its worker needs to end it, a started job is to be answered within
 // this, or the worker's lease duration if that is longer; one that is asked back likewise.
 inline constexpr Duration kAnswerGrace = seconds(5);
-// What a worker may need to end a job at its timeout, at most.
-inline constexpr uint32_t kEndGraceMsMax = 3'600'000;
 // No more jobs that nobody answered for are taken back in one step.
 inline constexpr uint64_t kOverdueJobsPerStep = 4096;
 

@@ -162,7 +162,7 @@ uint32_t Broker::RoomFor(const Queue& queue, const RunData& run, uint32_t begin,
 }
 
 absl::Status Broker::OptionsError(const wire::JobOptions& options) {
-  if (options.key().size() > 256) {
+  if (options.key().size() > kKeyBytesMax) {
     return absl::InvalidArgumentError("a job's key has at most 256 bytes");
   }
   if (options.max_attempts() > kAttemptsMax) {

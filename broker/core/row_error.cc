@@ -15,7 +15,6 @@ namespace {
 // Far more than a batch can be halved, and than a job can be tried.
 constexpr uint32_t kHalvingsMax = 64;
 constexpr uint32_t kAttemptsStoredMax = 2 * kAttemptsMax;
-constexpr size_t kKeyBytesMax = 256;
 // Numbers that peers name are at most kNumberMax, and a broker counts on from there. A row
 // that was written must never be refused, so these bounds are far away: nothing overflows below.
 constexpr uint64_t kNumberStoredMax = 4 * kNumberMax;

@@ -47,6 +47,46 @@ class MessagesTest(SystemTest):
                 ("broker", "serve --host 0.0.0.0 --port 0 --http-port 0", "--host 0.0.0.0: anybody "
                  "who reaches this address could submit and take jobs; listen on 127.0.0.1, or add "
                  "--insecure on a private network"),
+                ("broker", "dead drop", "say which dead jobs: their ids, or --queue for all of a "
+                 "queue"),
+                ("broker", "dead drop 1-1 --queue x", "ID cannot be given together with --queue "
+                 "(see whippletree-broker dead drop --help)"),
+                ("broker", "dead requeue -q x 1-1", "ID cannot be given together with --queue "
+                 "(see whippletree-broker dead requeue --help)"),
+                ("broker", "dead show 1-1 --queue x", "unknown flag --queue "
+                 "(see whippletree-broker dead show --help)"),
+                ("broker", "jobs cancel 1-1 --queue x", "unknown flag --queue "
+                 "(see whippletree-broker jobs cancel --help)"),
+                ("broker", "jobs list 1-1 --queue x", 'unexpected argument "1-1" '
+                 "(see whippletree-broker jobs list --help)"),
+                ("producer", "submit --queue q --format xml", '--format: "xml" is not known here: '
+                 "expected jsonl, lines or nul (see whippletree-producer submit --help)"),
+                ("worker", "--queue q --lines sometimes --exec cat", '--lines: "sometimes" is not '
+                 "known here: expected fail or retry (see whippletree-worker --help)"),
+                ("worker", "--queue q --lines '' --exec cat", '--lines: "" is not known here: '
+                 "expected fail or retry (see whippletree-worker --help)"),
+                ("worker", "--queue q --env Clean --exec cat", '--env: "Clean" is not known here: '
+                 "expected inherit, clean, or clean and the names of variables, as in "
+                 "clean,TMPDIR (see whippletree-worker --help)"),
+                ("worker", "--queue q --env 'clean, A' --exec cat", '--env: " A" is no name of a '
+                 "variable: expected names with commas between and no spaces, as in "
+                 "clean,TMPDIR,USER (see whippletree-worker --help)"),
+                ("worker", "--queue q --env clean, --exec cat", "--env: the name of a variable is "
+                 "empty: expected clean and names, as in clean,TMPDIR (see whippletree-worker "
+                 "--help)"),
+                ("worker", "--queue q, --handler square", f'--queue: "": {QUEUE_NAME} '
+                 "(see whippletree-worker --help)"),
+                ("producer", "submit --queue q --max-attempts 1001", '--max-attempts: "1001" is '
+                 "not a whole number from 0 to 1000 (see whippletree-producer submit --help)"),
+                ("producer", "mapreduce --map-queue m --reduce-queue r --max-attempts 1001 x",
+                 '--max-attempts: "1001" is not a whole number from 0 to 1000 (see '
+                 "whippletree-producer mapreduce --help)"),
+                ("producer", f"submit --queue q --key {'k' * 257}", "--key: a job's key is UTF-8 "
+                 "text of at most 256 bytes (see whippletree-producer submit --help)"),
+                ("worker", "--queue q --kill-grace 61m --exec cat", "--kill-grace: expected at "
+                 "most 1h: the broker waits no longer for a job (see whippletree-worker --help)"),
+                ("worker", f"--queue {','.join(f'q{i}' for i in range(1025))} --exec cat",
+                 "--queue: 1025 queues: expected at most 1024 (see whippletree-worker --help)"),
                 ("producer", "submit", "--queue is required (see whippletree-producer submit "
                  "--help)"),
                 ("producer", "submit --queue a+b", f"--queue: \"a+b\": {QUEUE_NAME} "

@@ -155,6 +155,7 @@ TEST(JobReaderJsonTest, JobsSayTheirOptions) {
 }
 
 TEST(JobReaderJsonTest, EachBadLineHasItsReason) {
+  const std::string long_key = "{\"payload\": \"a\", \"key\": \"" + std::string(257, 'k') + "\"}";
   const struct {
     const char* line;
     const char* message;
@@ -187,16 +188,20 @@ TEST(JobReaderJsonTest, EachBadLineHasItsReason) {
       {"{\"payload\": \"a\", \"timeout\": \"2000h\"}",
        "\"timeout\" must be a string such as \"5s\", from \"1ms\" to \"1000h\", found \"2000h\""},
       {"{\"payload\": \"a\", \"max_attempts\": 0}",
-       "\"max_attempts\" must be a whole number, at least 1, found another number"},
+       "\"max_attempts\" must be a whole number from 1 to 1000, found another number"},
       {"{\"payload\": \"a\", \"max_attempts\": 1.5}",
-       "\"max_attempts\" must be a whole number, at least 1, found another number"},
+       "\"max_attempts\" must be a whole number from 1 to 1000, found another number"},
       {"{\"payload\": \"a\", \"max_attempts\": -1}",
-       "\"max_attempts\" must be a whole number, at least 1, found another number"},
+       "\"max_attempts\" must be a whole number from 1 to 1000, found another number"},
+      {"{\"payload\": \"a\", \"max_attempts\": 1001}",
+       "\"max_attempts\" must be a whole number from 1 to 1000, found 1001"},
       {"{\"payload\": \"a\", \"max_attempts\": 4294967296}",
-       "\"max_attempts\" must be a whole number, at least 1, found another number"},
+       "\"max_attempts\" must be a whole number from 1 to 1000, found 4294967296"},
       {"{\"payload\": \"a\", \"max_attempts\": \"3\"}",
-       "\"max_attempts\" must be a whole number, at least 1, found a string"},
-      {"{\"payload\": \"a\", \"key\": true}", "\"key\" must be a string, found a boolean"},
+       "\"max_attempts\" must be a whole number from 1 to 1000, found a string"},
+      {"{\"payload\": \"a\", \"key\": true}",
+       "\"key\" must be a string of at most 256 bytes, found a boolean"},
+      {long_key.c_str(), "\"key\" must be a string of at most 256 bytes, found one of 257 bytes"},
   };
   for (const auto& test : cases) {
     const std::string good = "{\"payload\": \"good\"}\n";
