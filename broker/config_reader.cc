@@ -119,8 +119,14 @@ class Reader {
     std::map<std::string_view, int> lines;
     for (size_t i = 0; i + 1 < node.children.size(); i += 2) {
       const YamlNode& at = *node.children[i];
-      if (at.kind != Kind::kScalar || at.scalar.empty()) {
+      if (at.kind != Kind::kScalar) {
         Fail(at.place, path, "a name is expected here; put it in quotes");
+        continue;
+      }
+      if (at.scalar.empty()) {
+        Fail(at.place, path,
+             absl::StrCat("the name of a ", path == "queues" ? "queue" : "setting",
+                          " is empty: give it one, or remove it"));
         continue;
       }
       const std::string& key = at.scalar;

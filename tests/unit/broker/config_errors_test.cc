@@ -215,6 +215,10 @@ TEST(ConfigErrorsTest, SettingsWithoutAnEffectAreMistakes) {
                    "defaults: {rate: 1/s, batch: {max_jobs: 2}, breaker: {ratio: 0.1}}"),
             "");
   EXPECT_EQ(Errors("queues: {a: {breaker: none}}"), "");
+  EXPECT_EQ(Errors("queues: {\"\": {}}"),
+            "b.yaml:1:10: queues: the name of a queue is empty: give it one, or remove it");
+  EXPECT_EQ(Errors("queues: {a: {'': 5}}"),
+            "b.yaml:1:14: queues.a: the name of a setting is empty: give it one, or remove it");
   EXPECT_EQ(Errors("defaults: {burst: 5, batch: {linger: 1s}, breaker: {open: 1s}}"), "");
 }
 
