@@ -173,6 +173,13 @@ class Reader {
 
   void Field(const YamlNode& key, const YamlNode& node, const std::string& path,
              const SettingField& field, Message* message) {
+    // As when the file is being written, or was cut: nothing may be meant, or all of it is missing.
+    if (node.kind == Kind::kNothing && path == field.name() && (field.is_map() || IsGroup(field))) {
+      return Fail(key.place, path,
+                  absl::StrCat("nothing is below it: expected ",
+                               field.is_map() ? "names of queues and their settings" : "settings",
+                               " (or `", path, ": {}`, to set nothing)"));
+    }
     if (field.is_map()) return Queues(node, path, dynamic_cast<config::Config*>(message));
     if (IsGroup(field)) {
       Message* group = message->GetReflection()->MutableMessage(message, &field);
@@ -193,7 +200,6 @@ class Reader {
   }
 
   void Queues(const YamlNode& node, const std::string& path, config::Config* config) {
-    if (node.kind == Kind::kNothing) return;
     if (node.kind != Kind::kMap) {
       return Fail(node.place, path, "expected a mapping of queues: their names and settings");
     }

@@ -224,6 +224,11 @@ class ConfigTest(SystemTest):
         wait_for(lambda: broker.event("config_rejected", error=f"{path}: it is empty: expected "
                                       "queues, defaults or unknown_queues (or `queues: {}`, to set "
                                       "nothing)"), "the empty file")
+        self.write("queues:\n")
+        broker.signal(signal.SIGHUP)
+        wait_for(lambda: broker.event("config_rejected", error=f"{path}:1:1: queues: nothing is "
+                                      "below it: expected names of queues and their settings (or "
+                                      "`queues: {}`, to set nothing)"), "the file that was cut")
         path.unlink()
         broker.signal(signal.SIGHUP)
         wait_for(lambda: broker.event("config_rejected", error=f'cannot read "{path}": '

@@ -147,7 +147,24 @@ TEST(ConfigErrorsTest, AnEmptyFileIsNoConfiguration) {
         "set nothing)");
   }
   EXPECT_EQ(Errors("queues: {}"), "");
-  EXPECT_EQ(Errors("queues:\n# all is a comment\n"), "");
+}
+
+// As when the file is being written, or was cut.
+TEST(ConfigErrorsTest, NothingBelowItsKeysIsNoConfiguration) {
+  const std::string queues =
+      "queues: nothing is below it: expected names of queues and their settings (or `queues: {}`, "
+      "to set nothing)";
+  const std::string defaults =
+      "defaults: nothing is below it: expected settings (or `defaults: {}`, to set nothing)";
+  EXPECT_EQ(Errors("queues:\n"), "b.yaml:1:1: " + queues);
+  EXPECT_EQ(Errors("queues:\n# all is a comment\n"), "b.yaml:1:1: " + queues);
+  EXPECT_EQ(Errors("queues: null"), "b.yaml:1:1: " + queues);
+  EXPECT_EQ(Errors("defaults:\n"), "b.yaml:1:1: " + defaults);
+  EXPECT_EQ(Errors("unknown_queues: refuse\nqueues:\ndefaults: ~\n"),
+            "b.yaml:2:1: " + queues + "\nb.yaml:3:1: " + defaults);
+  EXPECT_EQ(Errors("queues: {}\ndefaults: {}\n"), "");
+  // A queue that is only named, and a setting all of which is commented out.
+  EXPECT_EQ(Errors("queues:\n  a:\n  b: {batch: }\n"), "");
 }
 
 TEST(ConfigErrorsTest, OddValuesAreRefused) {
@@ -198,6 +215,10 @@ TEST(ConfigErrorsTest, QueuesHaveNames) {
             "0-9 . _ - : /");
   EXPECT_EQ(Errors("queues: {null: {}}"),
             "b.yaml:1:10: queues: a name is expected here; put it in quotes");
+  EXPECT_EQ(Errors("queues: {\"\": {}}"),
+            "b.yaml:1:10: queues: the name of a queue is empty: give it one, or remove it");
+  EXPECT_EQ(Errors("queues: {a: {'': 5}}"),
+            "b.yaml:1:14: queues.a: the name of a setting is empty: give it one, or remove it");
   EXPECT_EQ(Errors("queues: {\"null\": {}}"), "");
   EXPECT_EQ(Errors("queues: [a, b]"),
             "b.yaml:1:9: queues: expected a mapping of queues: their names and settings");
@@ -215,10 +236,6 @@ TEST(ConfigErrorsTest, SettingsWithoutAnEffectAreMistakes) {
                    "defaults: {rate: 1/s, batch: {max_jobs: 2}, breaker: {ratio: 0.1}}"),
             "");
   EXPECT_EQ(Errors("queues: {a: {breaker: none}}"), "");
-  EXPECT_EQ(Errors("queues: {\"\": {}}"),
-            "b.yaml:1:10: queues: the name of a queue is empty: give it one, or remove it");
-  EXPECT_EQ(Errors("queues: {a: {'': 5}}"),
-            "b.yaml:1:14: queues.a: the name of a setting is empty: give it one, or remove it");
   EXPECT_EQ(Errors("defaults: {burst: 5, batch: {linger: 1s}, breaker: {open: 1s}}"), "");
 }
 

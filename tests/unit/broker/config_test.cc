@@ -105,7 +105,7 @@ TEST(ConfigTest, NamesAndDeadJobsMayBeNone) {
 }
 
 TEST(ConfigTest, AFileThatSaysNothingChangesNothing) {
-  for (const char* text : {"queues:\ndefaults:\n", "queues: {}\ndefaults: {}\n"}) {
+  for (const char* text : {"queues: {}\n", "queues: {}\ndefaults: {}\n"}) {
     const core::Policies policies = Read(text);
     EXPECT_EQ(ConfigChanges(core::Policies(), policies), std::vector<ConfigChange>()) << text;
     EXPECT_TRUE(policies.unknown_queues);
