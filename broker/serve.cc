@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "broker/config.h"
@@ -91,6 +93,23 @@ int CannotListen(const absl::Status& status, const std::string& what) {
   }
   PrintError(kProgram, message);
   return kExitMachine;
+}
+
+// A store that does not work any more, in words that say what became of what it had and what to do.
+std::string StoreFailed(const absl::Status& failure, const std::string& dir) {
+  std::string message =
+      "the store of durable queues does not work any more: " + std::string(failure.message());
+  // The store itself may notice first that its files are gone.
+  std::error_code error;
+  const bool no_directory = !std::filesystem::exists(dir, error);
+  if (!no_directory && !absl::IsFailedPrecondition(failure)) {
+    return message +
+           ". Nothing was confirmed that is not kept; start the broker again when the disk is well";
+  }
+  if (no_directory) message += ". The directory " + dir + " was deleted";
+  return message +
+         ". What was confirmed may be lost with it: put the directory back as it was and start the "
+         "broker again, or start it with an empty one";
 }
 
 }  // namespace
@@ -239,10 +258,7 @@ int Serve(const ServeOptions& options) {
     return kExitMachine;
   }
   if (broker->failure().ok()) return kExitOk;
-  PrintError(kProgram, "the store of durable queues does not work any more: " +
-                           std::string(broker->failure().message()) +
-                           ". Nothing was confirmed that is not kept; start the broker again when "
-                           "the disk is well");
+  PrintError(kProgram, StoreFailed(broker->failure(), options.policy.data_dir));
   return kExitMachine;
 }
 

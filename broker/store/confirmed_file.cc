@@ -75,10 +75,7 @@ absl::Status ConfirmedFile::Open(const std::string& dir, const std::string& stor
 absl::Status ConfirmedFile::Write(uint64_t commit) {
   struct stat file;
   if (fstat(fd_, &file) == 0 && file.st_nlink == 0) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(path_,
-                     " was deleted while the broker ran: with it went, perhaps, what the "
-                     "store has. Put the directory back as it was, or begin anew"));
+    return absl::FailedPreconditionError(absl::StrCat(path_, " was deleted while the broker ran"));
   }
   const std::string line = Line(commit, store_id_);
   const ssize_t written = pwrite(fd_, line.data(), line.size(), 0);

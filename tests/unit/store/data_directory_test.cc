@@ -204,7 +204,9 @@ TEST_F(DataDirectoryTest, OneThatIsDeletedMeanwhileStopsTheStore) {
   (*store)->Commit(2, {QueueRow("q")});
   (*store)->Hurry();
   const absl::Status failure = witness_.AwaitFailure();
-  EXPECT_THAT(std::string(failure.message()), HasSubstr("deleted while the broker ran"));
+  EXPECT_TRUE(absl::IsFailedPrecondition(failure));
+  EXPECT_THAT(std::string(failure.message()),
+              HasSubstr(dir_ + "/CONFIRMED was deleted while the broker ran"));
 }
 
 TEST_F(DataDirectoryTest, AStoreSaysWhereItIs) {
