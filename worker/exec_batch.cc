@@ -8,6 +8,7 @@
 
 #include "common/check.h"
 #include "common/printable.h"
+#include "common/wire_limits.h"
 
 namespace whippletree {
 namespace {
@@ -96,19 +97,29 @@ absl::Status ForEachFollowOn(
   return status;
 }
 
-Duration RetryAfterIn(std::string_view text) {
-  Duration delay(0);
+RetryAfterLine RetryAfterIn(std::string_view text) {
+  constexpr Duration kMax = milliseconds(kRetryAfterMsMax);
+  RetryAfterLine out;
   Split(text, '\n', [&](std::string_view line) {
     if (line.substr(0, kRetryAfter.size()) != kRetryAfter) return;
     line.remove_prefix(kRetryAfter.size());
-    absl::Duration told;
-    if (absl::ParseDuration(absl::StripAsciiWhitespace(absl::string_view(line.data(), line.size())),
-                            &told) &&
-        told > absl::ZeroDuration()) {
-      delay = absl::ToChronoNanoseconds(told);
+    const absl::string_view told =
+        absl::StripAsciiWhitespace(absl::string_view(line.data(), line.size()));
+    const std::string shown = Quoted({told.data(), told.size()}, kShownBytesMax);
+    absl::Duration delay;
+    if (!absl::ParseDuration(told, &delay) || delay < absl::ZeroDuration()) {
+      out.warning = absl::StrCat("retry-after: ", shown,
+                                 " is not a duration: expected a number and a unit, as in 500ms, "
+                                 "2s or 5m; the line is ignored");
+      return;
     }
+    const bool too_long = delay > absl::FromChrono(kMax);
+    out.delay = too_long ? kMax : absl::ToChronoNanoseconds(delay);
+    out.warning = too_long ? absl::StrCat("retry-after: ", shown,
+                                          " is longer than a queue is held: 1h is taken for it")
+                           : "";
   });
-  return delay;
+  return out;
 }
 
 }  // namespace whippletree

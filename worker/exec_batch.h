@@ -57,7 +57,11 @@ absl::Status ForEachFollowOn(
     std::string_view lines,
     const std::function<absl::Status(std::string_view queue, std::string_view payload)>& submit);
 
-// The duration in the last line `retry-after: DURATION` (2s, 500ms); zero: there is none.
-Duration RetryAfterIn(std::string_view text);
+// What the last line `retry-after: DURATION` (2s, 500ms) says.
+struct RetryAfterLine {
+  Duration delay{0};    // at most what the broker holds a queue for; zero: there is none
+  std::string warning;  // of a line that is not taken as it stands; empty: all are
+};
+RetryAfterLine RetryAfterIn(std::string_view text);
 
 }  // namespace whippletree

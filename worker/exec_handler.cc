@@ -244,9 +244,12 @@ absl::StatusOr<ChildRunResult> ExecHandler::Outcome(ChildRunResult result,
       return WithErrors(absl::StatusCode::kInvalidArgument, ended, result);
     case kExitTemporaryFault: {
       const absl::Status failed = WithErrors(absl::StatusCode::kUnavailable, ended, result);
-      const Duration delay = RetryAfterIn(result.errors);
-      if (delay == Duration(0)) return failed;
-      return RetryAfter(delay, std::string(failed.message()));
+      const RetryAfterLine line = RetryAfterIn(result.errors);
+      if (!line.warning.empty() && options_.on_odd_line) {
+        options_.on_odd_line(context->queue(), line.warning);
+      }
+      if (line.delay == Duration(0)) return failed;
+      return RetryAfter(line.delay, std::string(failed.message()));
     }
     case kExitNotExecutable:
       return WithErrors(absl::StatusCode::kUnknown, ended + " (not executable)", result);

@@ -11,7 +11,8 @@
 //   exit code 0            completed
 //   65 (EX_DATAERR)        INVALID_ARGUMENT: dead at once
 //   75 (EX_TEMPFAIL)       UNAVAILABLE: tried again. With a line `retry-after: 2s` near the end of
-//                          standard error: RESOURCE_EXHAUSTED, the whole queue waits so long
+//                          standard error: RESOURCE_EXHAUSTED, the whole queue waits so long, at
+//                          most 1h
 //   others, or a signal    UNKNOWN: by the queue's retry policy
 //
 // A program that cannot be started, and never was, is a fault of this machine: the worker stops,
@@ -64,6 +65,8 @@ struct ExecOptions {
   EnvironmentOptions environment{};
   // Gets why the program cannot be started now; from any thread.
   std::function<void(const absl::Status& why)> on_not_started{};
+  // Gets what a program of the queue said and does not count as it stands; from any thread.
+  std::function<void(const std::string& queue, const std::string& warning)> on_odd_line{};
 };
 
 // From now on this process ignores SIGPIPE (its programs do not). `guard` may be nullptr, then

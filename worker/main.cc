@@ -15,10 +15,12 @@
 #include <vector>
 
 #include "common/cli.h"
+#include "common/clock.h"
 #include "common/codec.h"
 #include "common/crash_point.h"
 #include "common/descriptors.h"
 #include "common/log.h"
+#include "common/log_throttle.h"
 #include "common/printable.h"
 #include "worker/child_process.h"
 #include "worker/exec_handler.h"
@@ -126,6 +128,18 @@ void LogNotStarted(const absl::Status& why) {
       {{"error", std::string(why.message())}, {"jobs", "go back, uncharged"}});
 }
 
+// A program says it with each of its jobs.
+void LogOddLine(const std::string& queue, const std::string& warning) {
+  static std::mutex mutex;
+  static LogThrottle throttle;
+  const LogEvent event{
+      LogLevel::kWarning, "program_said", {{"queue", queue}, {"warning", warning}}};
+  const MonoTime now = ReadMonoClock();
+  const std::lock_guard lock(mutex);
+  if (throttle.Admit(event, now)) WriteLog(event);
+  for (const LogEvent& summary : throttle.TakeSummaries(now)) WriteLog(summary);
+}
+
 EnvironmentOptions EnvironmentOf(const WorkerFlags& flags) {
   EnvironmentOptions options;
   options.broker = flags.worker.broker;
@@ -161,7 +175,8 @@ int Run(WorkerFlags flags) {
                                                      .separator = flags.nul ? '\0' : '\n',
                                                      .retry_wrong_count = flags.lines == "retry",
                                                      .environment = EnvironmentOf(flags),
-                                                     .on_not_started = LogNotStarted},
+                                                     .on_not_started = LogNotStarted,
+                                                     .on_odd_line = LogOddLine},
                                                     guard.get()));
       continue;
     }

@@ -30,7 +30,7 @@ inline constexpr char kWorkerManual[] = R"(Programs as workers:
                        other code, or a signal: tried again as the queue's policy says
   One that cannot be started at all ends this worker with exit code 5, and its jobs go to others.
   With exit code 75 and a line such as `retry-after: 2s` at the end of standard error, no job of
-  the queue is started before that time has passed.
+  the queue is started before that time has passed, at most 1h.
   It runs in a session of its own, without a terminal. Its process group is killed when the job times out or is
   cancelled, when the worker dies (kill -9 included), and what it left in the background when it
   ends. Only what moves to another session (setsid) escapes.

@@ -197,9 +197,44 @@ TEST(ExecRetryAfterTest, CountsOnlyWithItsExitCodeAndADuration) {
             absl::StatusCode::kUnknown);
   EXPECT_TRUE(
       absl::IsUnavailable(RunJob(context, "echo 'retry-after: soon' >&2; exit 75").status()));
-  EXPECT_EQ(RetryAfterIn("retry-after: 1s\nretry-after: 3s\n"), seconds(3));
-  EXPECT_EQ(RetryAfterIn("I said retry-after: 1s"), Duration(0));
-  EXPECT_EQ(RetryAfterIn("retry-after: -1s"), Duration(0));
+  EXPECT_EQ(RetryAfterIn("retry-after: 1s\nretry-after: 3s\n").delay, seconds(3));
+  EXPECT_EQ(RetryAfterIn("I said retry-after: 1s").delay, Duration(0));
+  EXPECT_EQ(RetryAfterIn("retry-after: -1s").delay, Duration(0));
+}
+
+TEST(ExecRetryAfterTest, WhatIsNotTakenAsItStandsIsTold) {
+  const auto warning = [](const char* text) { return RetryAfterIn(text).warning; };
+  for (const char* good : {"", "retry-after: 0", "retry-after: 1h", "retry-after: 1ms",
+                           "retry-after: soon\nretry-after: 1s\n", "I said retry-after: soon"}) {
+    EXPECT_EQ(warning(good), "") << good;
+  }
+  for (const char* bad : {"2", "soon", "-1s", "", "2 s"}) {
+    EXPECT_EQ(warning(("retry-after: " + std::string(bad)).c_str()),
+              "retry-after: \"" + std::string(bad) +
+                  "\" is not a duration: expected a number and a unit, as in 500ms, 2s or 5m; the "
+                  "line is ignored");
+  }
+  for (const char* much : {"1000h", "3601s", "inf", "99999999999h"}) {
+    const RetryAfterLine line = RetryAfterIn("retry-after: " + std::string(much));
+    EXPECT_EQ(line.delay, std::chrono::hours(1));
+    EXPECT_EQ(line.warning, "retry-after: \"" + std::string(much) +
+                                "\" is longer than a queue is held: 1h is taken for it");
+  }
+}
+
+TEST(ExecRetryAfterTest, TheWorkerGetsTheWarning) {
+  JobContext context({.id = "4-2", .queue = "q"});
+  std::vector<std::string> told;
+  ExecOptions options{.argv = {"sh"}};
+  options.on_odd_line = [&](const std::string& queue, const std::string& warning) {
+    told.push_back(queue + ": " + warning);
+  };
+  const QueueHandlers handlers = MakeExecHandlers(std::move(options), nullptr);
+  const absl::Status status =
+      handlers.job(context, "echo 'retry-after: 1000h' >&2; exit 75").status();
+  EXPECT_EQ(RetryAfterOf(status), std::chrono::hours(1));
+  EXPECT_EQ(told, std::vector<std::string>{"q: retry-after: \"1000h\" is longer than a queue is "
+                                           "held: 1h is taken for it"});
 }
 
 }  // namespace
