@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "common/clock.h"
+#include "common/name_check.h"
 #include "common/status.h"
 
 namespace whippletree {
@@ -43,7 +44,8 @@ absl::StatusOr<wire::AdminReply> AdminClient::Ask(wire::AdminRequest request) {
   request.set_id(++last_id_);
   if (absl::Status status = Send(std::move(request)); !status.ok()) return status;
   const MonoTime end = ReadClock().mono + timeout_;
-  absl::StatusOr<wire::AdminReply> reply = NoBrokerAnswers(broker_);
+  const NameCheck name(broker_.host);
+  absl::StatusOr<wire::AdminReply> reply = absl::UnavailableError("");
   bool answered = false;
   while (!answered && ReadClock().mono < end) {
     sockets_->Poll(nullptr, end - ReadClock().mono);
@@ -63,6 +65,7 @@ absl::StatusOr<wire::AdminReply> AdminClient::Ask(wire::AdminRequest request) {
           reply = error;
         });
   }
+  if (!answered) return NoBrokerAnswers(broker_, name.error());
   return reply;
 }
 

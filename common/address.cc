@@ -55,9 +55,18 @@ absl::StatusOr<HostPort> ParseHostPort(std::string_view text, uint16_t port_defa
   return HostPort{std::string(host), static_cast<uint16_t>(port)};
 }
 
-absl::Status NoBrokerAnswers(const HostPort& broker) {
+absl::Status NoBrokerAnswers(const HostPort& broker, const std::string& why) {
+  if (!why.empty()) {
+    return absl::UnavailableError("no broker answers at " + broker.ToString() + ": " + why +
+                                  "; is it spelt right?");
+  }
   return absl::UnavailableError("no broker answers at " + broker.ToString() +
                                 "; is it running? (whippletree-broker serve)");
+}
+
+std::string NoBrokerAnswersYet(const HostPort& broker, const std::string& why) {
+  return "no broker answers at " + broker.ToString() + (why.empty() ? "" : ": " + why) +
+         "; trying again";
 }
 
 }  // namespace whippletree

@@ -23,7 +23,9 @@ struct HostPort {
 absl::StatusOr<HostPort> ParseHostPort(std::string_view text,
                                        uint16_t port_default = kDoorPortDefault);
 
-// UNAVAILABLE, in words that say what to look at.
-absl::Status NoBrokerAnswers(const HostPort& broker);
+// UNAVAILABLE, in words that say what to look at. `why`: that of NameCheck, if it has one.
+absl::Status NoBrokerAnswers(const HostPort& broker, const std::string& why = "");
+// The same for a log, while it is tried again.
+std::string NoBrokerAnswersYet(const HostPort& broker, const std::string& why);
 
 }  // namespace whippletree

@@ -88,7 +88,7 @@ std::string ExitCodesHelp() {
          "  1    some jobs did not complete (producer)\n"
          "  2    wrong command line\n"
          "  3    the broker cannot be reached\n"
-         "  4    the broker refused: another version of the protocol, or not allowed\n"
+         "  4    the broker refused: another version of the protocol, not allowed, no room\n"
          "  5    this machine: port in use, file not readable, command not found, …\n"
          "  130  interrupted before the work was done\n";
 }
@@ -102,6 +102,7 @@ ExitCode ExitCodeFor(const absl::Status& status) {
       return kExitUnreachable;
     case absl::StatusCode::kFailedPrecondition:
     case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kResourceExhausted:
     case absl::StatusCode::kUnauthenticated:
     case absl::StatusCode::kUnimplemented:
       return kExitRefused;
@@ -212,7 +213,6 @@ CLI::Option* AddNumber(CLI::App* app, const std::string& name, uint64_t value_de
   return AddValue(app, name, "N", absl::StrCat(value_default), std::move(read), description);
 }
 
-CLI::Option* AddBroker(CLI::App* app, std::string* address) {
 CLI::Option* AddChoice(CLI::App* app, const std::string& name,
                        const std::vector<std::string>& names, const std::string& name_default,
                        std::function<void(const std::string&)> set,
@@ -229,6 +229,7 @@ CLI::Option* AddChoice(CLI::App* app, const std::string& name,
   return AddValue(app, name, absl::StrJoin(names, "|"), name_default, std::move(read), description);
 }
 
+CLI::Option* AddBroker(CLI::App* app, std::string* address) {
   if (address->empty()) *address = HostPort{"127.0.0.1", kDoorPortDefault}.ToString();
   auto read = [address](std::string_view text) {
     const absl::StatusOr<HostPort> parsed = ParseHostPort(text);

@@ -40,7 +40,7 @@ enum ExitCode : int {
   kExitIncomplete = 1,    // producer: some jobs did not complete
   kExitUsage = 2,         // wrong command line
   kExitUnreachable = 3,   // no broker at that address
-  kExitRefused = 4,       // the broker refuses: another version of the protocol, …
+  kExitRefused = 4,       // the broker refuses: another version of the protocol, no room, …
   kExitMachine = 5,       // something of this machine: port in use, file not readable, no command
   kExitInterrupted = 130  // by a signal, before the work was done
 };
@@ -49,7 +49,8 @@ enum ExitCode : int {
 std::string ExitCodesHelp();
 
 // For a status that ends a program: UNAVAILABLE, DEADLINE_EXCEEDED: kExitUnreachable;
-// FAILED_PRECONDITION, PERMISSION_DENIED, UNAUTHENTICATED, UNIMPLEMENTED: kExitRefused;
+// FAILED_PRECONDITION, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAUTHENTICATED, UNIMPLEMENTED:
+// kExitRefused;
 // CANCELLED: kExitInterrupted; INVALID_ARGUMENT: kExitUsage; OK: kExitOk; others: kExitMachine.
 ExitCode ExitCodeFor(const absl::Status& status);
 
@@ -98,11 +99,11 @@ CLI::Option* AddNumber(CLI::App* app, const std::string& name, T* value,
   auto set = [value](uint64_t number) { *value = static_cast<T>(number); };
   return AddNumber(app, name, static_cast<uint64_t>(*value), set, description, min, max);
 }
-// --broker HOST:PORT; `address` becomes "host:port" and is 127.0.0.1:7711 unless given.
 // One of `names`; `set` gets it.
 CLI::Option* AddChoice(CLI::App* app, const std::string& name,
                        const std::vector<std::string>& names, const std::string& name_default,
                        std::function<void(const std::string&)> set, const std::string& description);
+// --broker HOST:PORT; `address` becomes "host:port" and is 127.0.0.1:7711 unless given.
 CLI::Option* AddBroker(CLI::App* app, std::string* address);
 // --log-format and --log-level.
 void AddLogOptions(CLI::App* app, LogOptions* options);

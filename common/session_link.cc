@@ -40,6 +40,7 @@ bool SessionLink::OnWelcome(MonoTime now, const wire::Envelope& message) {
   silence_max_ =
       std::max<Duration>(milliseconds(welcome.lease_duration_ms()), 2 * heartbeat_interval_);
   retry_ = kHelloRetryMin;
+  refusal_ = absl::OkStatus();
   heard_ = now;
   next_ = now + heartbeat_interval_;
   return true;

@@ -2,6 +2,8 @@
 // welcome, heartbeats, and noticing that the broker is gone. No I/O, no clock.
 #pragma once
 
+#include <absl/status/status.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <string>
@@ -59,6 +61,15 @@ class SessionLink {
   void Sign(std::vector<wire::Envelope>* messages) const {
     for (wire::Envelope& message : *messages) message.set_secret(secret_);
   }
+  // The broker refused what we sent, for now. False: it has said the same before, of a hello.
+  bool OnRefused(const absl::Status& why) {
+    if (connected()) return true;
+    const bool is_new = why != refusal_;
+    refusal_ = why;
+    return is_new;
+  }
+  // Not OK: what the broker has last said to hellos instead of a welcome.
+  const absl::Status& refusal() const { return refusal_; }
   // The broker does not know us.
   void OnSayHello(MonoTime now);
   // The broker was silent for too long since the last call.
@@ -80,6 +91,7 @@ class SessionLink {
   MonoTime heard_{};
   MonoTime next_{};  // hello or heartbeat
   bool lost_ = false;
+  absl::Status refusal_;
 };
 
 }  // namespace whippletree

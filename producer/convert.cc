@@ -5,10 +5,11 @@
 #include <algorithm>
 #include <string>
 
+#include "common/codec.h"
 #include "common/status.h"
 #include "common/utf8.h"
-
 #include "common/wire_limits.h"
+
 namespace whippletree {
 namespace {
 
@@ -52,16 +53,32 @@ absl::Status CheckOptions(const JobOptions& options) {
   if (ToUtf8(options.key, options.key.size()) != options.key || options.key.size() > kKeyBytesMax) {
     return absl::InvalidArgumentError("a job's key is UTF-8 text of at most 256 bytes");
   }
-  if (options.not_before < WallTime{} || options.expires_at < WallTime{}) {
   if (options.max_attempts > kAttemptsMax) {
     return absl::InvalidArgumentError("a job has at most 1000 attempts");
   }
+  if (options.not_before < WallTime{} || options.expires_at < WallTime{}) {
     return absl::InvalidArgumentError("a job's not_before and expires_at are not before 1970");
   }
   if (options.expires_at != WallTime{} && options.expires_at <= options.not_before) {
     return absl::InvalidArgumentError(
         "a job that expires before it may be started is never run: expires_at must be later than "
         "not_before");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckJobs(const std::string& queue, size_t jobs,
+                       std::span<const std::string_view> names, const JobOptions& options) {
+  if (std::string error = QueueNameError(queue); !error.empty()) {
+    return absl::InvalidArgumentError("'" + queue + "': " + error);
+  }
+  if (jobs == 0) return absl::InvalidArgumentError("no job to submit");
+  if (absl::Status status = CheckOptions(options); !status.ok()) return status;
+  if (names.size() != (options.name.empty() && names.empty() ? 0 : jobs)) {
+    return absl::InvalidArgumentError("each job has a name of its own: as many names as payloads");
+  }
+  for (const std::string_view name : names) {
+    if (absl::Status status = CheckName(name); !status.ok()) return status;
   }
   return absl::OkStatus();
 }

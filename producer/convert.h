@@ -19,6 +19,9 @@ wire::JobOptions ToWire(const JobOptions& options);
 
 // INVALID_ARGUMENT if no job can have them.
 absl::Status CheckOptions(const JobOptions& options);
+// Of jobs that are submitted together: of the queue's name and the number of names, too.
+absl::Status CheckJobs(const std::string& queue, size_t jobs,
+                       std::span<const std::string_view> names, const JobOptions& options);
 
 // INVALID_ARGUMENT if no job can have this name.
 absl::Status CheckName(std::string_view name);

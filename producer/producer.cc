@@ -17,6 +17,7 @@
 #include "common/clock.h"
 #include "common/crash_point.h"
 #include "common/identity.h"
+#include "common/name_check.h"
 #include "common/utf8.h"
 #include "common/version.h"
 #include "producer/callbacks.h"
@@ -100,20 +101,24 @@ absl::Status Producer::Impl::Start() {
   if (absl::Status status = sockets_.ConnectDoor(); !status.ok()) return status;
   thread_ = std::thread([this] { Loop(); });
   delivery_thread_ = std::thread([this] { DeliverLoop(); });
+  const HostPort address = *ParseHostPort(options_.broker);
+  const NameCheck name(address.host);
   std::unique_lock lock(mutex_);
   const auto ready = [this] { return welcomed_ || !session_.fatal().ok(); };
   const MonoTime begin = ReadClock().mono;
   const Duration patience = options_.connect_timeout;
   constexpr Duration kTellAfter = seconds(1);
   if (patience == Duration(0) || patience > kTellAfter) {
-    if (!changed_.wait_for(lock, kTellAfter, ready) && options_.log) {
-      options_.log("no broker answers at " + options_.broker + "; trying again");
+    const bool is_ready = changed_.wait_for(lock, kTellAfter, ready);
+    if (!is_ready && session_.refusal().ok() && options_.log) {  // a refusal was told
+      options_.log(NoBrokerAnswersYet(address, name.error()));
     }
   }
   if (patience == Duration(0)) {
     changed_.wait(lock, ready);
   } else if (!changed_.wait_for(lock, begin + patience - ReadClock().mono, ready)) {
-    return NoBrokerAnswers(*ParseHostPort(options_.broker));
+    if (!session_.refusal().ok()) return session_.refusal();
+    return NoBrokerAnswers(address, name.error());
   }
   return session_.fatal();
 }
@@ -282,18 +287,10 @@ absl::StatusOr<uint64_t> Producer::Impl::Submit(const std::string& queue,
                                                 std::span<const std::string_view> names,
                                                 const JobOptions& options,
                                                 OutcomeCallback callback) {
-  if (std::string error = QueueNameError(queue); !error.empty()) {
-    return absl::InvalidArgumentError("'" + queue + "': " + error);
-  }
-  if (payloads.empty()) return absl::InvalidArgumentError("no job to submit");
-  if (absl::Status status = CheckOptions(options); !status.ok()) return status;
   const std::string_view own_name = options.name;
   if (!own_name.empty() && payloads.size() == 1 && names.empty()) names = {&own_name, 1};
-  if (names.size() != (own_name.empty() && names.empty() ? 0 : payloads.size())) {
-    return absl::InvalidArgumentError("each job has a name of its own: as many names as payloads");
-  }
-  for (const std::string_view name : names) {
-    if (absl::Status status = CheckName(name); !status.ok()) return status;
+  if (absl::Status status = CheckJobs(queue, payloads.size(), names, options); !status.ok()) {
+    return status;
   }
   std::unique_lock lock(mutex_);
   const auto room = [this] {

@@ -137,7 +137,7 @@ void ProducerSession::OnDoor(Instant now, wire::Envelope& message, ProducerOutpu
       fatal_ = status;
     } else if (refusal.action() == wire::Refusal::SAY_HELLO) {
       link_.OnSayHello(now.mono);
-    } else {
+    } else if (link_.OnRefused(status)) {
       out->log.push_back("the broker refused a message: " + std::string(status.message()));
     }
     return;

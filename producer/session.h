@@ -110,6 +110,8 @@ class ProducerSession {
   bool closed() const { return closed_ || !fatal_.ok(); }
 
   bool connected() const { return link_.connected(); }
+  // Not OK: why the broker has not taken us yet, by its last word.
+  const absl::Status& refusal() const { return link_.refusal(); }
   uint64_t session() const { return link_.session(); }
   // Not OK: the broker refused us for good.
   const absl::Status& fatal() const { return fatal_; }

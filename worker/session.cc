@@ -39,7 +39,7 @@ void WorkerSession::OnDoor(Instant now, wire::Envelope& message, WorkerOutput* o
       link_.OnSayHello(now.mono);
       // Nothing was lost if the broker only has more queues for us than before.
       if (absl::IsUnavailable(status)) link_.TakeLost();
-    } else {
+    } else if (link_.OnRefused(status)) {
       out->log.push_back("the broker refused a message: " + std::string(status.message()));
     }
     return;

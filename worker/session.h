@@ -100,6 +100,8 @@ class WorkerSession {
   MonoTime NextDeadline() const;
 
   bool connected() const { return link_.connected(); }
+  // Not OK: why the broker has not taken us yet, by its last word.
+  const absl::Status& refusal() const { return link_.refusal(); }
   const absl::Status& fatal() const { return fatal_; }
   // Jobs that are here, a batch counting as one.
   uint64_t held_jobs() const { return possessed_; }

@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/crash_point.h"
 #include "common/identity.h"
+#include "common/name_check.h"
 #include "common/version.h"
 #include "worker/executor.h"
 #include "worker/session.h"
@@ -96,6 +97,7 @@ absl::Status Worker::Impl::Run() {
   ClientSockets sockets(*address);
   if (absl::Status status = sockets.ConnectDoor(); !status.ok()) return status;
 
+  NameCheck name(address->host);
   const MonoTime begin = ReadClock().mono;
   MonoTime warn_at = begin + seconds(1);
   MonoTime leave_at = kNever;
@@ -150,12 +152,17 @@ absl::Status Worker::Impl::Run() {
     if (session.draining() && !was_connected) return failure;
     if (!was_connected && options_.connect_timeout > Duration(0) &&
         now.mono >= begin + options_.connect_timeout) {
-      return NoBrokerAnswers(*address);
+      if (!session.refusal().ok()) return session.refusal();
+      return NoBrokerAnswers(*address, name.error());
     }
-    if (warn_at == kNever) warn_at = now.mono + seconds(10);
-    if (now.mono >= warn_at) {
-      Log("no broker answers at " + address->ToString() + "; trying again");
+    const bool warns = now.mono >= warn_at;
+    if (warns && session.refusal().ok()) Log(NoBrokerAnswersYet(*address, name.error()));
+    if (warns && !session.refusal().ok()) {
+      Log("the broker refuses this worker: " + std::string(session.refusal().message()));
+    }
+    if (warns || warn_at == kNever) {
       warn_at = now.mono + seconds(10);
+      name = NameCheck(address->host);  // for the next line
     }
   }
 }

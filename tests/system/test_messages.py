@@ -105,6 +105,29 @@ class MessagesTest(SystemTest):
                  "(see whippletree-worker --help)")]:
             self.check(program, arguments, USAGE, expected)
 
+    def test_wrong_variables_of_the_environment(self):
+        for program, arguments, variable, value, expected in [
+                ("broker", "serve", "INSECURE", "maybe", '--insecure: "maybe" is not known here: '
+                 "expected true or false (from WHIPPLETREE_INSECURE) (see whippletree-broker serve "
+                 "--help)"),
+                ("broker", "serve", "ACCEPT_DATA_LOSS", "2", '--accept-data-loss: "2" is not known '
+                 "here: expected true or false (from WHIPPLETREE_ACCEPT_DATA_LOSS) (see "
+                 "whippletree-broker serve --help)"),
+                ("broker", "dead drop 1-1", "QUEUE", "x", "ID cannot be given together with "
+                 "--queue (--queue is from WHIPPLETREE_QUEUE) (see whippletree-broker dead drop "
+                 "--help)"),
+                ("producer", "submit -q q --no-wait", "ORDERED", "1", "--ordered cannot be given "
+                 "together with --no-wait (--ordered is from WHIPPLETREE_ORDERED) (see "
+                 "whippletree-producer submit --help)"),
+                ("worker", "--queue q --exec cat", "LINES", "some", '--lines: "some" is not known '
+                 "here: expected fail or retry (from WHIPPLETREE_LINES) (see whippletree-worker "
+                 "--help)"),
+                ("worker", "--queue q --exec cat", "NUL", "maybe", '--nul: "maybe" is not known '
+                 "here: expected true or false (from WHIPPLETREE_NUL) (see whippletree-worker "
+                 "--help)")]:
+            self.check(program, arguments, USAGE, expected,
+                       env={f"WHIPPLETREE_{variable}": value})
+
     def test_faults_of_this_machine(self):
         broker = self.broker()
         notes = self.directory / "notes.txt"
@@ -145,34 +168,97 @@ class MessagesTest(SystemTest):
         nobody = f"127.0.0.1:{free_ports(1)}"
         timeout = f"--broker {nobody} --connect-timeout 300ms"
         self.check("broker", f"status {timeout}", UNREACHABLE,
-    def test_wrong_variables_of_the_environment(self):
-        for program, arguments, variable, value, expected in [
-                ("broker", "serve", "INSECURE", "maybe", '--insecure: "maybe" is not known here: '
-                 "expected true or false (from WHIPPLETREE_INSECURE) (see whippletree-broker serve "
-                 "--help)"),
-                ("broker", "serve", "ACCEPT_DATA_LOSS", "2", '--accept-data-loss: "2" is not known '
-                 "here: expected true or false (from WHIPPLETREE_ACCEPT_DATA_LOSS) (see "
-                 "whippletree-broker serve --help)"),
-                ("broker", "dead drop 1-1", "QUEUE", "x", "ID cannot be given together with "
-                 "--queue (--queue is from WHIPPLETREE_QUEUE) (see whippletree-broker dead drop "
-                 "--help)"),
-                ("producer", "submit -q q --no-wait", "ORDERED", "1", "--ordered cannot be given "
-                 "together with --no-wait (--ordered is from WHIPPLETREE_ORDERED) (see "
-                 "whippletree-producer submit --help)"),
-                ("worker", "--queue q --exec cat", "LINES", "some", '--lines: "some" is not known '
-                 "here: expected fail or retry (from WHIPPLETREE_LINES) (see whippletree-worker "
-                 "--help)"),
-                ("worker", "--queue q --exec cat", "NUL", "maybe", '--nul: "maybe" is not known '
-                 "here: expected true or false (from WHIPPLETREE_NUL) (see whippletree-worker "
-                 "--help)")]:
-            self.check(program, arguments, USAGE, expected,
-                       env={f"WHIPPLETREE_{variable}": value})
-
                    f"no broker answers at {nobody}; is it running? (whippletree-broker serve)")
         self.check("producer", f"submit --queue q {timeout}", UNREACHABLE,
                    f"no broker answers at {nobody}; is it running? (whippletree-broker serve)", stdin=b"1\n")
         self.check("worker", f"--queue q --handler square {timeout}", UNREACHABLE,
                    f"no broker answers at {nobody}; is it running? (whippletree-broker serve)")
+
+    def test_a_host_whose_name_does_not_resolve(self):
+        """RFC 6761: `invalid` never does. How that is told differs where there is no DNS."""
+        broker = ["--broker", "nosuchhost.invalid", "--connect-timeout", "3s"]
+        why = (r"no broker answers at nosuchhost\.invalid:7711: the name nosuchhost\.invalid does not "
+               r"resolve \(.+\)")
+        for program, arguments in [("broker", ["status"]), ("producer", ["submit", "-q", "q"]),
+                                   ("worker", ["--queue", "q", "--handler", "echo"])]:
+            with self.subTest(program):
+                done = subprocess.run([BIN / f"whippletree-{program}", *arguments, *broker],
+                                      input=b"", capture_output=True, timeout=PATIENCE, check=False,
+                                      env=environment())
+                lines = done.stderr.decode().splitlines()
+                self.assertRegex(lines[-1], f"^whippletree-{program}: {why}; is it spelt right\\?$")
+                self.assertEqual(done.returncode, UNREACHABLE)
+                if program != "broker":
+                    self.assertRegex(lines[-2], f"{why}; trying again")
+
+    def test_a_broker_that_has_no_room(self):
+        """What it says to each hello is told once, and in the end, with another exit code."""
+        full = b"the broker is full; try again later"
+        refusal = zmtp.message((1, 1), (12, zmtp.message((1, zmtp.message((1, 8), (2, full))))))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            def serve():
+                while True:
+                    try:
+                        sock, _ = listener.accept()
+                    except OSError:
+                        return
+                    with zmtp.Connection(sock, "ROUTER") as peer, contextlib.suppress(OSError):
+                        while True:
+                            peer.receive()
+                            peer.send(refusal)
+
+            server = threading.Thread(target=serve, daemon=True)
+            server.start()
+            address = f"127.0.0.1:{listener.getsockname()[1]} --connect-timeout 3s"
+            for program, arguments in [("producer", "submit -q q"),
+                                       ("worker", "--queue q --handler echo")]:
+                done = subprocess.run([BIN / f"whippletree-{program}", *arguments.split(), "--broker",
+                                       *address.split()], input=b"", capture_output=True,
+                                      timeout=PATIENCE, check=False, env=environment())
+                with self.subTest(program):
+                    text = done.stderr.decode()
+                    self.assertEqual((text.splitlines()[-1], done.returncode),
+                                     (f"whippletree-{program}: {full.decode()}", REFUSED))
+                    self.assertEqual(text.count("the broker refused a message: "), 1, text)
+                    self.assertNotIn("no broker answers", text)
+            listener.shutdown(socket.SHUT_RDWR)
+        server.join(10)
+
+    def test_a_retry_after_that_does_not_count_as_it_stands(self):
+        broker = self.broker("--retry-backoff", "10ms..20ms")
+        worker = self.worker(broker, "w", "--queue", "q", "--exec", "sh")
+        producer = self.producer(broker, "--queue", "q", "--max-attempts", "1",
+                                 jobs=["echo retry-after: 2 >&2; exit 75"])
+        self.assertEqual(producer.wait(), 1)
+        wait_for(lambda: worker.event("program_said", level="warn", queue="q",
+                                      warning='retry-after: "2" is not a duration: expected a number '
+                                      "and a unit, as in 500ms, 2s or 5m; the line is ignored"),
+                 "the warning")
+        producer = self.producer(broker, "--queue", "q", "--max-attempts", "1",
+                                 jobs=["echo retry-after: 1000h >&2; exit 75"])
+        self.assertEqual(producer.wait(), 1)
+        wait_for(lambda: worker.event("program_said", warning='retry-after: "1000h" is longer than a '
+                                      "queue is held: 1h is taken for it"), "the other warning")
+        held = broker.event("queue_held", queue="q")
+        self.assertEqual(held["for_ms"], 3_600_000)
+
+    def test_a_data_directory_that_is_deleted(self):
+        """The broker stops, and says of what it had confirmed only what is true."""
+        data = self.directory / "data"
+        broker = self.broker("--data-dir", data)
+        shutil.rmtree(data)
+        producer = self.producer(broker, "--queue", "q", "--no-wait", "--connect-timeout", "1s",
+                                 jobs=["x"])
+        self.assertEqual(broker.wait(), MACHINE)
+        producer.terminate()
+        producer.wait()
+        last = broker.stderr().splitlines()[-1]
+        self.assertIn("the store of durable queues does not work any more: ", last)
+        self.assertTrue(last.endswith(
+            f". The directory {data} was deleted. What was confirmed may be lost with it: put the "
+            "directory back as it was and start the broker again, or start it with an empty one"),
+            last)
+        self.assertNotIn("Nothing was confirmed", last)
 
     def test_input_that_is_no_job(self):
         """It is named with its line and the limit; every other job goes on. Empty lines are jobs."""

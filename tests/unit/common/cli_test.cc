@@ -75,6 +75,7 @@ TEST(CliTest, StatusesHaveExitCodes) {
   EXPECT_EQ(ExitCodeFor(absl::OkStatus()), 0);
   EXPECT_EQ(ExitCodeFor(absl::UnavailableError("")), 3);
   EXPECT_EQ(ExitCodeFor(absl::FailedPreconditionError("")), 4);
+  EXPECT_EQ(ExitCodeFor(absl::ResourceExhaustedError("")), 4);
   EXPECT_EQ(ExitCodeFor(absl::InternalError("")), 5);
   EXPECT_EQ(ExitCodeFor(absl::CancelledError("")), 130);
 }
@@ -144,9 +145,9 @@ class ParseCommandLineTest : public testing::Test {
   uint64_t memory_ = 1u << 30;
   LogOptions log_;
   bool json_ = false;
-  bool needs_command_ = false;
   bool plain_ = false;
   std::string color_ = "auto";
+  bool needs_command_ = false;
   std::vector<std::string> queues_;
 };
 
@@ -195,7 +196,6 @@ TEST_F(ParseCommandLineTest, WrongEnvironmentIsNamed) {
   unsetenv("WHIPPLETREE_SLOTS");
 }
 
-TEST_F(ParseCommandLineTest, ErrorsAreOneLineThatNamesTheFlag) {
 TEST_F(ParseCommandLineTest, AFlagIsTrueOrFalse) {
   for (const char* wrong : {"maybe", "2", "-1", "1.5"}) {
     const std::string error =
@@ -244,6 +244,7 @@ TEST_F(ParseCommandLineTest, AChoiceIsOneOfItsNames) {
               "program --help)");
 }
 
+TEST_F(ParseCommandLineTest, ErrorsAreOneLineThatNamesTheFlag) {
   ExpectError({}, "program: --queue is required (see program --help)");
   ExpectError({"--quue", "a"},
               "program: unknown flag --quue, did you mean --queue? (see program --help)");

@@ -222,6 +222,31 @@ TEST_F(WorkerLifeTest, ARefusedQueueIsToldOnceAndWhenItIsTakenUp) {
   EXPECT_EQ(welcome(4, false), (Lines{"connected"}));
 }
 
+TEST_F(WorkerLifeTest, ARefusedHelloIsRememberedUntilThereIsAWelcome) {
+  const auto refuse = [&](const absl::Status& why) {
+    wire::Envelope message;
+    message.mutable_refusal()->set_action(wire::Refusal::NONE);
+    *message.mutable_refusal()->mutable_status() = ToWire(why);
+    out.Clear();
+    OnDoor(message);
+    return out.log;
+  };
+  const absl::Status full = absl::ResourceExhaustedError("full");
+  Run(seconds(1));
+  EXPECT_TRUE(session.refusal().ok());
+  EXPECT_EQ(refuse(full), std::vector<std::string>{"the broker refused a message: full"});
+  EXPECT_EQ(session.refusal(), full);
+  EXPECT_EQ(refuse(full), std::vector<std::string>{});  // one line, however often it tries
+  EXPECT_EQ(refuse(absl::DataLossError("lost")).size(), 1u);
+  EXPECT_EQ(session.refusal(), absl::DataLossError("lost"));
+  EXPECT_TRUE(session.fatal().ok());
+  out.Clear();
+  Join();
+  EXPECT_TRUE(session.refusal().ok());
+  EXPECT_EQ(refuse(full).size(), 1u);
+  EXPECT_TRUE(session.refusal().ok());  // that was of something else
+}
+
 TEST_F(WorkerLifeTest, ARefusalForGoodEndsIt) {
   Join();
   wire::Envelope message;
