@@ -18,8 +18,20 @@ uint64_t BytesOf(const JobGroup& group) {
 // Half of the memory for jobs, so that the other half is always theirs.
 bool Broker::TablesFull() const { return table_bytes_ > config_.budget_bytes() / 2; }
 
-// Those that are here are to have room for what they name.
-bool Broker::PeersFull() const { return table_bytes_ > config_.budget_bytes() * 3 / 8; }
+absl::Status Broker::PeersFull() const {
+  if (peers_.size() >= config_.peers_max) {
+    return absl::ResourceExhaustedError("the broker has as many peers as it may have (" +
+                                        std::to_string(config_.peers_max) + "); try again later");
+  }
+  // Those that are here are to have room for what they name.
+  const uint64_t bytes_max = config_.budget_bytes() * 3 / 8;
+  if (table_bytes_ <= bytes_max) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      "the broker has no memory for another peer: its peers, queues, streams and groups take " +
+      std::to_string(table_bytes_ >> 10) + " KiB, and new peers are taken up to " +
+      std::to_string(bytes_max >> 10) + " KiB, which is 3/16 of its --memory-limit; raise that, " +
+      "or use fewer peers or queues");
+}
 
 void Broker::CountTable(int64_t bytes) {
   table_bytes_ += static_cast<uint64_t>(bytes);

@@ -191,8 +191,8 @@ class Broker {
   wire::AdminReply OnDropQueue(const wire::DropQueueRequest& request);
 
   // accounts.cc
-  bool TablesFull() const;  // no more queues, streams and groups
-  bool PeersFull() const;   // nor peers
+  bool TablesFull() const;         // no more queues, streams and groups
+  absl::Status PeersFull() const;  // OK: there may be another
   void CountTable(int64_t bytes);
   void CountPeer(Peer& peer);
   void CountGroup(JobGroup& group);

@@ -66,15 +66,11 @@ void Broker::OnHello(const std::string& route, wire::Hello& hello) {
   }
   const bool is_new = peer == nullptr;
   if (is_new) {
-    if (peers_.size() >= config_.peers_max || PeersFull()) {
+    if (const absl::Status full = PeersFull(); !full.ok()) {
       Count("refused_peers");
       Log(LogLevel::kWarning, "refused_peer",
-          {{"error", std::string("as many peers as allowed are known")},
-           {"peers_max", uint64_t{config_.peers_max}}});
-      Refuse(route,
-             absl::ResourceExhaustedError("the broker has as many peers as it may have (" +
-                                          std::to_string(config_.peers_max) + "); try again later"),
-             wire::Refusal::NONE);
+          {{"error", std::string(full.message())}, {"peers_max", uint64_t{config_.peers_max}}});
+      Refuse(route, full, wire::Refusal::NONE);
       return;
     }
     const auto brought = peers_by_route_.find(route);

@@ -142,9 +142,31 @@ TEST(SessionTest, NoMorePeersThanAllowed) {
   const wire::Refusal refusal = h.TakeRefusal("third");
   EXPECT_EQ(refusal.status().code(), static_cast<int>(absl::StatusCode::kResourceExhausted));
   EXPECT_EQ(refusal.action(), wire::Refusal::NONE);  // it tries again
+  EXPECT_EQ(refusal.status().message(),
+            "the broker has as many peers as it may have (2); try again later");
   EXPECT_EQ(h.counter("refused_peers"), 1u);
   worker.Goodbye();
   third.Join();
+}
+
+TEST(SessionTest, NoMorePeersThanTheMemoryHas) {
+  Config config;
+  config.memory_limit_bytes = 200 << 10;  // 37 KiB for peers
+  BrokerHarness h(config);
+  ProducerPeer first(&h, "p1");
+  ProducerPeer second(&h, "p2");
+  ProducerPeer third(&h, "p3");
+  ProducerPeer fourth(&h, "p4");
+  for (ProducerPeer* peer : {&first, &second, &third}) peer->Join();
+  h.Door("fourth", fourth.HelloMessage({}));
+  const wire::Refusal refusal = h.TakeRefusal("fourth");
+  EXPECT_EQ(refusal.status().code(), static_cast<int>(absl::StatusCode::kResourceExhausted));
+  EXPECT_EQ(refusal.action(), wire::Refusal::NONE);
+  EXPECT_EQ(refusal.status().message(),
+            "the broker has no memory for another peer: its peers, queues, streams and groups take "
+            "48 KiB, and new peers are taken up to 37 KiB, which is 3/16 of its --memory-limit; "
+            "raise that, or use fewer peers or queues");
+  EXPECT_EQ(h.counter("refused_peers"), 1u);
 }
 
 TEST(SessionTest, SaysGoodbyeAndIsForgotten) {
