@@ -146,6 +146,7 @@ void ProducerGroups::OnUpdates(const wire::GroupUpdates& updates) {
 }
 
 void ProducerGroups::OnEnded(const wire::GroupEnd& end) {
+  if (end.group() > kNumberMax) return;  // no producer has named it, and no broker takes it back
   acks_.push_back(end.group());
   auto it = groups_.find(end.group());
   if (it == groups_.end()) return;  // told before

@@ -200,7 +200,9 @@ void BrokerWorld::TakeStep() {
       return Restart(input_.Byte());
     case 6: {
       if (sent_.empty()) return;
-      core::Send send = sent_[input_.Below(static_cast<uint32_t>(sent_.size()))];
+      const uint32_t which = input_.Below(static_cast<uint32_t>(sent_.size()));
+      core::Send send = std::move(sent_[which]);
+      sent_.erase(sent_.begin() + which);  // it can fail once
       return Step({core::SendFailed{
           input_.Flag() ? core::SendFailed::Reason::kAgain : core::SendFailed::Reason::kUnreachable,
           std::move(send)}});

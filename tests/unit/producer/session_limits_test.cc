@@ -92,6 +92,19 @@ TEST_F(ProducerLimitsTest, AcknowledgementsOfManyGroupsAreSeveralMessages) {
   ExpectTaken();
 }
 
+TEST_F(ProducerLimitsTest, AGroupThatNobodyCanHaveNamedIsNotAcknowledged) {
+  Join();
+  wire::Envelope message;
+  message.mutable_group_updates()->set_session(SessionNumber());
+  message.mutable_group_updates()->add_ended()->set_group(kNumberMax);
+  message.mutable_group_updates()->add_ended()->set_group(kNumberMax + 1);
+  OnDoor(message);
+  ASSERT_EQ(out.door.size(), 1u);
+  ASSERT_EQ(out.door[0].group_ack().groups_size(), 1);
+  EXPECT_EQ(out.door[0].group_ack().groups(0), kNumberMax);
+  ExpectTaken();
+}
+
 class NamedProducerLimitsTest : public ProducerLimitsTest {
  protected:
   NamedProducerLimitsTest() : ProducerLimitsTest(true) {}
