@@ -86,7 +86,11 @@ class Scene final : public SessionScene<ProducerSession, ProducerOutput> {
     grammar_.Fill(&options);
     grammar_.Fill(&run);
     wire::Envelope message;
-    *message.mutable_submit()->mutable_options() = options;
+    wire::Submit* submit = message.mutable_submit();
+    submit->set_queue(queue);
+    submit->set_first(1);
+    *submit->mutable_options() = options;
+    *submit->mutable_run() = run;
     if (!TryReread(std::move(message), Receiver::kSubmit).ok()) return;  // against the rules
     options.set_group(options.group() % 4);
     if (options.group() != 0 && !session_.CheckGroup(options.group()).ok()) options.set_group(0);

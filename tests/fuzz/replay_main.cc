@@ -1,8 +1,8 @@
 // usage: fuzz-replay CORPUS [TARGET]
 //
 // Gives each target what is kept for it in the folder CORPUS/TARGET. An input that ends the process
-// is the last one that was named. Exit status 1: there are no inputs, or they do not reach what
-// they are kept for.
+// is the last one that was named; what it is the first to reach is said below it. Exit status 1:
+// there are no inputs, or they do not reach what they are kept for.
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -35,7 +35,14 @@ size_t Replay(const fs::path& folder, Target target) {
     std::cout << path.string() << std::endl;  // also if the next line ends the process
     std::ostringstream bytes;
     bytes << std::ifstream(path, std::ios::binary).rdbuf();
+    const auto before = Reached();
     target(bytes.str());
+    for (const auto& [what, times] : Reached()) {
+      const auto known = before.find(what);
+      if (times > 0 && (known == before.end() || known->second == 0)) {
+        std::cout << "  reaches " << what << std::endl;
+      }
+    }
   }
   return files.size();
 }
