@@ -179,7 +179,17 @@ void Broker::OnFailed(Peer& peer, Lease& lease, const Interval& part, wire::Repo
     HoldQueue(*lease.queue, milliseconds(status.retry_after_ms()));
   }
   const bool timed_out = status.code() == static_cast<int>(absl::StatusCode::kDeadlineExceeded);
-  if (lease.batch && item.whole_batch() && (timed_out || !IsRetryable(status.code()))) {
+  // What a further attempt may mend has one; else the job at fault is looked for.
+  const auto last_attempt = [&] {
+    bool is_last = false;
+    lease.ForEach(part, [&](const Slice& slice, uint64_t) {
+      is_last =
+          is_last || slice.attempts + 1 >= MaxAttempts(slice, lease.queue->policy.max_attempts);
+    });
+    return is_last;
+  };
+  if (lease.batch && item.whole_batch() &&
+      (timed_out || !IsRetryable(status.code()) || last_attempt())) {
     HalveBatch(lease, status, peer.name);
   } else {
     FailJobs(lease, part, status, peer.name);

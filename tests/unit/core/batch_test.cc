@@ -247,6 +247,35 @@ TEST(HalvingTest, ATimeoutHalvesARetryableStatusDoesNot) {
   EXPECT_EQ(s.h.counter("batches_halved"), 1u);
 }
 
+// A program whose exit code says no more than that it failed, as sqlite3 at a row that it refuses.
+TEST(HalvingTest, AtTheLastAttemptARetryableStatusFindsTheGuiltyOneToo) {
+  QueuePolicy policy = Scene::Batches(8);
+  policy.max_attempts = 2;
+  Scene s(policy);
+  s.Submit(8);
+  std::map<uint64_t, int> starts;
+  for (int round = 0; s.h.HasFrameFor("w") && round < 100; ++round) {
+    const wire::Delivery batch = s.TakeBatch();
+    const std::vector<uint64_t> numbers = Scene::Numbers(batch);
+    for (uint64_t number : numbers) ++starts[number];
+    if (std::find(numbers.begin(), numbers.end(), 5) != numbers.end()) {
+      s.FailWhole(batch, absl::StatusCode::kUnknown);
+    } else {
+      s.CompleteAll(batch);
+    }
+  }
+  EXPECT_EQ(s.h.ledger("q").dead, 1u);
+  EXPECT_EQ(s.h.ledger("q").completed, 7u);
+  for (const auto& [number, n] : starts) EXPECT_LE(n, 2 + 3) << number;
+  while (s.h.HasFrameFor("p")) {
+    const wire::Outcomes outcomes = s.producer.TakeOutcomes();
+    for (const wire::OutcomeRange& range : outcomes.ranges()) {
+      EXPECT_EQ(range.attempts(), 2u);
+      EXPECT_EQ(range.kind() == wire::OutcomeRange::DEAD, range.first() == 5);
+    }
+  }
+}
+
 TEST(HalvingTest, WithOneAttemptNothingIsHalved) {
   QueuePolicy policy = Scene::Batches(4);
   policy.max_attempts = 1;
