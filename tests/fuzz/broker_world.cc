@@ -267,6 +267,10 @@ void BrokerWorld::Correct(Peer& peer, wire::Envelope* message) {
     }
     CorrectOptions(submit.mutable_options());
   }
+  if (message->admin_request().has_dead() && message->admin_request().dead().ids().empty()) {
+    wire::DeadRequest& dead = *message->mutable_admin_request()->mutable_dead();
+    if (dead.queue().empty()) dead.set_queue("q");
+  }
   if (message->has_cancel()) {
     wire::Cancel& cancel = *message->mutable_cancel();
     while (cancel.counts_size() > cancel.firsts_size()) cancel.mutable_counts()->RemoveLast();
@@ -332,6 +336,8 @@ void BrokerWorld::CorrectOptions(wire::JobOptions* options) const {
   const auto from_now = [&](uint64_t ms) {
     return ms == 0 || ms >= kSmall ? ms : now_ms + 100 * ms;
   };
+  // Only the broker says it: a job that does is refused.
+  if ((options->expires_at_ms() & 1) == 0) options->clear_requeue_of();
   options->set_not_before_ms(from_now(options->not_before_ms()));
   options->set_expires_at_ms(from_now(options->expires_at_ms()));
 }

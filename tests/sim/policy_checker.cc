@@ -50,6 +50,8 @@ void PolicyChecker::BeforeStep(const core::Broker& core, Instant now) const {
     if (queue->paused || other_gates || queue->jobs.ready() == 0) continue;
     // The next ones may be read just now; that they are is checked elsewhere.
     if (queue->jobs.stored_ready() > 0) continue;
+    // What expires goes first; a full step has left that to the one that begins now.
+    if (queue->expires_now(now.wall)) continue;
     if (policy.keys.limits()) {
       if (queue->jobs.waits_for_stopped()) continue;  // in their order, perhaps
       CheckNoneIsForgotten(core, *queue, now.mono);
