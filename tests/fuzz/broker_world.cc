@@ -270,6 +270,7 @@ void BrokerWorld::Correct(Peer& peer, wire::Envelope* message) {
   if (message->admin_request().has_dead() && message->admin_request().dead().ids().empty()) {
     wire::DeadRequest& dead = *message->mutable_admin_request()->mutable_dead();
     if (dead.queue().empty()) dead.set_queue("q");
+    if (dead.action() == wire::DeadRequest::LIST) dead.set_action(wire::DeadRequest::REQUEUE);
   }
   if (message->has_cancel()) {
     wire::Cancel& cancel = *message->mutable_cancel();
