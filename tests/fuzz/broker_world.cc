@@ -217,6 +217,13 @@ void BrokerWorld::TakeStep() {
     case 9:
       return Step({core::BadFrame{static_cast<core::Channel>(input_.Below(3)), "p",
                                   absl::InvalidArgumentError("no message")}});
+    case 10: {  // all that is dead; by itself it is seldom said right
+      core::FrameIn in{core::Channel::kDoor, "a", {}};
+      wire::DeadRequest* dead = in.message.mutable_admin_request()->mutable_dead();
+      dead->set_action(wire::DeadRequest::REQUEUE);
+      dead->set_queue(kQueues[input_.Below(static_cast<uint32_t>(kQueues.size()))]);
+      return Step({std::move(in)});
+    }
     default: {
       // Several in one step, sometimes.
       std::vector<core::Input> inputs;
@@ -270,7 +277,6 @@ void BrokerWorld::Correct(Peer& peer, wire::Envelope* message) {
   if (message->admin_request().has_dead() && message->admin_request().dead().ids().empty()) {
     wire::DeadRequest& dead = *message->mutable_admin_request()->mutable_dead();
     if (dead.queue().empty()) dead.set_queue("q");
-    if (dead.action() == wire::DeadRequest::LIST) dead.set_action(wire::DeadRequest::REQUEUE);
   }
   if (message->has_cancel()) {
     wire::Cancel& cancel = *message->mutable_cancel();
