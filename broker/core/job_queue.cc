@@ -14,6 +14,10 @@ uint32_t MaxAttempts(const Slice& slice, uint32_t default_max_attempts) {
   return std::min(own > 0 ? own : default_max_attempts, kAttemptsMax);
 }
 
+bool IsLastAttempt(const Slice& slice, uint32_t default_max_attempts) {
+  return slice.attempts + 1 >= MaxAttempts(slice, default_max_attempts);
+}
+
 JobQueue::Lines::iterator JobQueue::LineOf(const std::string& key) {
   const auto [it, is_new] = lines_.try_emplace(key);
   if (is_new) line_bytes_ += BytesOfLine(key);
@@ -311,7 +315,7 @@ std::optional<Slice> JobQueue::Take(Portion most, bool to_hold, uint32_t default
     if (clean > 0) {
       const bool never_held = front.suspect || !front.options->key().empty() ||
                               front.options->expires_at_ms() > 0 ||
-                              front.attempts + 1 >= MaxAttempts(front, default_max_attempts);
+                              IsLastAttempt(front, default_max_attempts);
       if (to_hold && never_held) return std::nullopt;
       auto n = static_cast<uint32_t>(std::min<uint64_t>({most.jobs, clean, allowed}));
       if (front.Part(0, n).bytes() > most.bytes) {

@@ -369,5 +369,7 @@ class JobQueue {
 
 // The most starts of a job of `slice`.
 uint32_t MaxAttempts(const Slice& slice, uint32_t default_max_attempts);
+// The attempt that comes next, or is under way, is the last one.
+bool IsLastAttempt(const Slice& slice, uint32_t default_max_attempts);
 
 }  // namespace whippletree::core

@@ -183,8 +183,7 @@ void Broker::OnFailed(Peer& peer, Lease& lease, const Interval& part, wire::Repo
   const auto last_attempt = [&] {
     bool is_last = false;
     lease.ForEach(part, [&](const Slice& slice, uint64_t) {
-      is_last =
-          is_last || slice.attempts + 1 >= MaxAttempts(slice, lease.queue->policy.max_attempts);
+      is_last = is_last || IsLastAttempt(slice, lease.queue->policy.max_attempts);
     });
     return is_last;
   };
