@@ -39,8 +39,6 @@ bool Broker::NoneWillJoin(const Queue& queue) {
 }
 
 std::vector<Slice> Broker::NextBatch(Queue& queue, BatchReason* reason) {
-  queue.jobs.ForgetCancelled();
-  CountMemory(queue);
   const RatePolicy& rate = queue.policy.rate;
   const bool by_jobs = rate.count > 0 && !rate.of_batches && !Planted("ignore_rate");
   const uint64_t tokens = by_jobs ? queue.bucket.Available(now_.mono) : kJobsPerRunMax;

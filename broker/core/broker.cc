@@ -265,6 +265,7 @@ void Broker::FireTimers() {
     queue_timers_.erase(queue_timers_.begin());
     queue.timer = kNever;
     Work(1 + queue.jobs.ReleaseDue(now_, config_.step_work_max));
+    CountMemory(queue);
     SetTimer(queue, queue.jobs.next_due());
     Wake(queue);
     if (IsExhausted()) break;

@@ -29,13 +29,27 @@ uint64_t JobQueue::BytesOfLine(const std::string& key) {
   return kLineOverheadBytes + 2 * key.size();
 }
 
+void JobQueue::EraseLine(Lines::iterator line) {
+  LeaveTurns(&line->second);
+  line_bytes_ -= BytesOfLine(line->first);
+  lines_.erase(line);
+}
+
 void JobQueue::TakeTurn(Lines::iterator line) {
   if (std::exchange(line->second.in_turns, true)) return;
-  turns_.push_back(line);
+  line->second.turn = turns_.insert(turns_.end(), line);
+}
+
+void JobQueue::TakeTurnOf(const std::string& key) {
+  if (const auto it = lines_.find(key); it != lines_.end()) TakeTurn(it);
+}
+
+void JobQueue::LeaveTurns(Line* line) {
+  if (std::exchange(line->in_turns, false)) turns_.erase(line->turn);
 }
 
 void JobQueue::Park(Lines::iterator line, MonoTime now) {
-  line->second.in_turns = false;
+  LeaveTurns(&line->second);
   const MonoTime at = keys_.TokensAt(line->first, 1, now);
   if (at != kNever) parked_.emplace(at, line->first);
 }
@@ -44,7 +58,7 @@ void JobQueue::Leave(const Slice& slice) {
   const std::string& key = slice.options->key();
   if (key.empty()) return;
   keys_.Leave(key, slice.count());
-  if (const auto it = lines_.find(key); it != lines_.end()) TakeTurn(it);
+  TakeTurnOf(key);
 }
 
 void JobQueue::SetKeyPolicy(const KeyPolicy& policy, MonoTime start, MonoTime now) {
@@ -56,53 +70,19 @@ void JobQueue::SetKeyPolicy(const KeyPolicy& policy, MonoTime start, MonoTime no
 }
 
 uint64_t JobQueue::Startable(uint64_t most, MonoTime now) {
-  if (is_held_dirty_) SweepHeld();
-  if (!stopped_.empty() && !PassStopped(most, now)) return 0;
+  if ((cancelled_count_ > 0 || !stopped_.empty()) && !ClearFront(most, now)) return 0;
   if (!keys_.limits()) return ready_;
   uint64_t startable = 0;
-  std::deque<Lines::iterator> turns;
-  while (!turns_.empty() && startable < most) {
-    const Lines::iterator line = turns_.front();
-    turns_.pop_front();
+  for (auto turn = turns_.begin(); turn != turns_.end() && startable < most;) {
+    const Lines::iterator line = *turn++;
     const uint64_t allowed = std::min(most, keys_.Allowed(line->first, now));
     if (allowed == 0) {
       Park(line, now);
-      continue;
+    } else {
+      startable += line->second.jobs.JobsUpTo(allowed);
     }
-    uint64_t jobs = 0;
-    for (const Slice& slice : line->second.slices) {
-      jobs += slice.count();
-      if (jobs >= allowed) break;
-    }
-    if (line->second.tail) jobs += line->second.tail->jobs;
-    startable += std::min(jobs, allowed);
-    turns.push_back(line);
   }
-  turns_.insert(turns_.begin(), turns.begin(), turns.end());
   return startable;
-}
-
-bool JobQueue::Join(const Slice& slice, Slice* last) {
-  const bool belongs = last->stream == slice.stream && last->first + last->count() == slice.first &&
-                       last->options == slice.options && last->attempts == slice.attempts &&
-                       last->suspect == slice.suspect && last->stored() == slice.stored();
-  if (!belongs) return false;
-  if (slice.stored()) {  // these are as old as the oldest
-    if (last->loading || slice.loading || last->count() + slice.count() > kStoredJobsMax) {
-      return false;
-    }
-    last->stored_bytes += slice.stored_bytes;
-  } else {
-    // Nobody else may see the run grow.
-    const bool may_grow = last->arrived == slice.arrived && last->data.use_count() == 1 &&
-                          last->end == last->data->count() &&
-                          last->data->bytes(0, last->end) + slice.bytes() <= kMergedRunBytesMax &&
-                          last->end + slice.count() <= kJobsPerRunMax;
-    if (!may_grow) return false;
-    last->data->Append(*slice.data, slice.begin, slice.end);
-  }
-  last->end += slice.count();
-  return true;
 }
 
 void JobQueue::CountReady(const Slice& slice) {
@@ -111,78 +91,16 @@ void JobQueue::CountReady(const Slice& slice) {
   CountStored(slice, true);
 }
 
-void JobQueue::CountRecord(MonoTime arrived) {
-  ++arrivals_[arrived];
-  ++records_;
-}
-
-void JobQueue::UncountArrival(const Slice& slice) {
-  const auto it = arrivals_.find(slice.arrived);
-  if (--it->second == 0) arrivals_.erase(it);
-}
-
-void JobQueue::Append(Line* line, Slice slice) {
-  if (line->tail && slice.stored()) Unpack(line);
-  if (!line->tail && !line->slices.empty() && Join(slice, &line->slices.back())) return;
-  const bool begins_tail = line->slices.size() >= kUnpackedRecords &&
-                           line->slices.back().stream != slice.stream && JobPack::Takes(slice);
-  if (line->tail || begins_tail) {
-    if (!line->tail) line->tail = std::make_unique<Tail>();
-    const MonoTime arrived = slice.arrived;
-    if (AppendToTail(line->tail.get(), std::move(slice))) CountRecord(arrived);
-    return;
-  }
-  CountRecord(slice.arrived);
-  line->slices.push_back(std::move(slice));
-}
-
-bool JobQueue::AppendToTail(Tail* tail, Slice slice) {
-  tail->jobs += slice.count();
-  Slice* last = tail->parts.empty() ? nullptr : std::get_if<Slice>(&tail->parts.back());
-  if (last != nullptr && Join(slice, last)) return false;
-  // Where a stream goes on that fills records of its own, nothing is to be gained.
-  if (JobPack::Takes(slice) && (last == nullptr || last->stream != slice.stream)) {
-    if (tail->parts.empty() || !std::holds_alternative<JobPack>(tail->parts.back())) {
-      tail->parts.emplace_back(std::in_place_type<JobPack>);
-    }
-    std::get<JobPack>(tail->parts.back()).Add(slice);
-    packed_ += slice.count();
-    return false;
-  }
-  tail->parts.emplace_back(std::move(slice));
-  return true;
-}
-
-Slice JobQueue::TakeFromTail(Line* line) {
-  auto& parts = line->tail->parts;
-  Slice slice;
-  if (Slice* record = std::get_if<Slice>(&parts.front())) {
-    slice = std::move(*record);
-    parts.pop_front();
-  } else {
-    JobPack& pack = std::get<JobPack>(parts.front());
-    slice = pack.TakeFirst();
-    packed_ -= slice.count();
-    CountRecord(slice.arrived);
-    if (pack.empty()) parts.pop_front();
-  }
-  line->tail->jobs -= slice.count();
-  if (parts.empty()) line->tail.reset();
-  return slice;
-}
-
-void JobQueue::Unpack(Line* line, uint64_t records) {
-  for (; line->tail && records > 0; --records) line->slices.push_back(TakeFromTail(line));
-}
-
-void JobQueue::Refill(Line* line) {
-  if (line->slices.empty()) Unpack(line, kUnpackedRecords);
+void JobQueue::UncountReady(const Slice& slice) {
+  ready_ -= slice.count();
+  ready_bytes_ -= slice.bytes();
+  UncountStored(slice, true);
 }
 
 void JobQueue::Push(Slice slice) {
   CountReady(slice);
   Line& line = LineOf(slice.options->key())->second;
-  Append(&line, std::move(slice));
+  line.jobs.Append(std::move(slice), counts());
 }
 
 void JobQueue::Return(Slice slice) {
@@ -195,8 +113,8 @@ void JobQueue::Return(Slice slice) {
     return;
   }
   CountReady(slice);
-  CountRecord(slice.arrived);
-  LineOf(slice.options->key())->second.slices.push_front(std::move(slice));
+  Line& line = LineOf(slice.options->key())->second;
+  line.jobs.PushFront(std::move(slice), counts());
 }
 
 void JobQueue::Seal(std::vector<Slice> batch) {
@@ -256,10 +174,11 @@ uint64_t JobQueue::ReleaseDue(Instant now, uint64_t most) {
     if (slice.arrived != MonoTime{}) slice.arrived = now.mono;
     Push(std::move(slice));
   }
-  return released;
+  return released + Sweep(most - released);
 }
 
 MonoTime JobQueue::next_due() const {
+  if (is_sweeping()) return MonoTime{};
   MonoTime due = pass_again_at_;
   if (!parked_.empty()) due = std::min(due, parked_.begin()->first);
   if (!backing_off_.empty()) due = std::min(due, backing_off_.begin()->first.first);
@@ -270,35 +189,26 @@ WallTime JobQueue::next_scheduled() const {
   return by_wall_time_.empty() ? WallTime::max() : by_wall_time_.begin()->first.first;
 }
 
-void JobQueue::PopFront(Line* line) {
-  UncountArrival(line->slices.front());
-  line->slices.pop_front();
-  --records_;
-  Refill(line);
-}
-
 std::optional<Slice> JobQueue::Take(Portion most, bool to_hold, uint32_t default_max_attempts,
                                     MonoTime now) {
-  if (is_held_dirty_) SweepHeld();
   uint64_t passed = 0;
   while (!turns_.empty()) {
     const Lines::iterator line_it = turns_.front();
     Line& line = line_it->second;
     const uint64_t allowed = keys_.Allowed(line_it->first, now);
     if (allowed == 0) {
-      turns_.pop_front();
       Park(line_it, now);
       continue;
     }
-    Slice& front = line.slices.front();
+    Slice& front = line.jobs.front();
     if (!stopped_.empty() && IsStopped(front) && !front.loading && !Planted("take_stopped")) {
       if (++passed > kPassedMax) {
         pass_again_at_ = now;
         return std::nullopt;
       }
       if (PassStopped(line_it)) continue;
-      turns_.pop_front();
-      if (line.slices.empty()) EraseLine(line_it);
+      LeaveTurns(&line);
+      if (line.jobs.empty()) EraseLine(line_it);
       continue;
     }
     uint32_t clean = 0;
@@ -331,15 +241,17 @@ std::optional<Slice> JobQueue::Take(Portion most, bool to_hold, uint32_t default
       keys_.Enter(line_it->first, n);
       keys_.UseTokens(line_it->first, n, now);
     }
-    if (front.count() == 0) PopFront(&line);
-    if (line.slices.empty()) {
-      turns_.pop_front();
+    if (front.count() == 0) line.jobs.PopFront(counts());
+    if (line.jobs.empty()) {
       EraseLine(line_it);
-    } else if (taken && turns_.size() > 1) {
-      turns_.pop_front();
-      turns_.push_back(line_it);
+    } else if (taken) {
+      turns_.splice(turns_.end(), turns_, turns_.begin());
     }
     if (taken) return taken;
+    if (++passed > kPassedMax) {
+      pass_again_at_ = now;
+      return std::nullopt;
+    }
   }
   return std::nullopt;
 }
@@ -359,7 +271,6 @@ bool JobQueue::MayGo(const std::vector<Slice>& batch, MonoTime now) {
 }
 
 std::vector<Slice> JobQueue::TakeSealed(MonoTime now) {
-  if (is_held_dirty_) SweepHeld();
   for (auto it = sealed_.begin(); it != sealed_.end();) {
     const bool stored =
         std::any_of(it->begin(), it->end(), [](const Slice& slice) { return slice.stored(); });
@@ -399,20 +310,6 @@ std::map<std::string, uint64_t> JobQueue::SealedByKey() const {
     }
   }
   return jobs;
-}
-
-void JobQueue::EraseLine(Lines::iterator line) {
-  line_bytes_ -= BytesOfLine(line->first);
-  lines_.erase(line);
-}
-
-void JobQueue::EraseEmptyLines() {
-  std::erase_if(turns_, [](Lines::iterator line) { return line->second.slices.empty(); });
-  std::erase_if(lines_, [this](const auto& entry) {
-    if (!entry.second.slices.empty()) return false;
-    line_bytes_ -= BytesOfLine(entry.first);
-    return true;
-  });
 }
 
 }  // namespace whippletree::core

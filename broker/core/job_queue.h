@@ -2,9 +2,11 @@
 // time of the calendar, or after a back-off), and sealed batches, the halves of failed ones.
 //
 // A record is a run, not a job, so a million like jobs are a handful of records; small jobs of many
-// producers that do not join are packed, but for the first of a line (job_pack.h). Lines take
-// turns, except those that their key keeps back; a key without jobs costs nothing. Cancelled jobs
-// are dropped when they are met.
+// producers that do not join are packed, but for the first of a line (job_line.h). Lines take
+// turns, except those that their key keeps back; a key without jobs costs nothing.
+//
+// Cancelled jobs are dropped when they are met. A sweep looks for those that keep places, and for
+// all where they are too many: as work that is due, some of it at a time. (job_queue_cancel.cc)
 //
 // Jobs of stopped streams wait aside, each from when it is met at the head of its line until its
 // stream goes on; then they are at the front of their line again. Lines in the order of a key wait
@@ -17,18 +19,17 @@
 #include <algorithm>
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <limits>
+#include <list>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <utility>
-#include <variant>
 #include <vector>
 
-#include "broker/core/job_pack.h"
+#include "broker/core/job_line.h"
 #include "broker/core/key_gate.h"
 #include "broker/core/slice.h"
 #include "broker/core/stored_row.h"
@@ -49,10 +50,11 @@ class JobQueue {
   void Delay(Slice slice, MonoTime until);
   // Holds jobs back until `until`; then they go to the end of their line.
   void Schedule(Slice slice, WallTime until);
-  // Moves jobs whose time has come into their lines, at most so many records. Returns how many: if
-  // there are more, next_due() or next_scheduled() is not after `now`.
+  // Moves jobs whose time has come into their lines, and sweeps: at most so many records. Returns
+  // how many: if there are more, next_due() or next_scheduled() is not after `now`.
   uint64_t ReleaseDue(Instant now, uint64_t most = std::numeric_limits<uint64_t>::max());
-  // When there is something to be done; kNever: nobody backs off, and no key waits for its rate.
+  // When there is something to be done; kNever: nobody backs off, no key waits for its rate, and
+  // nothing is to be swept.
   MonoTime next_due() const;
   WallTime next_scheduled() const;  // WallTime::max(): none
 
@@ -114,7 +116,7 @@ class JobQueue {
   // From now on. Rates of keys are as if idle since `start`.
   void SetKeyPolicy(const KeyPolicy& policy, MonoTime start, MonoTime now);
   // At least how many jobs Take would give now one by one, counted up to `most`. Among the first so
-  // many are no stopped ones then.
+  // many are no cancelled or stopped ones then.
   uint64_t Startable(uint64_t most, MonoTime now);
 
   // Drops waiting jobs of a stream. REQUIRES: all of them wait here.
@@ -125,7 +127,7 @@ class JobQueue {
   uint64_t waiting() const {
     return ready_ + aside_jobs_ + sealed_jobs_ + delayed_ + scheduled_ - cancelled_count_;
   }
-  // These may count cancelled jobs that were not met yet; see ForgetCancelled().
+  // These may count cancelled jobs that were not met yet.
   uint64_t ready() const { return ready_; }  // in lines
   uint64_t ready_bytes() const { return ready_bytes_; }
   uint64_t delayed() const { return delayed_; }
@@ -135,7 +137,7 @@ class JobQueue {
   // Some jobs are ready and not known to be kept back by their key.
   bool may_start() const { return !turns_.empty() || !sealed_.empty(); }
   // The jobs whose turn it is. REQUIRES: Startable() > 0.
-  const Slice& front() const { return turns_.front()->second.slices.front(); }
+  const Slice& front() const { return turns_.front()->second.jobs.front(); }
   // Slice::arrived of the oldest job in a line. REQUIRES: ready() > 0.
   MonoTime oldest() const { return arrivals_.begin()->first; }
   // How much memory they take beside their payload, in records.
@@ -148,10 +150,6 @@ class JobQueue {
   uint64_t stored_ready() const { return stored_ready_; }
   uint64_t loading_bytes() const { return loading_bytes_; }  // asked back
   size_t loads() const { return loading_.size(); }           // the same, in rows
-  // Drops all cancelled jobs now, so that all numbers are exact.
-  void ForgetCancelled() {
-    if (cancelled_count_ > 0) Sweep();
-  }
 
   // Until when jobs are held back.
   struct Until {
@@ -169,7 +167,7 @@ class JobQueue {
       }
     }
     for (const auto& [key, line] : lines_) {
-      if (!line.ForEach(ready)) return;
+      if (!line.jobs.ForEach(ready)) return;
     }
     for (const auto& [stream, lines] : aside_) {
       for (const auto& [key, aside] : lines) {
@@ -193,48 +191,21 @@ class JobQueue {
 
  private:
   static constexpr uint64_t kPackedPerRecord = 16;
-  // The first records of a line are as they came, for whoever takes them soon.
-  static constexpr size_t kUnpackedRecords = 16;
-  // Records of stopped streams that one call looks at.
+  // Records of stopped streams, or cancelled ones, that one call looks at.
   static constexpr uint64_t kPassedMax = 1000;
 
-  // The later jobs of a long line. Nothing here is stored.
-  struct Tail {
-    std::deque<std::variant<Slice, JobPack>> parts;  // none is empty
-    uint64_t jobs = 0;
-
-    uint64_t packed() const {
-      uint64_t n = 0;
-      for (const auto& part : parts) {
-        const JobPack* pack = std::get_if<JobPack>(&part);
-        n += pack != nullptr ? pack->jobs() : 0;
-      }
-      return n;
-    }
-    template <typename Each>
-    bool ForEach(Each&& each) const {
-      for (const auto& part : parts) {
-        const Slice* slice = std::get_if<Slice>(&part);
-        if (!(slice != nullptr ? each(*slice) : std::get<JobPack>(part).ForEach(each)))
-          return false;
-      }
-      return true;
-    }
-  };
-  struct Line {
-    std::deque<Slice> slices;
-    std::unique_ptr<Tail> tail;  // what comes after these; nullptr: nothing
-    bool in_turns = false;       // else its key keeps it back, or it waits behind a stopped stream
-
-    template <typename Each>
-    bool ForEach(Each&& each) const {
-      return std::all_of(slices.begin(), slices.end(), each) && (!tail || tail->ForEach(each));
-    }
-  };
+  struct Line;
   using Lines = std::map<std::string, Line>;
-  // Jobs of one key that wait until their stream goes on: never in turns, nothing of it is ready.
+  using Turns = std::list<Lines::iterator>;
+  struct Line {
+    JobLine jobs;
+    Turns::iterator turn;   // if it is in turns
+    bool in_turns = false;  // else its key keeps it back, or it waits behind a stopped stream
+  };
+  // Jobs of one key that wait until their stream goes on: nothing of it is ready.
   struct Aside {
-    Line line;
+    JobLine line;
+    JobLine::Arrivals arrivals;
     uint64_t jobs = 0;
     uint64_t bytes = 0;  // in memory
     uint64_t stored_jobs = 0;
@@ -250,30 +221,37 @@ class JobQueue {
   // Where one is in a line, on the way in the order of Take.
   struct Cursor {
     Lines::iterator line;
-    size_t at = 0;
+    JobLine::Cursor at;
     uint64_t allowed = 0;  // jobs that its key lets pass
   };
+  // What a sweep looks at, in this order; only a whole one goes beyond kBackingOff.
+  enum class SweepAt { kNowhere, kSealed, kStoppedSealed, kBackingOff, kScheduled, kLines, kAside };
+  struct SweepState {
+    SweepAt at = SweepAt::kNowhere;
+    uint32_t number = 0;
+    bool whole = false;
+    // What comes next there.
+    uint64_t batches = 0;  // so many
+    std::pair<MonoTime, uint64_t> backing_off;
+    std::pair<WallTime, uint64_t> scheduled;
+    uint64_t stream = 0;
+    std::string key;
+  };
+
+  JobLine::Counts counts() { return {&records_, &packed_, &arrivals_}; }
+  JobLine::Counts counts(Aside* aside) { return {&records_, &packed_, &aside->arrivals}; }
 
   // Takes its turn, if it did not.
   Lines::iterator LineOf(const std::string& key);
-  // REQUIRES: it is not in turns.
   void EraseLine(Lines::iterator line);
   // What a line with this key takes: its key is known to the gate as well.
   static uint64_t BytesOfLine(const std::string& key);
   void TakeTurn(Lines::iterator line);
+  void TakeTurnOf(const std::string& key);  // if there is such a line
+  void LeaveTurns(Line* line);
   // The line waits for its key.
   void Park(Lines::iterator line, MonoTime now);
   bool MayGo(const std::vector<Slice>& batch, MonoTime now);
-  // Jobs that are counted go to the end of the line.
-  void Append(Line* line, Slice slice);
-  // True: they are a record of their own there.
-  bool AppendToTail(Tail* tail, Slice slice);
-  // Moves so many records from the tail to the slices before it, or all that there are.
-  void Unpack(Line* line, uint64_t records = std::numeric_limits<uint64_t>::max());
-  // The next record of the tail. REQUIRES: line->tail.
-  Slice TakeFromTail(Line* line);
-  void EraseEmptyLines();
-
   // job_queue_aside.cc
   bool HasStopped(const std::vector<Slice>& batch) const;
   // The line's order is that of a key.
@@ -281,39 +259,33 @@ class JobQueue {
   // The first record of the line is stopped, and not being loaded: it goes aside. False: nothing of
   // the line may go now, for it is empty or waits behind it; then it must leave the turns.
   bool PassStopped(Lines::iterator line);
-  // Moves what is stopped out of the way of the first `most` jobs. False: not done, there is much.
-  bool PassStopped(uint64_t most, MonoTime now);
-  // Of the line's first `most` jobs none is stopped after this. Returns how many there are.
-  uint64_t PassStoppedOf(Lines::iterator line, uint64_t most, uint64_t* looks);
+  // Moves what is stopped or cancelled out of the way of the first `most` jobs. False: not done,
+  // there is much.
+  bool ClearFront(uint64_t most, MonoTime now);
+  // The same for one line, with so many looks, which become fewer. Returns how many jobs there are.
+  // `*goes_on` is false if the line waits behind what is stopped.
+  uint64_t ClearFrontOf(Lines::iterator line, uint64_t most, uint64_t* looks, bool* goes_on);
   // `at_front`: before those of their line that are there.
   void SetAside(Slice slice, bool at_front);
+  void CountAside(const Slice& slice, Aside* aside);
+  void UncountAside(const Slice& slice, Aside* aside);
   // All that waits aside is in the lines again.
   void BringBack(uint64_t stream);
-  void PutBefore(Line* line, Line before);
   // After cancelled jobs of the stream were named: lines behind them may go on.
   void RetryBehind(uint64_t stream);
-  // The part of Sweep() about what waits aside.
-  void SweepAside();
 
-  // The line is one without jobs, or its first are a record.
-  void Refill(Line* line);
-  void PopFront(Line* line);
-  void UncountArrival(const Slice& slice);
-  // Jobs join a line; they are a record of their own there.
   void CountReady(const Slice& slice);
-  void CountRecord(MonoTime arrived);
+  void UncountReady(const Slice& slice);
   // `ready`: in a line or a sealed batch.
   void CountStored(const Slice& slice, bool ready);
   void UncountStored(const Slice& slice, bool ready);
-  // Makes `slice` a part of `last` if it goes on where that one ends.
-  static bool Join(const Slice& slice, Slice* last);
   std::deque<Cursor> Cursors(uint64_t lines_max, MonoTime now);
   // Asks for the row that has the first job of `slice`. Returns how many jobs of it are in that
   // row; 0: it may not be asked for now.
   uint32_t AskForRow(const Slice& slice, bool must, const LoadPlan& plan, LoadsAsked* asked);
-  // The same for a slice in a line, which is cut in two; what is cancelled is dropped. False: not
-  // now.
-  bool AskForSlice(const Cursor& cursor, bool must, const LoadPlan& plan, LoadsAsked* asked);
+  // The same for the record at the cursor, which is cut in two; what is cancelled is dropped.
+  // False: not now.
+  bool AskForSlice(JobLine::Cursor* at, bool must, const LoadPlan& plan, LoadsAsked* asked);
   void AskForSealed(const LoadPlan& plan, LoadsAsked* asked);
   enum class Place { kLine, kSealed, kStoppedSealed };
   // Calls each(slice, place) for the slices that wait for the row, which they do no more.
@@ -322,21 +294,33 @@ class JobQueue {
   // How many jobs at the front of `slice` are cancelled; these are forgotten. `*clean` is how many
   // after them are not.
   uint32_t SkipCancelled(const Slice& slice, uint32_t* clean);
-  // Those of a stored slice in a line are dropped, up to the first that is not cancelled.
+  // Those of a slice in a line are dropped, up to the first that is not cancelled.
   void DropCancelledHead(Slice* slice);
+  // How many jobs of the slice come before its first that is cancelled, as far as one look goes.
+  uint32_t CleanHead(const Slice& slice) const;
   bool HasCancelled(const Slice& slice) const;
-  // Drops all cancelled jobs at once.
-  void Sweep();
-  // The same of those in sealed batches and of those that back off.
-  void SweepHeld();
+  bool HasCancelled(const std::vector<Slice>& batch) const;
+  // Returns how many records it has looked at, at most `most`.
+  uint64_t Sweep(uint64_t most);
+  bool is_sweeping() const { return sweep_wanted_ || sweep_.at != SweepAt::kNowhere; }
+  // Of what the sweep looks at now. Each return whether that is done.
+  bool SweepPart(uint64_t* looks);
+  bool SweepBatches(std::deque<std::vector<Slice>>* batches, uint64_t* looks);
+  bool SweepBackingOff(uint64_t* looks);
+  bool SweepScheduled(uint64_t* looks);
+  bool SweepLines(uint64_t* looks);
+  bool SweepAside(uint64_t* looks);
+  // Seals again what is not cancelled of a batch that was in `sealed_` (`ready`), or else in
+  // `stopped_sealed_`.
+  void SealCleaned(std::vector<Slice> batch, bool ready);
   // The parts of `slice` that are not cancelled; the others are forgotten.
   std::deque<Slice> Cleaned(Slice slice);
 
   Lines lines_;  // none is empty
-  std::deque<Lines::iterator> turns_;
+  Turns turns_;
   KeyGate keys_;
   std::set<std::pair<MonoTime, std::string>> parked_;  // until when, for their rate
-  std::map<MonoTime, size_t> arrivals_;                // of the lines' records: how many
+  JobLine::Arrivals arrivals_;                         // of the lines' records
   std::deque<std::vector<Slice>> sealed_;
   std::set<uint64_t> stopped_;                              // streams
   std::map<uint64_t, std::map<std::string, Aside>> aside_;  // by stream and key; none is empty
@@ -349,7 +333,8 @@ class JobQueue {
   std::map<std::pair<WallTime, uint64_t>, Slice> by_wall_time_;
   std::map<uint64_t, IntervalSet> cancelled_;  // by stream
   uint64_t cancelled_count_ = 0;
-  bool is_held_dirty_ = false;  // some of what keeps places or holds back its key is cancelled
+  bool sweep_wanted_ = false;
+  SweepState sweep_;
   uint64_t dropped_bytes_ = 0;
   uint64_t delay_count_ = 0;
   uint64_t ready_ = 0;

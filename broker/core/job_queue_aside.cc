@@ -49,103 +49,109 @@ void JobQueue::Resume(uint64_t stream) {
 void JobQueue::RetryBehind(uint64_t stream) {
   const auto behind = lines_behind_.extract(stream);
   if (behind.empty()) return;
-  for (const std::string& key : behind.mapped()) {
-    if (const auto line = lines_.find(key); line != lines_.end()) TakeTurn(line);
-  }
+  for (const std::string& key : behind.mapped()) TakeTurnOf(key);
 }
 
 bool JobQueue::PassStopped(Lines::iterator line_it) {
   Line& line = line_it->second;
-  Slice& front = line.slices.front();
+  Slice& front = line.jobs.front();
   DropCancelledHead(&front);
   if (front.count() == 0) {
-    PopFront(&line);
-    return !line.slices.empty();
+    line.jobs.PopFront(counts());
+    return !line.jobs.empty();
   }
   if (IsOrdered(line_it->first)) {
-    line.in_turns = false;
     lines_behind_[front.stream].insert(line_it->first);
     return false;
   }
-  ready_ -= front.count();
-  ready_bytes_ -= front.bytes();
-  UncountStored(front, true);
+  UncountReady(front);
   Slice slice = front;
-  PopFront(&line);
+  line.jobs.PopFront(counts());
   SetAside(std::move(slice), false);
-  return !line.slices.empty();
+  return !line.jobs.empty();
 }
 
-bool JobQueue::PassStopped(uint64_t most, MonoTime now) {
+bool JobQueue::ClearFront(uint64_t most, MonoTime now) {
   uint64_t jobs = 0;
   uint64_t looks = most + kPassedMax;
-  for (size_t i = 0; i < turns_.size() && jobs < most;) {
-    const Lines::iterator line = turns_[i];
-    const uint64_t found = PassStoppedOf(line, most - jobs, &looks);
-    if (looks == 0) {
+  for (auto turn = turns_.begin(); turn != turns_.end() && jobs < most;) {
+    const Lines::iterator line = *turn++;
+    bool goes_on = true;
+    const uint64_t found = ClearFrontOf(line, most - jobs, &looks, &goes_on);
+    jobs += std::min(found, keys_.Allowed(line->first, now));
+    if (line->second.jobs.empty()) {
+      EraseLine(line);
+    } else if (!goes_on) {
+      LeaveTurns(&line->second);
+    }
+    if (looks == 0 && jobs < most) {
       pass_again_at_ = now;
       return false;
     }
-    jobs += std::min(found, keys_.Allowed(line->first, now));
-    if (line->second.in_turns && !line->second.slices.empty()) {
-      ++i;
-      continue;
-    }
-    turns_.erase(turns_.begin() + static_cast<std::ptrdiff_t>(i));
-    if (line->second.slices.empty()) EraseLine(line);
   }
   return true;
 }
 
-uint64_t JobQueue::PassStoppedOf(Lines::iterator line_it, uint64_t most, uint64_t* looks) {
-  Line& line = line_it->second;
-  uint64_t jobs = 0;
+uint64_t JobQueue::ClearFrontOf(Lines::iterator line, uint64_t most, uint64_t* looks,
+                                bool* goes_on) {
+  JobLine& jobs = line->second.jobs;
+  uint64_t found = 0;
   std::vector<Slice> others;
-  while (jobs<most&& * looks> 0 && !line.slices.empty()) {
+  while (found<most&& * looks> 0 && !jobs.empty()) {
     --*looks;
-    const Slice& front = line.slices.front();
+    Slice& front = jobs.front();
     if (IsStopped(front) && !front.loading) {
-      if (!PassStopped(line_it)) break;
-      continue;
+      if (PassStopped(line)) continue;
+      *goes_on = jobs.empty();
+      break;
     }
-    jobs += front.count();
-    if (IsOrdered(line_it->first)) break;  // the others wait for this one
-    others.push_back(front);
-    PopFront(&line);
+    DropCancelledHead(&front);
+    if (front.count() > 0) {
+      const uint32_t clean = CleanHead(front);
+      found += clean;
+      if (IsOrdered(line->first)) break;  // the others wait for this one
+      others.push_back(front.stored() ? front : front.Part(0, clean));
+      front = front.Part(others.back().count(), front.count() - others.back().count());
+    }
+    if (front.count() == 0) jobs.PopFront(counts());
   }
   for (auto other = others.rbegin(); other != others.rend(); ++other) {
-    CountRecord(other->arrived);
-    line.slices.push_front(std::move(*other));
+    jobs.PushFront(std::move(*other), counts());
   }
-  return jobs;
+  return found;
+}
+
+void JobQueue::CountAside(const Slice& slice, Aside* aside) {
+  const uint64_t bytes = slice.bytes();
+  aside->jobs += slice.count();
+  aside->bytes += bytes;
+  aside->stored_jobs += slice.stored() ? slice.count() : 0;
+  aside->stored_bytes += slice.stored_bytes;
+  aside_jobs_ += slice.count();
+  aside_bytes_ += bytes + slice.stored_bytes;
+  CountStored(slice, false);
+}
+
+void JobQueue::UncountAside(const Slice& slice, Aside* aside) {
+  const uint64_t bytes = slice.bytes();
+  aside->jobs -= slice.count();
+  aside->bytes -= bytes;
+  aside->stored_jobs -= slice.stored() ? slice.count() : 0;
+  aside->stored_bytes -= slice.stored_bytes;
+  aside_jobs_ -= slice.count();
+  aside_bytes_ -= bytes + slice.stored_bytes;
+  UncountStored(slice, false);
 }
 
 void JobQueue::SetAside(Slice slice, bool at_front) {
   Aside& aside = aside_[slice.stream][slice.options->key()];
-  Line& line = aside.line;
-  const uint64_t bytes = slice.bytes();
-  if (line.slices.empty()) line_bytes_ += BytesOfLine(slice.options->key());
-  aside.jobs += slice.count();
-  aside.bytes += bytes;
-  aside.stored_jobs += slice.stored() ? slice.count() : 0;
-  aside.stored_bytes += slice.stored_bytes;
-  aside_jobs_ += slice.count();
-  aside_bytes_ += bytes + slice.stored_bytes;
-  CountStored(slice, false);
+  if (aside.line.empty()) line_bytes_ += BytesOfLine(slice.options->key());
+  CountAside(slice, &aside);
   if (at_front) {
-    ++records_;
-    line.slices.push_front(std::move(slice));
-    return;
+    aside.line.PushFront(std::move(slice), counts(&aside));
+  } else {
+    aside.line.Append(std::move(slice), counts(&aside));
   }
-  if (!line.tail && !line.slices.empty() && Join(slice, &line.slices.back())) return;
-  const bool packs = line.slices.size() >= kUnpackedRecords && JobPack::Takes(slice);
-  if (!line.tail && !packs) {
-    ++records_;
-    line.slices.push_back(std::move(slice));
-    return;
-  }
-  if (!line.tail) line.tail = std::make_unique<Tail>();
-  if (AppendToTail(line.tail.get(), std::move(slice))) ++records_;
 }
 
 void JobQueue::BringBack(uint64_t stream) {
@@ -158,48 +164,8 @@ void JobQueue::BringBack(uint64_t stream) {
     aside_jobs_ -= aside.jobs;
     aside_bytes_ -= aside.bytes + aside.stored_bytes;
     line_bytes_ -= BytesOfLine(key);
-    PutBefore(&LineOf(key)->second, std::move(aside.line));
-  }
-}
-
-void JobQueue::PutBefore(Line* line, Line before) {
-  for (const Slice& slice : before.slices) ++arrivals_[slice.arrived];
-  if (before.tail) {
-    for (const auto& part : before.tail->parts) {
-      if (const Slice* slice = std::get_if<Slice>(&part)) ++arrivals_[slice->arrived];
-    }
-    if (stored_jobs_ > 0) Unpack(&before);  // no tail has stored jobs
-  }
-  if (!before.tail) {
-    for (auto slice = before.slices.rbegin(); slice != before.slices.rend(); ++slice) {
-      line->slices.push_front(std::move(*slice));
-    }
-    return;
-  }
-  // What is packed stays so, and all of the line is behind it.
-  Tail& tail = *before.tail;
-  for (Slice& slice : line->slices) {
-    tail.jobs += slice.count();
-    tail.parts.emplace_back(std::move(slice));
-  }
-  if (line->tail) {
-    tail.jobs += line->tail->jobs;
-    for (auto& part : line->tail->parts) tail.parts.push_back(std::move(part));
-  }
-  line->slices = std::move(before.slices);
-  line->tail = std::move(before.tail);
-}
-
-// What was packed is unpacked, and nothing of it is counted.
-void JobQueue::SweepAside() {
-  aside_jobs_ = aside_bytes_ = 0;
-  for (auto& [stream, lines] : std::exchange(aside_, {})) {
-    for (auto& [key, aside] : lines) {
-      line_bytes_ -= BytesOfLine(key);
-      for (Slice& slice : aside.line.slices) {
-        for (Slice& part : Cleaned(std::move(slice))) SetAside(std::move(part), false);
-      }
-    }
+    for (const auto& [arrived, records] : aside.arrivals) arrivals_[arrived] += records;
+    LineOf(key)->second.jobs.PutBefore(std::move(aside.line));
   }
 }
 

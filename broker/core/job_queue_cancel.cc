@@ -1,9 +1,9 @@
 // The part of JobQueue about cancelled jobs.
 //
 // They are noted, and dropped when they are met. Only those that are in the way of others, and what
-// is too many, are looked for.
+// is too many, are looked for: by a sweep, which goes through everything once, some at a time.
 #include <algorithm>
-#include <set>
+#include <iterator>
 #include <utility>
 
 #include "broker/core/job_queue.h"
@@ -14,11 +14,10 @@ void JobQueue::Cancel(uint64_t stream, const IntervalSet& jobs) {
   IntervalSet& cancelled = cancelled_[stream];
   for (const auto& part : jobs.intervals()) cancelled.Add(part.begin, part.end);
   cancelled_count_ += jobs.size();
-  // Each sweep is paid for by at least half of the jobs it looks at.
+  // Each whole sweep is paid for by at least half of the jobs it looks at. Those that keep places
+  // or hold back their key must not do so any longer.
   const bool many = cancelled_count_ > waiting();
-  if (many) Sweep();
-  // Those that keep places or hold back their key must not do so any longer.
-  if (keys_.limits() && sealed_jobs_ + delayed_ > 0) is_held_dirty_ = true;
+  if (many || sealed_jobs_ > 0 || (keys_.limits() && delayed_ > 0)) sweep_wanted_ = true;
   RetryBehind(stream);
 }
 
@@ -60,92 +59,170 @@ bool JobQueue::HasCancelled(const Slice& slice) const {
          !it->second.Intersect(slice.first, slice.first + slice.count()).empty();
 }
 
-void JobQueue::SweepHeld() {
-  is_held_dirty_ = false;
-  std::set<std::string> keys;  // whose jobs may go on
-  for (auto* batches : {&sealed_, &stopped_sealed_}) {
-    const bool ready = batches == &sealed_;
-    for (std::vector<Slice>& batch : std::exchange(*batches, {})) {
-      const bool stays = std::none_of(batch.begin(), batch.end(),
-                                      [this](const Slice& slice) { return HasCancelled(slice); });
-      if (stays) {
-        batches->push_back(std::move(batch));
-        continue;
-      }
-      std::vector<Slice> kept;
-      records_ -= batch.size();
-      for (Slice& slice : batch) {
-        sealed_jobs_ -= slice.count();
-        UncountStored(slice, ready);
-        keys_.Leave(slice.options->key(), slice.count());
-        keys.insert(slice.options->key());
-        for (Slice& part : Cleaned(std::move(slice))) kept.push_back(std::move(part));
-      }
-      if (!kept.empty()) Seal(std::move(kept));
+bool JobQueue::HasCancelled(const std::vector<Slice>& batch) const {
+  return std::any_of(batch.begin(), batch.end(),
+                     [this](const Slice& slice) { return HasCancelled(slice); });
+}
+
+uint64_t JobQueue::Sweep(uint64_t most) {
+  uint64_t looks = most;
+  while (looks > 0 && is_sweeping()) {
+    if (sweep_.at == SweepAt::kNowhere) {
+      sweep_wanted_ = false;
+      sweep_ = {.at = SweepAt::kSealed,
+                .number = std::max(1u, sweep_.number + 1),
+                .whole = cancelled_count_ > waiting(),
+                .batches = sealed_.size()};
+    }
+    if (!SweepPart(&looks)) continue;
+    const SweepAt last = sweep_.whole ? SweepAt::kAside : SweepAt::kBackingOff;
+    const bool is_over = sweep_.at == last || cancelled_count_ == 0;
+    sweep_.at = is_over ? SweepAt::kNowhere : SweepAt(static_cast<int>(sweep_.at) + 1);
+    if (sweep_.at == SweepAt::kStoppedSealed) sweep_.batches = stopped_sealed_.size();
+    sweep_.key.clear();
+  }
+  return most - looks;
+}
+
+bool JobQueue::SweepPart(uint64_t* looks) {
+  switch (sweep_.at) {
+    case SweepAt::kNowhere:
+      return true;
+    case SweepAt::kSealed:
+      return SweepBatches(&sealed_, looks);
+    case SweepAt::kStoppedSealed:
+      return SweepBatches(&stopped_sealed_, looks);
+    case SweepAt::kBackingOff:
+      return SweepBackingOff(looks);
+    case SweepAt::kScheduled:
+      return SweepScheduled(looks);
+    case SweepAt::kLines:
+      return SweepLines(looks);
+    case SweepAt::kAside:
+      return SweepAside(looks);
+  }
+  return true;
+}
+
+// Each goes behind the others, so that all are in the order in which they were.
+bool JobQueue::SweepBatches(std::deque<std::vector<Slice>>* batches, uint64_t* looks) {
+  while (*looks > 0 && sweep_.batches > 0 && !batches->empty()) {
+    --sweep_.batches;
+    std::vector<Slice> batch = std::move(batches->front());
+    batches->pop_front();
+    *looks -= std::min<uint64_t>(*looks, batch.size());
+    if (HasCancelled(batch)) {
+      SealCleaned(std::move(batch), batches == &sealed_);
+    } else {
+      batches->push_back(std::move(batch));
     }
   }
-  for (auto it = backing_off_.begin(); it != backing_off_.end();) {
+  return sweep_.batches == 0 || batches->empty();
+}
+
+void JobQueue::SealCleaned(std::vector<Slice> batch, bool ready) {
+  std::vector<Slice> kept;
+  records_ -= batch.size();
+  for (Slice& slice : batch) {
+    const auto options = slice.options;
+    sealed_jobs_ -= slice.count();
+    UncountStored(slice, ready);
+    keys_.Leave(options->key(), slice.count());
+    for (Slice& part : Cleaned(std::move(slice))) kept.push_back(std::move(part));
+    TakeTurnOf(options->key());
+  }
+  if (!kept.empty()) Seal(std::move(kept));
+}
+
+bool JobQueue::SweepBackingOff(uint64_t* looks) {
+  auto it = backing_off_.lower_bound(sweep_.backing_off);
+  for (; *looks > 0 && it != backing_off_.end(); --*looks) {
     if (!HasCancelled(it->second)) {
       ++it;
       continue;
     }
     const MonoTime until = it->first.first;
     Slice slice = std::move(it->second);
+    const auto options = slice.options;
     it = backing_off_.erase(it);
     delayed_ -= slice.count();
     --records_;
     UncountStored(slice, false);
-    keys_.LetGo(slice.options->key(), slice.count());
-    if (slice.halvings > 0) keys_.Leave(slice.options->key(), slice.count());
-    keys.insert(slice.options->key());
+    keys_.LetGo(options->key(), slice.count());
+    if (slice.halvings > 0) keys_.Leave(options->key(), slice.count());
     for (Slice& part : Cleaned(std::move(slice))) Delay(std::move(part), until);
+    TakeTurnOf(options->key());
   }
-  for (const std::string& key : keys) {
-    if (const auto line = lines_.find(key); line != lines_.end()) TakeTurn(line);
-  }
+  if (it == backing_off_.end()) return true;
+  sweep_.backing_off = it->first;
+  return false;
 }
 
-void JobQueue::Sweep() {
-  is_held_dirty_ = false;
-  for (auto& [key, line] : lines_) {
-    Unpack(&line);
-  }
-  for (auto& [stream, lines] : aside_) {
-    for (auto& [key, aside] : lines) Unpack(&aside.line);
-  }
-  ready_ = ready_bytes_ = sealed_jobs_ = delayed_ = scheduled_ = records_ = 0;
-  stored_jobs_ = stored_bytes_ = stored_ready_ = 0;
-  arrivals_.clear();
-  for (auto& [key, line] : lines_) {
-    for (Slice& slice : std::exchange(line.slices, {})) {
-      for (Slice& part : Cleaned(std::move(slice))) {
-        CountReady(part);
-        Append(&line, std::move(part));
-      }
+bool JobQueue::SweepScheduled(uint64_t* looks) {
+  auto it = by_wall_time_.lower_bound(sweep_.scheduled);
+  for (; *looks > 0 && it != by_wall_time_.end(); --*looks) {
+    if (!HasCancelled(it->second)) {
+      ++it;
+      continue;
     }
+    const WallTime until = it->first.first;
+    Slice slice = std::move(it->second);
+    it = by_wall_time_.erase(it);
+    scheduled_ -= slice.count();
+    --records_;
+    UncountStored(slice, false);
+    for (Slice& part : Cleaned(std::move(slice))) Schedule(std::move(part), until);
   }
-  EraseEmptyLines();
-  SweepAside();
-  for (auto* batches : {&sealed_, &stopped_sealed_}) {
-    for (std::vector<Slice>& batch : std::exchange(*batches, {})) {
-      std::vector<Slice> kept;
-      for (Slice& slice : batch) {
-        keys_.Leave(slice.options->key(), slice.count());
-        for (Slice& part : Cleaned(std::move(slice))) kept.push_back(std::move(part));
-      }
-      if (!kept.empty()) Seal(std::move(kept));
+  if (it == by_wall_time_.end()) return true;
+  sweep_.scheduled = it->first;
+  return false;
+}
+
+bool JobQueue::SweepLines(uint64_t* looks) {
+  const auto clean = [this](Slice slice) {
+    UncountReady(slice);
+    std::deque<Slice> parts = Cleaned(std::move(slice));
+    for (const Slice& part : parts) CountReady(part);
+    return parts;
+  };
+  auto it = lines_.lower_bound(sweep_.key);
+  while (*looks > 0 && it != lines_.end()) {
+    const auto line = it;
+    if (line->second.jobs.Sweep(sweep_.number, looks, counts(), clean)) ++it;
+    if (line->second.jobs.empty()) EraseLine(line);
+  }
+  if (it == lines_.end()) return true;
+  sweep_.key = it->first;
+  return false;
+}
+
+bool JobQueue::SweepAside(uint64_t* looks) {
+  auto lines = aside_.lower_bound(sweep_.stream);
+  while (*looks > 0 && lines != aside_.end()) {
+    if (lines->first != sweep_.stream) sweep_.key.clear();
+    sweep_.stream = lines->first;
+    const auto it = lines->second.lower_bound(sweep_.key);
+    if (it == lines->second.end()) {
+      ++lines;
+      continue;
     }
+    Aside& aside = it->second;
+    sweep_.key = it->first;
+    const bool done = aside.line.Sweep(sweep_.number, looks, counts(&aside), [&](Slice slice) {
+      UncountAside(slice, &aside);
+      std::deque<Slice> parts = Cleaned(std::move(slice));
+      for (const Slice& part : parts) CountAside(part, &aside);
+      return parts;
+    });
+    if (aside.line.empty()) {
+      line_bytes_ -= BytesOfLine(it->first);
+      lines->second.erase(it);
+    } else if (done) {
+      sweep_.key.push_back('\0');  // the next one
+    }
+    if (lines->second.empty()) lines = aside_.erase(lines);
   }
-  for (auto& [key, slice] : std::exchange(backing_off_, {})) {
-    keys_.LetGo(slice.options->key(), slice.count());
-    if (slice.halvings > 0) keys_.Leave(slice.options->key(), slice.count());
-    for (Slice& part : Cleaned(std::move(slice))) Delay(std::move(part), key.first);
-  }
-  for (auto& [key, slice] : std::exchange(by_wall_time_, {})) {
-    for (Slice& part : Cleaned(std::move(slice))) Schedule(std::move(part), key.first);
-  }
-  // Those that kept back their key may be gone.
-  for (auto it = lines_.begin(); it != lines_.end(); ++it) TakeTurn(it);
+  return lines == aside_.end();
 }
 
 }  // namespace whippletree::core

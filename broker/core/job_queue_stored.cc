@@ -1,5 +1,6 @@
 // The part of JobQueue about jobs whose payload only the store has.
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "broker/core/job_queue.h"
@@ -37,7 +38,7 @@ void JobQueue::UncountStored(const Slice& slice, bool ready) {
 bool JobQueue::WaitsForStored() const {
   if (stored_ready_ == 0) return false;
   if (std::any_of(sealed_.begin(), sealed_.end(), HasStored)) return true;
-  return !turns_.empty() && turns_.front()->second.slices.front().stored();
+  return !turns_.empty() && turns_.front()->second.jobs.front().stored();
 }
 
 std::deque<JobQueue::Cursor> JobQueue::Cursors(uint64_t lines_max, MonoTime now) {
@@ -45,7 +46,9 @@ std::deque<JobQueue::Cursor> JobQueue::Cursors(uint64_t lines_max, MonoTime now)
   for (const Lines::iterator& line : turns_) {
     if (cursors.size() >= lines_max) break;
     const uint64_t allowed = keys_.Allowed(line->first, now);
-    if (allowed > 0) cursors.push_back({line, 0, allowed});
+    if (allowed > 0) {
+      cursors.push_back({line, JobLine::Cursor(&line->second.jobs), allowed});
+    }
   }
   return cursors;
 }
@@ -56,20 +59,24 @@ bool JobQueue::IsLoaded(uint64_t jobs, uint64_t bytes, MonoTime now) {
   while (!cursors.empty()) {
     Cursor cursor = cursors.front();
     cursors.pop_front();
-    const std::deque<Slice>& slices = cursor.line->second.slices;
-    const Slice& slice = slices[cursor.at];
-    if (!stopped_.empty() && IsStopped(slice) && !slice.loading) {  // it is not one of these
-      if (!IsOrdered(cursor.line->first) && ++cursor.at < slices.size()) cursors.push_back(cursor);
-      continue;
+    const Slice* slice = cursor.at.slice();
+    const bool is_stopped =
+        slice != nullptr && !stopped_.empty() && IsStopped(*slice) && !slice->loading;
+    if (is_stopped && IsOrdered(cursor.line->first)) continue;
+    if (!is_stopped) {
+      if (slice != nullptr && slice->stored()) return false;
+      const uint64_t here = slice != nullptr ? slice->count() : cursor.at.packed_jobs();
+      const uint64_t n = std::min({here, jobs, cursor.allowed});
+      if (n == jobs) return true;
+      const uint64_t taken = slice == nullptr ? n == here ? cursor.at.packed_bytes() : 0
+                                              : slice->bytes(0, static_cast<uint32_t>(n));
+      if (taken >= bytes) return true;
+      jobs -= n;
+      bytes -= taken;
+      cursor.allowed -= n;
     }
-    if (slice.stored()) return false;
-    const uint64_t n = std::min<uint64_t>({slice.count(), jobs, cursor.allowed});
-    const uint64_t taken = slice.bytes(0, static_cast<uint32_t>(n));
-    if (n == jobs || taken >= bytes) return true;
-    jobs -= n;
-    bytes -= taken;
-    cursor.allowed -= n;
-    if (++cursor.at < slices.size() && cursor.allowed > 0) cursors.push_back(cursor);
+    cursor.at.Next();
+    if (!cursor.at.at_end() && cursor.allowed > 0) cursors.push_back(cursor);
   }
   return true;
 }
@@ -81,40 +88,51 @@ LoadsAsked JobQueue::AskForStored(const LoadPlan& plan, MonoTime now) {
   // The line whose turn it is has its head loaded, whatever else there is.
   uint64_t ahead = 0;
   bool first = true;
-  bool emptied = false;
   const uint64_t looks_max = std::max(kLooksMax, plan.lines_max);
   uint64_t looks = 0;
   std::deque<Cursor> cursors = Cursors(plan.lines_max, now);
   while (!cursors.empty() && ahead < plan.ahead_bytes && ++looks <= looks_max) {
     Cursor cursor = cursors.front();
     cursors.pop_front();
-    std::deque<Slice>& slices = cursor.line->second.slices;
-    if (!stopped_.empty() && IsStopped(slices[cursor.at]) && !slices[cursor.at].loading) {
+    JobLine& line = cursor.line->second.jobs;
+    const Slice* slice = cursor.at.slice();
+    if (slice != nullptr && !stopped_.empty() && IsStopped(*slice) && !slice->loading) {
       // It is not needed. Only what is first goes aside.
-      bool goes_on = !IsOrdered(cursor.line->first);
-      if (goes_on && cursor.at == 0) {
-        PassStopped(cursor.line);
-        emptied = emptied || slices.empty();
+      if (IsOrdered(cursor.line->first)) continue;
+      if (cursor.at.is_first()) {
+        if (!PassStopped(cursor.line)) {
+          EraseLine(cursor.line);
+          continue;
+        }
+        cursor.at = JobLine::Cursor(&line);
       } else {
-        ++cursor.at;
+        cursor.at.Next();
       }
-      if (goes_on && cursor.at < slices.size()) cursors.push_front(cursor);
+      if (!cursor.at.at_end()) cursors.push_front(cursor);
       continue;
     }
     const bool must = first || (ahead < plan.least_bytes && loading_.empty());
-    const bool may = AskForSlice(cursor, must, plan, &asked);
-    emptied = emptied || slices.empty();
-    if (!may) break;
-    if (slices.size() <= cursor.at) continue;
+    if (!AskForSlice(&cursor.at, must, plan, &asked)) break;
+    if (line.empty()) {  // all of it was cancelled
+      EraseLine(cursor.line);
+      continue;
+    }
+    if (cursor.at.at_end()) continue;
     first = false;
-    const Slice& slice = slices[cursor.at];
+    slice = cursor.at.slice();
     // What its key keeps back does not help a batch.
-    const auto n = static_cast<uint32_t>(std::min<uint64_t>(cursor.allowed, slice.count()));
-    ahead += slice.bytes(0, n) + slice.Part(0, n).stored_bytes;
+    const uint64_t here = slice != nullptr ? slice->count() : cursor.at.packed_jobs();
+    const uint64_t n = std::min(cursor.allowed, here);
+    if (slice != nullptr) {
+      const auto jobs = static_cast<uint32_t>(n);
+      ahead += slice->bytes(0, jobs) + slice->Part(0, jobs).stored_bytes;
+    } else if (n == here) {
+      ahead += cursor.at.packed_bytes();
+    }
     cursor.allowed -= n;
-    if (++cursor.at < slices.size() && cursor.allowed > 0) cursors.push_back(cursor);
+    cursor.at.Next();
+    if (!cursor.at.at_end() && cursor.allowed > 0) cursors.push_back(cursor);
   }
-  if (emptied) EraseEmptyLines();  // all of a line was cancelled, or is stopped
   return asked;
 }
 
@@ -157,42 +175,50 @@ void JobQueue::DropCancelledHead(Slice* slice) {
   }
 }
 
-bool JobQueue::AskForSlice(const Cursor& cursor, bool must, const LoadPlan& plan,
+uint32_t JobQueue::CleanHead(const Slice& slice) const {
+  const auto it = cancelled_.find(slice.stream);
+  if (it == cancelled_.end()) return slice.count();
+  const uint32_t looks = std::min(slice.count(), kJobsPerRunMax);
+  const auto parts = it->second.Intersect(slice.first, slice.first + looks);
+  if (!parts.empty()) return static_cast<uint32_t>(parts[0].begin - slice.first);
+  return slice.stored() ? looks : slice.count();
+}
+
+bool JobQueue::AskForSlice(JobLine::Cursor* at, bool must, const LoadPlan& plan,
                            LoadsAsked* asked) {
-  std::deque<Slice>& slices = cursor.line->second.slices;
-  while (cursor.at < slices.size() && slices[cursor.at].stored() && !slices[cursor.at].loading) {
-    const auto at = slices.begin() + static_cast<std::ptrdiff_t>(cursor.at);
-    DropCancelledHead(&*at);  // they may have no row any more
-    const uint32_t n = at->count() == 0 ? 0 : AskForRow(*at, must, plan, asked);
-    if (n == 0 && at->count() > 0) return false;
-    const Slice slice = std::move(*at);
-    ready_ -= slice.count();
-    UncountStored(slice, true);
-    UncountArrival(slice);
-    --records_;
-    slices.erase(at);
-    if (n == 0) continue;
-    Slice row = slice.Part(0, n);
-    row.loading = true;
-    std::deque<Slice> parts = Cleaned(std::move(row));
-    if (n < slice.count()) parts.push_back(slice.Part(n, slice.count() - n));
-    for (const Slice& part : parts) {
-      CountReady(part);
-      CountRecord(part.arrived);
+  for (Slice* slice; !at->at_end() && (slice = at->slice()) != nullptr;) {
+    if (!slice->stored() || slice->loading) break;
+    DropCancelledHead(slice);  // they may have no row any more
+    if (slice->count() == 0) {
+      at->Replace({}, counts());
+      continue;
     }
-    slices.insert(slices.begin() + static_cast<std::ptrdiff_t>(cursor.at), parts.begin(),
-                  parts.end());
+    const uint32_t n = AskForRow(*slice, must, plan, asked);
+    if (n == 0) return false;
+    const Slice whole = *slice;
+    UncountReady(whole);
+    Slice row = whole.Part(0, n);
+    row.loading = true;
+    std::vector<Slice> parts;
+    for (Slice& part : Cleaned(std::move(row))) parts.push_back(std::move(part));
+    if (n < whole.count()) parts.push_back(whole.Part(n, whole.count() - n));
+    for (const Slice& part : parts) CountReady(part);
+    at->Replace(std::move(parts), counts());
   }
-  Refill(&cursor.line->second);
   return true;
 }
 
 // One batch after the other: the room is not asked, since they are to go as they are.
 void JobQueue::AskForSealed(const LoadPlan& plan, LoadsAsked* asked) {
-  if (std::none_of(sealed_.begin(), sealed_.end(), HasStored)) return;
-  ForgetCancelled();
+  for (;;) {  // cancelled jobs may have no row any more
+    const auto stored = std::find_if(sealed_.begin(), sealed_.end(), HasStored);
+    if (stored == sealed_.end()) return;
+    if (!HasCancelled(*stored)) break;
+    std::vector<Slice> batch = std::move(*stored);
+    sealed_.erase(stored);
+    SealCleaned(std::move(batch), true);
+  }
   const auto batch = std::find_if(sealed_.begin(), sealed_.end(), HasStored);
-  if (batch == sealed_.end()) return;
   records_ -= batch->size();
   std::vector<Slice> parts;
   for (Slice& slice : *batch) {
@@ -231,9 +257,10 @@ void JobQueue::EndLoad(uint64_t stream, uint64_t first, Each&& each) {
     each(slice, place);
   };
   if (const auto line = lines_.find(awaited.key); line != lines_.end()) {
-    for (auto it = line->second.slices.begin(); left > 0 && it != line->second.slices.end(); ++it) {
-      look(*it, Place::kLine);
-    }
+    line->second.jobs.ForEachRecord([&](Slice& slice) {
+      look(slice, Place::kLine);
+      return left > 0;
+    });
   }
   for (auto batch = sealed_.begin(); left > 0 && batch != sealed_.end(); ++batch) {
     for (Slice& slice : *batch) look(slice, Place::kSealed);
@@ -283,21 +310,23 @@ void JobQueue::CheckStored() const {
   uint64_t in_lines = 0;
   uint64_t packed = 0;
   for (const auto& [key, line] : lines_) {
-    WT_CHECK(!line.slices.empty());
-    for (const Slice& slice : line.slices) {
+    WT_CHECK(!line.jobs.empty());
+    uint64_t jobs_of_line = 0;
+    line.jobs.ForEach([&](const Slice& slice) {
       count(slice, true);
-      in_lines += slice.count();
-    }
-    if (!line.tail) continue;
-    in_lines += line.tail->jobs;
-    packed += line.tail->packed();
+      jobs_of_line += slice.count();
+      return true;
+    });
+    WT_CHECK(jobs_of_line == line.jobs.JobsUpTo(std::numeric_limits<uint64_t>::max()));
+    in_lines += jobs_of_line;
+    packed += line.jobs.packed();
   }
   uint64_t aside_jobs = 0;
   uint64_t aside_bytes = 0;
   for (const auto& [stream, lines] : aside_) {
     WT_CHECK(!lines.empty() && stopped_.contains(stream));
     for (const auto& [key, aside] : lines) {
-      WT_CHECK(!aside.line.slices.empty() && !aside.line.in_turns);
+      WT_CHECK(!aside.line.empty());
       aside.line.ForEach([&](const Slice& slice) {
         count(slice, false);
         WT_CHECK(IsStopped(slice) && !slice.loading);
@@ -305,7 +334,7 @@ void JobQueue::CheckStored() const {
         aside_bytes += slice.bytes() + slice.stored_bytes;
         return true;
       });
-      if (aside.line.tail) packed += aside.line.tail->packed();
+      packed += aside.line.packed();
     }
   }
   WT_CHECK(aside_jobs == aside_jobs_ && aside_bytes == aside_bytes_);

@@ -202,6 +202,7 @@ TEST(JobPackTest, PackedJobsAreCancelled) {
   PackedQueue most(100);
   for (uint64_t stream = 1; stream <= 9; ++stream) most.queue.Cancel(stream, IntervalSet(1, 101));
   EXPECT_EQ(most.queue.waiting(), 100u);
+  most.queue.ReleaseDue({});
   EXPECT_EQ(most.queue.ready(), 100u);  // they were swept out
   most.queue.CheckStored();
   std::erase_if(most.in, [](const Job& job) { return job.stream != 10; });

@@ -152,16 +152,19 @@ TEST(JobQueueAsideTest, CancelledJobsAreDroppedWhereTheyAre) {
   queue.Cancel(kStopped, IntervalSet(2, 4));
   EXPECT_EQ(queue.waiting(), 8u);
   EXPECT_EQ(queue.aside_at_least(), 8u);
-  queue.ForgetCancelled();
-  EXPECT_EQ(queue.aside(), 8u);
-  EXPECT_EQ(queue.TakeDroppedBytes(), 16u);
+  EXPECT_EQ(queue.aside(), 10u);
+  queue.Cancel(kStopped, IntervalSet(4, 8));  // most of them: they are swept out
+  queue.ReleaseDue({});
+  EXPECT_EQ(queue.aside(), 4u);
+  EXPECT_EQ(queue.TakeDroppedBytes(), 48u);
   queue.CheckStored();
   queue.Resume(kStopped);
-  EXPECT_EQ(TakeAll(&queue).size(), 8u);
+  EXPECT_EQ(TakeAll(&queue).size(), 4u);
   queue.Push(Jobs(kStopped, 20, 3));
   queue.Stop(kStopped);
   EXPECT_TRUE(TakeAll(&queue).empty());
   queue.Cancel(kStopped, IntervalSet(20, 23));
+  queue.ReleaseDue({});
   EXPECT_EQ(queue.waiting(), 0u);
   EXPECT_EQ(queue.aside(), 0u);
   EXPECT_EQ(queue.records(), 0u);

@@ -176,6 +176,9 @@ TEST(JobQueueTest, CancellingMostJobsSweepsThemAway) {
   queue.Push(Jobs(7, 2, Options("b")));
   queue.Delay(Jobs(9, 2, options), MonoTime(seconds(1)));
   queue.Cancel(1, IntervalSet(2, 10));  // 1 and 10 stay
+  EXPECT_EQ(queue.next_due(), MonoTime{});  // at once
+  queue.ReleaseDue({});
+  EXPECT_EQ(queue.next_due(), MonoTime(seconds(1)));
   EXPECT_EQ(queue.ready(), 1u);
   EXPECT_EQ(queue.delayed(), 1u);
   EXPECT_EQ(queue.records(), 2u);
@@ -189,6 +192,7 @@ TEST(JobQueueTest, CancelOfAllLeavesNothingReady) {
   JobQueue queue;
   queue.Push(Jobs(1, 100, Options()));
   queue.Cancel(1, IntervalSet(1, 101));
+  queue.ReleaseDue({});
   EXPECT_FALSE(queue.has_ready());
   EXPECT_EQ(queue.records(), 0u);
   EXPECT_FALSE(queue.Take({.jobs = 1}, false, kAttempts, MonoTime{}).has_value());
