@@ -232,10 +232,10 @@ class JobQueue {
     bool whole = false;
     // What comes next there.
     uint64_t batches = 0;  // so many
-    std::pair<MonoTime, uint64_t> backing_off;
-    std::pair<WallTime, uint64_t> scheduled;
+    std::pair<MonoTime, uint64_t> backing_off{};
+    std::pair<WallTime, uint64_t> scheduled{};
     uint64_t stream = 0;
-    std::string key;
+    std::string key{};
   };
 
   JobLine::Counts counts() { return {&records_, &packed_, &arrivals_}; }
