@@ -69,7 +69,7 @@ void Broker::CountMemory(Queue& queue) {
       queue.open_jobs() - std::min(queue.open_jobs(), queue.jobs.stored_jobs());
   const uint64_t records = queue.jobs.records() * kRunOverheadBytes + queue.jobs.line_bytes() +
                            in_memory * kJobOverheadBytes +
-                           queue.expiry_records * kExpiryOverheadBytes +
+                           queue.expiries.records() * kExpiryOverheadBytes +
                            queue.rows * kRowOverheadBytes + queue.jobs.loading_bytes();
   used_bytes_ += records - queue.record_bytes;
   queue.record_bytes = records;

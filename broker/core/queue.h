@@ -10,6 +10,7 @@
 
 #include "broker/core/circuit_breaker.h"
 #include "broker/core/config.h"
+#include "broker/core/expiries.h"
 #include "broker/core/job_names.h"
 #include "broker/core/job_queue.h"
 #include "broker/core/token_bucket.h"
@@ -45,13 +46,6 @@ struct DroppedQueues {
   Ledger durable;  // of these: of durable queues, from the first start on
 };
 
-// Jobs of one stream that expire at the same time.
-struct Expiry {
-  uint64_t stream;
-  uint64_t begin;
-  uint64_t end;
-};
-
 // What completed a batch.
 enum class BatchReason { kSize, kBytes, kLinger, kDrain, kHalved };
 
@@ -75,14 +69,13 @@ struct Queue {
   uint64_t starts = 0;        // leased: jobs, a batch counts as one
   bool rate_waiting = false;  // since the last start
   uint64_t rate_pauses = 0;
-  uint64_t batches_by[5] = {};                       // dispatched, by BatchReason
-  std::map<WallTime, std::vector<Expiry>> expiries;  // of jobs that wait or did so
-  uint64_t expiry_records = 0;                       // entries of `expiries`, about
-  WallTime wall_timer = WallTime::max();             // in Broker::wall_timers_
-  uint64_t bytes = 0;                                // payloads in memory
-  uint64_t rows = 0;                                 // of runs, in the store
-  uint64_t record_bytes = 0;                         // of records, rows, loads, as counted last
-  uint64_t outcome_bytes = 0;                        // not acknowledged
+  uint64_t batches_by[5] = {};  // dispatched, by BatchReason
+  Expiries expiries;
+  WallTime wall_timer = WallTime::max();  // in Broker::wall_timers_
+  uint64_t bytes = 0;                     // payloads in memory
+  uint64_t rows = 0;                      // of runs, in the store
+  uint64_t record_bytes = 0;              // of records, rows, loads, as counted last
+  uint64_t outcome_bytes = 0;             // not acknowledged
   uint64_t outcome_jobs = 0;
   uint64_t held = 0;                  // leased, waiting in workers
   MonoTime revoke_at{};               // when to look again for what may be taken back
@@ -110,9 +103,7 @@ struct Queue {
   uint64_t counted_jobs() const { return open_jobs() - jobs.aside_at_least(); }
   uint64_t counted_bytes() const { return payload_bytes() - jobs.aside_bytes(); }
   // Jobs that waited too long are still to be ended: none starts before.
-  bool expires_now(WallTime now) const {
-    return !expiries.empty() && expiries.begin()->first <= now;
-  }
+  bool expires_now(WallTime now) const { return expiries.next() <= now; }
   // The oldest names count until then.
   WallTime next_name_expiry() const {
     const JobNames::Batch* oldest = names.oldest();

@@ -1,8 +1,5 @@
 // Jobs with a time of the calendar: not before one, and expiring at one.
 #include <algorithm>
-#include <iterator>
-#include <set>
-#include <tuple>
 #include <utility>
 
 #include "broker/core/broker.h"
@@ -32,15 +29,8 @@ void Broker::Enqueue(Stream& stream, Slice slice) {
 
 void Broker::WatchExpiry(Queue& queue, const Slice& slice) {
   if (slice.options->expires_at_ms() == 0 || Planted("forget_expires_at")) return;
-  std::vector<Expiry>& expiries = queue.expiries[FromMilliseconds(slice.options->expires_at_ms())];
-  const uint64_t end = slice.first + slice.count();
-  if (!expiries.empty() && expiries.back().stream == slice.stream &&
-      expiries.back().end == slice.first) {
-    expiries.back().end = end;
-  } else {
-    expiries.push_back({slice.stream, slice.first, end});
-    ++queue.expiry_records;
-  }
+  queue.expiries.Watch(FromMilliseconds(slice.options->expires_at_ms()),
+                       {slice.stream, slice.first, slice.first + slice.count()});
   SetWallTimer(queue);
 }
 
@@ -52,7 +42,7 @@ bool Broker::IsExpired(const Slice& slice) const {
 
 void Broker::SetWallTimer(Queue& queue) {
   WallTime at = std::min(queue.jobs.next_scheduled(), queue.next_name_expiry());
-  if (!queue.expiries.empty()) at = std::min(at, queue.expiries.begin()->first);
+  at = std::min(at, queue.expiries.is_pruning() ? now_.wall : queue.expiries.next());
   if (at == queue.wall_timer) return;
   if (queue.wall_timer != WallTime::max()) wall_timers_.erase({queue.wall_timer, queue.number});
   queue.wall_timer = at;
@@ -64,16 +54,17 @@ void Broker::FireWallTimers() {
     Queue& queue = *queue_by_number_[wall_timers_.begin()->second];
     Work(1 + queue.jobs.ReleaseDue(now_, config_.step_work_max));
     bool first = true;  // each kind of work gets on in each step
-    while (!queue.expiries.empty() && queue.expiries.begin()->first <= now_.wall &&
-           (std::exchange(first, false) || !IsExhausted())) {
-      std::vector<Expiry>& expiries = queue.expiries.begin()->second;
-      const Expiry expiry = expiries.back();
-      expiries.pop_back();
-      if (expiries.empty()) queue.expiries.erase(queue.expiries.begin());
-      ExpireWaiting(queue, expiry);
+    while (queue.expires_now(now_.wall) && (std::exchange(first, false) || !IsExhausted())) {
+      ExpireWaiting(queue, queue.expiries.TakeFirst());
       Work();
     }
     PruneExpiries(queue);
+    Work(queue.expiries.Prune(config_.step_work_max, [&](const Expiry& expiry) {
+      if (queue.ledger.waiting() == 0) return false;  // what returns from a lease is watched anew
+      const auto stream = streams_.find(expiry.stream);
+      return stream != streams_.end() && stream->second->open.Count(expiry.begin, expiry.end) > 0;
+    }));
+    CountMemory(queue);
     ExpireNames(queue);
     SetWallTimer(queue);
     Wake(queue);
@@ -81,26 +72,10 @@ void Broker::FireWallTimers() {
   }
 }
 
+// Each look at all of them is paid for by as many that were added.
 void Broker::PruneExpiries(Queue& queue) {
-  if (queue.ledger.waiting() == 0) {  // what returns from a lease is watched anew
-    queue.expiries.clear();
-    queue.expiry_records = 0;
-    return;
-  }
-  // Each look at all of them is paid for by as many that were added.
-  if (queue.expiry_records <= 2 * queue.open_jobs() + 1000) return;
-  queue.expiry_records = 0;
-  std::set<std::tuple<uint64_t, uint64_t, uint64_t>> seen;  // those that came back are named again
-  for (auto it = queue.expiries.begin(); it != queue.expiries.end();) {
-    std::erase_if(it->second, [&](const Expiry& expiry) {
-      const auto stream = streams_.find(expiry.stream);
-      return stream == streams_.end() ||
-             stream->second->open.Count(expiry.begin, expiry.end) == 0 ||
-             !seen.emplace(expiry.stream, expiry.begin, expiry.end).second;
-    });
-    queue.expiry_records += it->second.size();
-    it = it->second.empty() ? queue.expiries.erase(it) : std::next(it);
-  }
+  const uint64_t most = queue.ledger.waiting() == 0 ? 0 : 2 * queue.open_jobs() + 1000;
+  if (queue.expiries.records() > most) queue.expiries.StartPruning();
 }
 
 void Broker::ExpireWaiting(Queue& queue, const Expiry& expiry) {
