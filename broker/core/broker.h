@@ -335,7 +335,8 @@ class Broker {
   // Without a word from its worker. `uncharged`: it never got the jobs, or did not list them.
   // False: it has more jobs than the step has room for; the rest is to be ended as well.
   bool EndLease(uint64_t token, bool uncharged, std::string_view why);
-  void Ask(Lease& lease);
+  void Ask(Lease& lease);  // for all that is cancelled or revoked of it
+  void AskFor(Lease& lease, const IntervalSet& cancelled, const IntervalSet& revoked);
   void UpdateReady(Peer& worker);
   // nullptr: it does not serve the queue any more.
   WorkerQueue* WorkerQueueOf(const Lease& lease);

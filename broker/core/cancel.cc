@@ -94,15 +94,16 @@ void Broker::CancelJobs(Stream& stream, const IntervalSet& jobs) {
   stream.leases.ForEachWith(jobs, [&](uint64_t token) { tokens.insert(token); });
   for (uint64_t token : tokens) {
     Lease& lease = *leases_.Find(token);
-    bool ask = false;
+    IntervalSet fresh;  // what is asked for again is named by time, not for each message
     ForEachOpen(lease, stream.number, jobs, [&](const IntervalSet::Interval& part, uint64_t) {
-      if (lease.cancelled.ContainsAll(part.begin, part.end)) return;
-      lease.cancelled.Add(part.begin, part.end);
-      ask = true;
+      SplitBy(lease.cancelled, part, [&](const IntervalSet::Interval& piece, bool known) {
+        if (!known) fresh.Add(piece.begin, piece.end);
+      });
     });
-    if (!ask) continue;
+    if (fresh.empty()) continue;
+    for (const auto& part : fresh.intervals()) lease.cancelled.Add(part.begin, part.end);
     NoteLease(lease);
-    Ask(lease);
+    AskFor(lease, fresh, {});
   }
   EndWaiting(stream, waiting, CancelledOutcome(0));
 }

@@ -411,6 +411,11 @@ bool Broker::EndLease(uint64_t token, bool uncharged, std::string_view why) {
 }
 
 void Broker::Ask(Lease& lease) {
+  lease.asked_at = kNever;
+  AskFor(lease, lease.cancelled, lease.revoked);
+}
+
+void Broker::AskFor(Lease& lease, const IntervalSet& cancelled, const IntervalSet& revoked) {
   Peer& peer = *peers_.at(lease.worker);
   const auto fill = [&](const IntervalSet& set, auto* ranges) {
     for (const Interval& part : set.intervals()) {
@@ -420,21 +425,21 @@ void Broker::Ask(Lease& lease) {
       range->set_count(static_cast<uint32_t>(part.end - part.begin));
     }
   };
-  if (!lease.cancelled.empty()) {
+  if (!cancelled.empty()) {
     wire::Envelope message;
     message.mutable_cancel_jobs()->set_session(peer.session);
-    fill(lease.cancelled, message.mutable_cancel_jobs()->mutable_ranges());
+    fill(cancelled, message.mutable_cancel_jobs()->mutable_ranges());
     SendTo(peer, std::move(message), CommitOf(lease));
   }
-  if (!lease.revoked.empty()) {
+  if (!revoked.empty()) {
     wire::Envelope message;
     message.mutable_revoke()->set_session(peer.session);
-    fill(lease.revoked, message.mutable_revoke()->mutable_ranges());
+    fill(revoked, message.mutable_revoke()->mutable_ranges());
     SendTo(peer, std::move(message), CommitOf(lease));
   }
-  const bool unanswered = !lease.cancelled.empty() || !lease.revoked.empty();
-  lease.asked_at = unanswered ? now_.mono : kNever;
-  if (unanswered) SetTimer(peer, now_.mono + kRepeatAfter);
+  if (cancelled.empty() && revoked.empty()) return;
+  if (lease.asked_at == kNever) lease.asked_at = now_.mono;
+  SetTimer(peer, lease.asked_at + kRepeatAfter);  // for all then
 }
 
 void Broker::OnWorkerState(Peer& peer,

@@ -130,6 +130,23 @@ TEST(CancelTest, TheWorkerIsAskedAgainUntilItAnswers) {
   s.h.Run(seconds(5));
 }
 
+TEST(CancelTest, TheWorkerIsAskedOnceForEachJobAndAgainForAll) {
+  Scene s;
+  s.worker.options.held_max = 0;
+  s.worker.Join();
+  s.producer.SubmitAccepted("q", 1, 6);
+  s.worker.TakeDelivery();
+  s.worker.Heartbeat();
+  s.producer.Cancel("q", 1, 1);
+  EXPECT_EQ(s.TakeCancel().first(), 0u);
+  s.producer.Cancel("q", 1, 2);
+  EXPECT_EQ(s.TakeCancel().first(), 1u);
+  s.h.ExpectNothingLeft();
+  s.h.Run(seconds(1));
+  EXPECT_EQ(s.TakeCancel().count(), 2u);  // both
+  s.h.ExpectNothingLeft();
+}
+
 TEST(CancelTest, TheWorkerIsAskedAgainInItsNewSession) {
   Scene s;
   s.worker.Join();
