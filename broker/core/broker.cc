@@ -39,6 +39,7 @@ void Broker::Step(Instant now, std::span<Input> inputs, Effects* effects) {
   const Duration gap = now.mono - now_.mono;
   now_ = now;
   effects_ = effects;
+  effects->writes.swap(open_writes_);
   if (gap > kPause) {
     // We were stopped, not our peers: what they sent meanwhile is still to be read.
     for (auto& [number, peer] : peers_) peer->last_heard += gap;
@@ -443,7 +444,11 @@ void Broker::FinishStep() {
   }
   PruneHeld();
   WriteRows();
-  if (!effects_->writes.empty()) effects_->commit = ++commit_;
+  if (follow_ons_.under_way()) {
+    effects_->writes.swap(open_writes_);  // all of them or none, with what the next steps write
+  } else if (!effects_->writes.empty()) {
+    effects_->commit = ++commit_;
+  }
   effects_->is_awaited = outgoing_.holds() || !commit_queues_.empty();
 }
 

@@ -27,6 +27,7 @@
 #include "broker/core/departures.h"
 #include "broker/core/disk_gate.h"
 #include "broker/core/effects.h"
+#include "broker/core/follow_on.h"
 #include "broker/core/lease.h"
 #include "broker/core/options_keeper.h"
 #include "broker/core/outgoing.h"
@@ -89,6 +90,7 @@ class Broker {
 
  private:
   friend class Departures;
+  friend class FollowOns;
   friend class Outgoing;
   friend class Overdue;
   friend class StoredOutcomes;
@@ -238,15 +240,6 @@ class Broker {
   void ResumeGroups(Peer& peer, const wire::Hello& hello, bool known);
   void CancelUnclosedGroups(Peer& peer);
 
-  // follow_on.cc
-  // Returns the indexes of those of `current` whose follow-on jobs are not taken; `error`: why.
-  IntervalSet AcceptFollowOns(Lease& lease, const IntervalSet& current, wire::ReportItem& item,
-                              wire::Status* error);
-  absl::Status FollowOnError(const Queue& parent, const wire::FollowOn& follow_on,
-                             uint64_t bytes_before);
-  Stream& AcceptFollowOn(const Slice& parent, wire::FollowOn& follow_on);
-  Stream& FollowOnStream(uint64_t producer, Queue& queue);
-
   // gates.cc
   // How many starts its gates let pass now; sets the timer for when it may be more.
   uint64_t AllowedStarts(Queue& queue);
@@ -301,8 +294,8 @@ class Broker {
   void SendUpdates();
   // Nobody waits for the update, as far as the broker knows, or not yet.
   bool MayHoldUpdate(const Stream& stream) const;
-  // Items of a report were recorded, with results of so many bytes.
-  void HoldReportAck(Peer& peer, uint64_t bytes);
+  // Items of a report were recorded.
+  void HoldReportAck(Peer& peer);
   void SendReportAck(Peer& peer);
   void PruneHeld();
   void ReleaseHeld();
@@ -311,7 +304,7 @@ class Broker {
   // workers.cc
   // False: some of it is left, for the next step.
   bool OnReport(Peer& peer, wire::Report& report);
-  void OnReportItem(Peer& peer, wire::ReportItem& item);
+  bool OnReportItem(Peer& peer, wire::ReportItem& item);  // as OnReport
   void OnStarted(Lease& lease, const IntervalSet::Interval& part);
   void OnFailed(Peer& peer, Lease& lease, const IntervalSet::Interval& part,
                 wire::ReportItem& item);
@@ -451,10 +444,12 @@ class Broker {
   LeaseTable leases_;
   Overdue overdue_{this};
   Departures departures_{this};
+  FollowOns follow_ons_{this};
   std::map<std::string, ExpiredName> expired_names_;
 
   uint64_t commit_ = 0;
-  uint64_t forgotten_leases_commit_ = 0;  // the last one that ended leases of a forgotten worker
+  std::vector<record::Record> open_writes_;  // of the next commit, by steps before
+  uint64_t forgotten_leases_commit_ = 0;     // the last one that ended leases of a forgotten worker
   DiskGate disk_;
   Outgoing outgoing_{this};
   uint64_t outcome_bytes_ = 0;     // of used_bytes_

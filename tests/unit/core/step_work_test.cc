@@ -107,6 +107,68 @@ TEST(StepWorkTest, AFailureOfManyJobsIsTakenApart) {
   s.h.sent.clear();
 }
 
+TEST(StepWorkTest, FollowOnJobsAreAcceptedInSeveralStepsAndOneCommit) {
+  Config config = Bounded();
+  config.default_policy.durable = true;
+  Scene s(config);
+  s.h.durable_at_once = true;
+  s.producer.SubmitAccepted("q", 1, 1);
+  wire::ReportItem item =
+      WorkerPeer::Item(wire::ReportItem::COMPLETED, s.worker.TakeDelivery().token(), 0, 1);
+  for (int i = 0; i < 60; ++i) {
+    wire::FollowOn* follow_on = item.add_follow_ons();
+    follow_on->set_queue("next-" + std::to_string(i % 20));
+    AppendToRun("next", follow_on->mutable_run());
+  }
+  const Input report = s.h.Signed(Channel::kComplete, "", s.worker.ReportMessage({item}));
+  std::vector<Input> inputs = {report, report};
+  int steps = 0;
+  int commits = 0;
+  do {
+    ++steps;
+    const uint64_t before = s.h.counter("follow_ons");
+    Effects effects;
+    s.h.broker.Step(s.h.now, inputs, &effects);
+    inputs.clear();
+    s.h.broker.CheckInvariants();
+    EXPECT_LE(s.h.counter("follow_ons") - before, kMost);
+    if (s.h.ledger("q").completed == 0) {
+      EXPECT_TRUE(effects.writes.empty());
+      EXPECT_TRUE(effects.sends.empty());
+    }
+    s.h.Take(effects);
+    commits += effects.commit != 0 ? 1 : 0;
+  } while (s.h.broker.has_carried());
+  EXPECT_GT(steps, 10);
+  EXPECT_EQ(commits, 1);
+  EXPECT_EQ(s.h.counter("follow_ons"), 60u);
+  EXPECT_EQ(s.h.counter("stale_completions"), 0u);
+  EXPECT_EQ(s.h.ledger("q").completed, 1u);
+  EXPECT_EQ(s.h.ledger("next-7").accepted, 3u);
+  s.h.ExpectNothingLeft();
+  s.h.Step({Durable{s.h.broker.last_commit()}});
+  EXPECT_EQ(s.worker.TakeReportAck(), 2u);
+  EXPECT_EQ(s.producer.TakeOutcome().kind(), wire::OutcomeRange::COMPLETED);
+  s.h.sent.clear();
+}
+
+TEST(StepWorkTest, AJobWhoseLastFollowOnJobIsNotTakenHasNone) {
+  Scene s;
+  s.producer.SubmitAccepted("q", 1, 1);
+  wire::ReportItem item =
+      WorkerPeer::Item(wire::ReportItem::COMPLETED, s.worker.TakeDelivery().token(), 0, 1);
+  for (int i = 0; i < 60; ++i) {
+    wire::FollowOn* follow_on = item.add_follow_ons();
+    follow_on->set_queue(i < 59 ? "next" : "no good name");
+    AppendToRun("next", follow_on->mutable_run());
+  }
+  s.worker.Report({item});
+  EXPECT_EQ(s.h.ledger("q").dead, 1u);
+  EXPECT_EQ(s.h.ledger("next").accepted, 0u);
+  EXPECT_EQ(s.h.counter("follow_ons"), 0u);
+  s.h.sent.clear();
+}
+
 TEST(StepWorkTest, ACancelOfManyRangesTakesSeveralSteps) {
   Scene s;
   s.Pause();
