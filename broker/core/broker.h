@@ -11,7 +11,6 @@
 
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -133,8 +132,7 @@ class Broker {
   void WelcomeProducer(Peer& peer, const wire::Hello& hello, Claimant claimant,
                        wire::Welcome* welcome);
   void WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* welcome);
-  // Lets it say hello again if it can serve a queue now that was refused.
-  void OfferRefused(Peer& peer);
+  void OfferRefused(Peer& peer);  // to say hello again, if it can serve a refused queue now
   // The last commit that what a welcome says of the peer depends on.
   uint64_t CommitOf(const Peer& peer) const;
   uint64_t CommitOf(const Lease& lease) const;
@@ -343,14 +341,16 @@ class Broker {
   DeadJobs::Id RequeueDead(const DeadJobs::Id& id);
 
   // admin.cc. `commit`: the last commit that the reply depends on.
-  using EachState = std::function<bool(const wire::JobState& state)>;  // false: no more
   wire::AdminReply OnAdmin(const wire::AdminRequest& request, uint64_t* commit);
   wire::AdminReply OnDead(const wire::DeadRequest& request);
   wire::AdminReply OnJobs(const wire::JobsRequest& request);
   wire::JobState StateOf(const wire::JobId& id, const Stream* stream,
                          const record::Dead* dead) const;
   wire::JobState StateOf(const Slice& slice, std::string state) const;
-  void ForEachJobState(const Queue& queue, const EachState& each) const;
+  wire::JobState LeasedState(const Lease& lease, const Slice& slice, bool charged,
+                             bool cancelled) const;
+  wire::JobState WaitingState(const Slice& slice, const JobQueue::Until& until) const;
+  void ListJobs(const Queue& queue, uint64_t after, uint32_t limit, wire::JobsReply* reply) const;
 
   // dispatch.cc
   void Dispatch();
