@@ -56,7 +56,7 @@ void Broker::Step(Instant now, std::span<Input> inputs, Effects* effects) {
   if (!has_carried()) FireTimers();
   WakeFullStreams();
   work_ = 0;
-  Dispatch();
+  if (!configured_) Dispatch();
   AskForStored();
   FinishStep();
   effects_ = nullptr;
@@ -72,6 +72,7 @@ void Broker::ApplyAll(std::span<Input> inputs) {
     Work();  // after it, so that the first one gets on, whatever it is
   };
   departures_.GoOn();
+  if (configured_) ConfigureQueues();
   size_t applied = 0;
   while (carried_.empty() && applied < inputs.size() && !IsExhausted()) apply(inputs[applied++]);
   carried_.insert(carried_.end(), std::make_move_iterator(inputs.begin() + applied),
@@ -214,15 +215,11 @@ void Broker::Apply(Durable& in) {
   ReleaseWritten(in.commit);
 }
 
-// They hold from the next dispatch on.
 void Broker::Apply(Policies& in) {
   if (Planted("keep_policies")) return;
   policies_ = std::move(in);
-  for (auto& [name, queue] : queues_) {
-    QueuePolicy policy = PolicyOf(name);
-    policy.durable = queue->policy.durable;  // for as long as the queue lives
-    Configure(*queue, policy);
-  }
+  configured_.emplace();
+  ConfigureQueues();
 }
 
 void Broker::Apply(Disk& in) {
@@ -288,10 +285,7 @@ void Broker::FireTimers() {
   }
   overdue_.TakeDue();
   FireWallTimers();  // after what may return jobs
-  if (now_.mono >= next_tick_) {
-    Tick();
-    next_tick_ = now_.mono + kTick;
-  }
+  if (now_.mono >= next_tick_) Tick();
 }
 
 void Broker::SetTimer(Peer& peer, MonoTime at) {

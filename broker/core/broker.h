@@ -13,6 +13,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -65,7 +66,7 @@ class Broker {
   // Something is left for the next step, which is due at once.
   bool has_more() const { return is_left_ || has_carried(); }
   // No further inputs are to be read before it.
-  bool has_carried() const { return !carried_.empty() || !departures_.empty(); }
+  bool has_carried() const { return !carried_.empty() || !departures_.empty() || configured_; }
 
   // When Step must be called at the latest, with or without inputs.
   MonoTime NextDeadline() const;
@@ -187,7 +188,7 @@ class Broker {
   // Why the queue cannot go.
   absl::Status DropError(const Queue& queue) const;
   void DropQueue(Queue& queue);
-  void DropUnusedQueues();
+  bool IsUnused(Queue& queue) const;  // for so long that it may go
   wire::AdminReply OnDropQueue(const wire::DropQueueRequest& request);
 
   // accounts.cc
@@ -256,6 +257,7 @@ class Broker {
   void AskBackLater(Peer& peer, const Queue& queue);
   // `commit`: the last commit that the reply depends on.
   wire::AdminReply OnPause(const wire::PauseRequest& request, uint64_t* commit);
+  void ConfigureQueues();
   void Configure(Queue& queue, const QueuePolicy& policy);
 
   // batches.cc
@@ -411,6 +413,7 @@ class Broker {
 
   // report.cc
   void Tick();
+  void TickOf(Queue& queue, bool summary);
   void Log(LogLevel level, std::string_view event, LogFields fields);
   void Count(std::string_view name, uint64_t n = 1);
   std::string GateOf(const Queue& queue) const;
@@ -420,6 +423,7 @@ class Broker {
   const Config config_;
   const Secrets secrets_;
   Policies policies_;
+  std::optional<std::string> configured_;  // queues up to this one follow them; none: all do
   Prng prng_;
   Instant now_{};
   bool started_ = false;
@@ -465,6 +469,7 @@ class Broker {
   std::set<std::pair<WallTime, uint64_t>> wall_timers_;
   std::map<uint64_t, uint64_t> orphan_streams_;  // of follow-on jobs without producer, by queue
   MonoTime next_tick_{};
+  std::string ticked_;  // the last queue that the tick has come to; empty: none is under way
   // What is held back, until when: updates of streams, acknowledgements of workers' reports.
   std::deque<std::pair<MonoTime, uint64_t>> held_updates_;
   std::deque<std::pair<MonoTime, uint64_t>> held_acks_;

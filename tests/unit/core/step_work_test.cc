@@ -1,6 +1,8 @@
 // The work of one step is bounded; the rest is carried to the next ones, in order.
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "broker/core/limits.h"
 #include "tests/unit/core/fake_peers.h"
 
@@ -166,6 +168,51 @@ TEST(StepWorkTest, AJobWhoseLastFollowOnJobIsNotTakenHasNone) {
   EXPECT_EQ(s.h.ledger("q").dead, 1u);
   EXPECT_EQ(s.h.ledger("next").accepted, 0u);
   EXPECT_EQ(s.h.counter("follow_ons"), 0u);
+  s.h.sent.clear();
+}
+
+// One job in each of so many queues.
+void SubmitToQueues(Scene* s, int queues) {
+  for (int i = 0; i < queues; ++i) s->producer.SubmitAccepted("many-" + std::to_string(i), 1, 1);
+  s->h.sent.clear();
+}
+
+uint64_t QueuesWith(const BrokerHarness& h, const std::function<bool(const Queue&)>& has) {
+  uint64_t n = 0;
+  for (const auto& [name, queue] : h.broker.queues()) n += has(*queue) ? 1 : 0;
+  return n;
+}
+
+TEST(StepWorkTest, ATickOfManyQueuesTakesSeveralSteps) {
+  Scene s;
+  SubmitToQueues(&s, 35);
+  const auto with_rate = [&] {
+    return QueuesWith(s.h, [](const Queue& queue) { return queue.accepted_per_second > 0; });
+  };
+  s.h.now.mono += milliseconds(600);
+  s.h.now.wall += milliseconds(600);
+  EXPECT_LE(s.MostChanged({}, with_rate), kMost);
+  EXPECT_EQ(with_rate(), 35u);
+  EXPECT_GT(s.h.broker.NextDeadline(), s.h.now.mono);
+}
+
+TEST(StepWorkTest, NewPoliciesReachManyQueuesInSeveralStepsAndHoldFromTheNextDispatchOn) {
+  Scene s;
+  SubmitToQueues(&s, 35);
+  WorkerPeer worker(&s.h, "late", {.slots = 1000, .queues = {"many-9"}});
+  const auto follow = [&] {
+    return QueuesWith(s.h, [](const Queue& queue) { return queue.policy.concurrency == 1; });
+  };
+  Policies policies;
+  policies.defaults = s.h.broker.config().default_policy;
+  policies.defaults.concurrency = 1;
+  s.producer.SubmitAccepted("many-9", 2, 10);
+  EXPECT_LE(
+      s.MostChanged(
+          {std::move(policies), s.h.Signed(Channel::kDoor, "late", worker.HelloMessage())}, follow),
+      kMost);
+  EXPECT_EQ(follow(), s.h.broker.queues().size());
+  EXPECT_EQ(s.h.ledger("many-9").leased, 1u);
   s.h.sent.clear();
 }
 
