@@ -53,7 +53,7 @@ void Broker::SendUpdates() {
   }
 }
 
-void Broker::HoldReportAck(Peer& peer, uint64_t bytes) {
+void Broker::HoldReportAck(Peer& peer) {
   WorkerState& worker = *peer.worker;
   HeldReports& held = worker.held_reports;
   if (held.first == kNever) {
@@ -61,7 +61,6 @@ void Broker::HoldReportAck(Peer& peer, uint64_t bytes) {
     held_acks_.emplace_back(now_.mono + config_.ack_delay, peer.number);
   }
   held.last = now_.mono;
-  held.bytes += bytes;
   // It waits for this to leave, to report more, or for the answer of a disk.
   if (worker.draining || held.bytes * 4 >= config_.window_bytes() ||
       worker.commit > outgoing_.durable() || config_.ack_delay == Duration(0)) {

@@ -13,6 +13,8 @@ namespace {
 constexpr uint32_t kLinesMax = 10'000;
 // One reply is not larger than a message may be, payloads aside.
 constexpr uint32_t kListedMax = 1000;
+// What a line is counted as beside its bytes: short ones are as much work as others.
+constexpr uint64_t kLineBytes = 192;
 
 void SetId(const DeadJobs::Id& id, wire::JobId* out) {
   out->set_stream(id.first);
@@ -49,6 +51,24 @@ std::string KindText(wire::OutcomeRange::Kind kind) {
     default:
       return "rejected";
   }
+}
+
+// Calls each(slice, charged, cancelled) for what is open of the lease until it returns false. True:
+// it never did.
+template <typename Each>
+bool ForEachOpen(const Lease& lease, const Each& each) {
+  bool go_on = true;
+  for (const auto& part : lease.open.intervals()) {
+    SplitBy(lease.charged, part, [&](IntervalSet::Interval piece, bool charged) {
+      SplitBy(lease.cancelled, piece, [&](IntervalSet::Interval bit, bool cancelled) {
+        lease.ForEach(bit, [&](const Slice& slice, uint64_t) {
+          go_on = go_on && each(slice, charged, cancelled);
+        });
+      });
+    });
+    if (!go_on) return false;
+  }
+  return true;
 }
 
 wire::AdminReply Refused(const absl::Status& status) {
@@ -167,23 +187,7 @@ wire::AdminReply Broker::OnJobs(const wire::JobsRequest& request) {
       return Refused(
           absl::OutOfRangeError("a list has at most " + std::to_string(kLinesMax) + " lines"));
     }
-    // Jobs may move meanwhile, so of several replies one may leave out what another one told.
-    uint64_t before = request.after();
-    uint64_t bytes = 0;
-    ForEachJobState(*queue->second, [&](const wire::JobState& state) {
-      if (before > 0) {
-        --before;
-        return true;
-      }
-      bytes += state.ByteSizeLong();
-      const bool is_long = bytes > kAdminReplyBytes && reply->jobs_size() > 0;
-      if (static_cast<uint32_t>(reply->jobs_size()) == limit || is_long) {
-        reply->set_more(true);
-        return false;
-      }
-      *reply->add_jobs() = state;
-      return true;
-    });
+    ListJobs(*queue->second, request.after(), limit, reply);
     return out;
   }
   const uint64_t number = request.id().number();
@@ -214,14 +218,26 @@ wire::JobState Broker::StateOf(const wire::JobId& id, const Stream* stream,
                                const record::Dead* dead) const {
   wire::JobState state;
   if (stream != nullptr && stream->open.Contains(id.number())) {
-    ForEachJobState(*stream->queue, [&](const wire::JobState& part) {
-      if (part.id().stream() != id.stream() || part.id().number() > id.number() ||
-          id.number() - part.id().number() >= part.count()) {
-        return true;
-      }
-      state = part;
-      return false;
+    const auto has = [&](const Slice& slice) {
+      return slice.stream == id.stream() && id.number() >= slice.first &&
+             id.number() - slice.first < slice.count();
+    };
+    bool is_leased = false;
+    stream->leases.ForEachWith(IntervalSet(id.number(), id.number() + 1), [&](uint64_t token) {
+      const Lease& lease = leases_.all().at(token);
+      ForEachOpen(lease, [&](const Slice& slice, bool charged, bool cancelled) {
+        if (!has(slice)) return true;
+        state = LeasedState(lease, slice, charged, cancelled);
+        is_leased = true;
+        return false;
+      });
     });
+    const auto show = [&](const Slice& slice, const JobQueue::Until& until) {
+      if (!has(slice)) return true;
+      state = WaitingState(slice, until);
+      return false;
+    };
+    if (!is_leased) stream->queue->jobs.ForEach(show);
     if (const auto* attempts = attempts_.Find(id.stream(), id.number())) {
       *state.mutable_history() = *attempts;
     }
@@ -271,29 +287,59 @@ wire::JobState Broker::StateOf(const Slice& slice, std::string state) const {
   return out;
 }
 
-// Leased jobs come first. Looks at all of the queue: for people, not for each job.
-void Broker::ForEachJobState(const Queue& queue, const EachState& each) const {
-  bool go_on = true;
-  for (const auto& entry : leases_.all()) {
-    const Lease& lease = entry.second;  // no binding: clang 14 captures none
-    if (lease.queue != &queue) continue;
-    const auto tell = [&](IntervalSet::Interval part, bool charged, bool cancelled) {
-      lease.ForEach(part, [&](const Slice& slice, uint64_t) {
-        if (!go_on) return;
-        wire::JobState state = StateOf(slice, "leased");
-        state.set_attempts(slice.attempts + (charged ? 1 : 0));
-        state.set_started(charged);
-        state.set_cancelling(cancelled);
-        state.set_worker(peers_.at(lease.worker)->name);
-        go_on = each(state);
-      });
-    };
-    for (const auto& part : lease.open.intervals()) {
-      SplitBy(lease.charged, part, [&](IntervalSet::Interval piece, bool charged) {
-        SplitBy(lease.cancelled, piece,
-                [&](IntervalSet::Interval bit, bool cancelled) { tell(bit, charged, cancelled); });
-      });
+wire::JobState Broker::LeasedState(const Lease& lease, const Slice& slice, bool charged,
+                                   bool cancelled) const {
+  wire::JobState state = StateOf(slice, "leased");
+  state.set_attempts(slice.attempts + (charged ? 1 : 0));
+  state.set_started(charged);
+  state.set_cancelling(cancelled);
+  state.set_worker(peers_.at(lease.worker)->name);
+  return state;
+}
+
+wire::JobState Broker::WaitingState(const Slice& slice, const JobQueue::Until& until) const {
+  wire::JobState state = StateOf(slice, "waiting");
+  WallTime at{};
+  if (until.mono != kNever) {
+    state.set_state("delayed");
+    at = now_.wall + (until.mono - now_.mono);
+  } else if (until.wall != WallTime::max()) {
+    state.set_state("scheduled");
+    at = until.wall;
+  }
+  state.set_until_ms(static_cast<uint64_t>(ToMilliseconds(at.time_since_epoch())));
+  return state;
+}
+
+// Leased jobs come first. Jobs may move meanwhile, so of several replies one may leave out what
+// another one told.
+void Broker::ListJobs(const Queue& queue, uint64_t after, uint32_t limit,
+                      wire::JobsReply* reply) const {
+  uint64_t bytes = 0;
+  // False: no more. Lines that were told before are not worth a state.
+  const auto add = [&](const auto& state_of) {
+    if (after > 0) {
+      --after;
+      return true;
     }
+    wire::JobState state = state_of();
+    bytes += state.ByteSizeLong() + kLineBytes;
+    const bool is_long = bytes > kAdminReplyBytes && reply->jobs_size() > 0;
+    if (static_cast<uint32_t>(reply->jobs_size()) == limit || is_long) {
+      reply->set_more(true);
+      return false;
+    }
+    *reply->add_jobs() = std::move(state);
+    return true;
+  };
+  uint64_t leased = queue.ledger.leased;  // in leases that are still to come
+  for (auto it = leases_.all().begin(); leased > 0; ++it) {
+    const Lease& lease = it->second;
+    if (lease.queue != &queue) continue;
+    leased -= lease.open.size();
+    const bool go_on = ForEachOpen(lease, [&](const Slice& slice, bool charged, bool cancelled) {
+      return add([&] { return LeasedState(lease, slice, charged, cancelled); });
+    });
     if (!go_on) return;
   }
   queue.jobs.ForEach([&](const Slice& slice, const JobQueue::Until& until) {
@@ -303,18 +349,8 @@ void Broker::ForEachJobState(const Queue& queue, const EachState& each) const {
     for (const auto& part :
          stream->second->open.Intersect(slice.first, slice.first + slice.count())) {
       const auto from = static_cast<uint32_t>(part.begin - slice.first);
-      wire::JobState state =
-          StateOf(slice.Part(from, static_cast<uint32_t>(part.end - part.begin)), "waiting");
-      WallTime at{};
-      if (until.mono != kNever) {
-        state.set_state("delayed");
-        at = now_.wall + (until.mono - now_.mono);
-      } else if (until.wall != WallTime::max()) {
-        state.set_state("scheduled");
-        at = until.wall;
-      }
-      state.set_until_ms(static_cast<uint64_t>(ToMilliseconds(at.time_since_epoch())));
-      if (!each(state)) return false;
+      const auto count = static_cast<uint32_t>(part.end - part.begin);
+      if (!add([&] { return WaitingState(slice.Part(from, count), until); })) return false;
     }
     return true;
   });

@@ -106,17 +106,14 @@ void Broker::HalveBatch(Lease& lease, const wire::Status& status, const std::str
   const bool counts = IsRetryable(status.code());
   const bool alone = lease.open.size() == 1;  // it is the guilty one
   std::vector<Slice> guilty_or_not;
+  guilty_or_not.reserve(lease.slices.size());
   const IntervalSet open = lease.open;
   for (const auto& part : open.intervals()) {
-    std::vector<std::pair<Slice, uint64_t>> pieces;
-    lease.ForEach(part, [&](Slice slice, uint64_t at) { pieces.emplace_back(slice, at); });
-    for (const auto& entry : pieces) {
-      const Slice& slice = entry.first;
-      const uint64_t at = entry.second;
+    lease.ForEach(part, [&](const Slice& slice, uint64_t at) {
       const IntervalSet::Interval piece{at, at + slice.count()};
       if (alone || !MayHalve(slice, queue.policy)) {
         FailJobs(lease, piece, status, worker);
-        continue;
+        return;
       }
       SplitBy(lease.cancelled, piece, [&](IntervalSet::Interval bit, bool cancelled) {
         if (cancelled) {
@@ -130,7 +127,7 @@ void Broker::HalveBatch(Lease& lease, const wire::Status& status, const std::str
         WatchExpiry(queue, half);
         guilty_or_not.push_back(std::move(half));
       });
-    }
+    });
   }
   uint64_t jobs = 0;
   for (const Slice& slice : guilty_or_not) jobs += slice.count();
@@ -144,13 +141,21 @@ void Broker::HalveBatch(Lease& lease, const wire::Status& status, const std::str
        {"error", status.message()}});
   const uint64_t first_half = (jobs + 1) / 2;
   std::vector<Slice> halves[2];
+  for (std::vector<Slice>& half : halves) half.reserve(guilty_or_not.size() / 2 + 1);
   uint64_t at = 0;
   for (Slice& slice : guilty_or_not) {
     const uint64_t left = at < first_half ? std::min<uint64_t>(slice.count(), first_half - at) : 0;
     at += slice.count();
     const auto cut = static_cast<uint32_t>(left);
-    if (cut > 0) halves[0].push_back(slice.Part(0, cut));
-    if (cut < slice.count()) halves[1].push_back(slice.Part(cut, slice.count() - cut));
+    if (cut == slice.count()) {
+      halves[0].push_back(std::move(slice));
+      continue;
+    }
+    if (cut > 0) {
+      halves[0].push_back(slice.Part(0, cut));
+      slice = slice.Part(cut, slice.count() - cut);
+    }
+    halves[1].push_back(std::move(slice));
   }
   for (std::vector<Slice>& half : halves) {
     if (half.empty()) continue;

@@ -39,6 +39,7 @@ void Broker::Step(Instant now, std::span<Input> inputs, Effects* effects) {
   const Duration gap = now.mono - now_.mono;
   now_ = now;
   effects_ = effects;
+  effects->writes.swap(open_writes_);
   if (gap > kPause) {
     // We were stopped, not our peers: what they sent meanwhile is still to be read.
     for (auto& [number, peer] : peers_) peer->last_heard += gap;
@@ -55,7 +56,7 @@ void Broker::Step(Instant now, std::span<Input> inputs, Effects* effects) {
   if (!has_carried()) FireTimers();
   WakeFullStreams();
   work_ = 0;
-  Dispatch();
+  if (!configured_) Dispatch();
   AskForStored();
   FinishStep();
   effects_ = nullptr;
@@ -71,6 +72,7 @@ void Broker::ApplyAll(std::span<Input> inputs) {
     Work();  // after it, so that the first one gets on, whatever it is
   };
   departures_.GoOn();
+  if (configured_) ConfigureQueues();
   size_t applied = 0;
   while (carried_.empty() && applied < inputs.size() && !IsExhausted()) apply(inputs[applied++]);
   carried_.insert(carried_.end(), std::make_move_iterator(inputs.begin() + applied),
@@ -213,15 +215,11 @@ void Broker::Apply(Durable& in) {
   ReleaseWritten(in.commit);
 }
 
-// They hold from the next dispatch on.
 void Broker::Apply(Policies& in) {
   if (Planted("keep_policies")) return;
   policies_ = std::move(in);
-  for (auto& [name, queue] : queues_) {
-    QueuePolicy policy = PolicyOf(name);
-    policy.durable = queue->policy.durable;  // for as long as the queue lives
-    Configure(*queue, policy);
-  }
+  configured_.emplace();
+  ConfigureQueues();
 }
 
 void Broker::Apply(Disk& in) {
@@ -288,10 +286,7 @@ void Broker::FireTimers() {
   }
   overdue_.TakeDue();
   FireWallTimers();  // after what may return jobs
-  if (now_.mono >= next_tick_) {
-    Tick();
-    next_tick_ = now_.mono + kTick;
-  }
+  if (now_.mono >= next_tick_) Tick();
 }
 
 void Broker::SetTimer(Peer& peer, MonoTime at) {
@@ -444,7 +439,11 @@ void Broker::FinishStep() {
   }
   PruneHeld();
   WriteRows();
-  if (!effects_->writes.empty()) effects_->commit = ++commit_;
+  if (follow_ons_.under_way()) {
+    effects_->writes.swap(open_writes_);  // all of them or none, with what the next steps write
+  } else if (!effects_->writes.empty()) {
+    effects_->commit = ++commit_;
+  }
   effects_->is_awaited = outgoing_.holds() || !commit_queues_.empty();
 }
 

@@ -11,9 +11,9 @@
 
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -27,6 +27,7 @@
 #include "broker/core/departures.h"
 #include "broker/core/disk_gate.h"
 #include "broker/core/effects.h"
+#include "broker/core/follow_on.h"
 #include "broker/core/lease.h"
 #include "broker/core/options_keeper.h"
 #include "broker/core/outgoing.h"
@@ -65,7 +66,7 @@ class Broker {
   // Something is left for the next step, which is due at once.
   bool has_more() const { return is_left_ || has_carried(); }
   // No further inputs are to be read before it.
-  bool has_carried() const { return !carried_.empty() || !departures_.empty(); }
+  bool has_carried() const { return !carried_.empty() || !departures_.empty() || configured_; }
 
   // When Step must be called at the latest, with or without inputs.
   MonoTime NextDeadline() const;
@@ -89,6 +90,7 @@ class Broker {
 
  private:
   friend class Departures;
+  friend class FollowOns;
   friend class Outgoing;
   friend class Overdue;
   friend class StoredOutcomes;
@@ -131,8 +133,7 @@ class Broker {
   void WelcomeProducer(Peer& peer, const wire::Hello& hello, Claimant claimant,
                        wire::Welcome* welcome);
   void WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* welcome);
-  // Lets it say hello again if it can serve a queue now that was refused.
-  void OfferRefused(Peer& peer);
+  void OfferRefused(Peer& peer);  // to say hello again, if it can serve a refused queue now
   // The last commit that what a welcome says of the peer depends on.
   uint64_t CommitOf(const Peer& peer) const;
   uint64_t CommitOf(const Lease& lease) const;
@@ -187,7 +188,7 @@ class Broker {
   // Why the queue cannot go.
   absl::Status DropError(const Queue& queue) const;
   void DropQueue(Queue& queue);
-  void DropUnusedQueues();
+  bool IsUnused(Queue& queue) const;  // for so long that it may go
   wire::AdminReply OnDropQueue(const wire::DropQueueRequest& request);
 
   // accounts.cc
@@ -238,15 +239,6 @@ class Broker {
   void ResumeGroups(Peer& peer, const wire::Hello& hello, bool known);
   void CancelUnclosedGroups(Peer& peer);
 
-  // follow_on.cc
-  // Returns the indexes of those of `current` whose follow-on jobs are not taken; `error`: why.
-  IntervalSet AcceptFollowOns(Lease& lease, const IntervalSet& current, wire::ReportItem& item,
-                              wire::Status* error);
-  absl::Status FollowOnError(const Queue& parent, const wire::FollowOn& follow_on,
-                             uint64_t bytes_before);
-  Stream& AcceptFollowOn(const Slice& parent, wire::FollowOn& follow_on);
-  Stream& FollowOnStream(uint64_t producer, Queue& queue);
-
   // gates.cc
   // How many starts its gates let pass now; sets the timer for when it may be more.
   uint64_t AllowedStarts(Queue& queue);
@@ -265,6 +257,7 @@ class Broker {
   void AskBackLater(Peer& peer, const Queue& queue);
   // `commit`: the last commit that the reply depends on.
   wire::AdminReply OnPause(const wire::PauseRequest& request, uint64_t* commit);
+  void ConfigureQueues();
   void Configure(Queue& queue, const QueuePolicy& policy);
 
   // batches.cc
@@ -301,8 +294,8 @@ class Broker {
   void SendUpdates();
   // Nobody waits for the update, as far as the broker knows, or not yet.
   bool MayHoldUpdate(const Stream& stream) const;
-  // Items of a report were recorded, with results of so many bytes.
-  void HoldReportAck(Peer& peer, uint64_t bytes);
+  // Items of a report were recorded.
+  void HoldReportAck(Peer& peer);
   void SendReportAck(Peer& peer);
   void PruneHeld();
   void ReleaseHeld();
@@ -311,7 +304,7 @@ class Broker {
   // workers.cc
   // False: some of it is left, for the next step.
   bool OnReport(Peer& peer, wire::Report& report);
-  void OnReportItem(Peer& peer, wire::ReportItem& item);
+  bool OnReportItem(Peer& peer, wire::ReportItem& item);  // as OnReport
   void OnStarted(Lease& lease, const IntervalSet::Interval& part);
   void OnFailed(Peer& peer, Lease& lease, const IntervalSet::Interval& part,
                 wire::ReportItem& item);
@@ -351,14 +344,16 @@ class Broker {
   DeadJobs::Id RequeueDead(const DeadJobs::Id& id);
 
   // admin.cc. `commit`: the last commit that the reply depends on.
-  using EachState = std::function<bool(const wire::JobState& state)>;  // false: no more
   wire::AdminReply OnAdmin(const wire::AdminRequest& request, uint64_t* commit);
   wire::AdminReply OnDead(const wire::DeadRequest& request);
   wire::AdminReply OnJobs(const wire::JobsRequest& request);
   wire::JobState StateOf(const wire::JobId& id, const Stream* stream,
                          const record::Dead* dead) const;
   wire::JobState StateOf(const Slice& slice, std::string state) const;
-  void ForEachJobState(const Queue& queue, const EachState& each) const;
+  wire::JobState LeasedState(const Lease& lease, const Slice& slice, bool charged,
+                             bool cancelled) const;
+  wire::JobState WaitingState(const Slice& slice, const JobQueue::Until& until) const;
+  void ListJobs(const Queue& queue, uint64_t after, uint32_t limit, wire::JobsReply* reply) const;
 
   // dispatch.cc
   void Dispatch();
@@ -419,6 +414,7 @@ class Broker {
 
   // report.cc
   void Tick();
+  void TickOf(Queue& queue, bool summary);
   void Log(LogLevel level, std::string_view event, LogFields fields);
   void Count(std::string_view name, uint64_t n = 1);
   std::string GateOf(const Queue& queue) const;
@@ -428,6 +424,7 @@ class Broker {
   const Config config_;
   const Secrets secrets_;
   Policies policies_;
+  std::optional<std::string> configured_;  // queues up to this one follow them; none: all do
   Prng prng_;
   Instant now_{};
   bool started_ = false;
@@ -452,10 +449,12 @@ class Broker {
   LeaseTable leases_;
   Overdue overdue_{this};
   Departures departures_{this};
+  FollowOns follow_ons_{this};
   std::map<std::string, ExpiredName> expired_names_;
 
   uint64_t commit_ = 0;
-  uint64_t forgotten_leases_commit_ = 0;  // the last one that ended leases of a forgotten worker
+  std::vector<record::Record> open_writes_;  // of the next commit, by steps before
+  uint64_t forgotten_leases_commit_ = 0;     // the last one that ended leases of a forgotten worker
   DiskGate disk_;
   Outgoing outgoing_{this};
   uint64_t outcome_bytes_ = 0;     // of used_bytes_
@@ -471,6 +470,7 @@ class Broker {
   std::set<std::pair<WallTime, uint64_t>> wall_timers_;
   std::map<uint64_t, uint64_t> orphan_streams_;  // of follow-on jobs without producer, by queue
   MonoTime next_tick_{};
+  std::string ticked_;  // the last queue that the tick has come to; empty: none is under way
   // What is held back, until when: updates of streams, acknowledgements of workers' reports.
   std::deque<std::pair<MonoTime, uint64_t>> held_updates_;
   std::deque<std::pair<MonoTime, uint64_t>> held_acks_;

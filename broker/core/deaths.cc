@@ -121,7 +121,7 @@ record::Dead Broker::TakeDead(const DeadJobs::Id& id) {
 DeadJobs::Id Broker::RequeueDead(const DeadJobs::Id& id) {
   record::Dead job = TakeDead(id);
   Queue& queue = *queues_.at(job.queue());
-  Stream& stream = FollowOnStream(0, queue);
+  Stream& stream = follow_ons_.StreamOf(0, queue);
   wire::JobOptions options = std::move(*job.mutable_options());
   options.clear_group();
   options.clear_not_before_ms();

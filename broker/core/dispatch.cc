@@ -109,8 +109,10 @@ void Broker::UpdateReady(Peer& peer) {
   worker.load = LoadOf(worker);
   const bool takes = peer.writable() && !worker.draining && worker.stuck == Stuck::kNo;
   // A worker may serve a thousand queues, of which few change.
+  uint64_t changes = 0;
   const auto put = [&](std::set<uint64_t>* peers, bool* was_in, bool is_in) {
     if (std::exchange(*was_in, is_in) == is_in) return;
+    ++changes;
     if (is_in) {
       peers->insert(peer.number);
     } else {
@@ -121,6 +123,7 @@ void Broker::UpdateReady(Peer& peer) {
     put(&wq.queue->ready, &wq.is_ready, takes && Room(worker, wq, false) > 0);
     put(&wq.queue->ready_to_hold, &wq.is_ready_to_hold, takes && Room(worker, wq, true) > 0);
   }
+  Work(changes / 32);
 }
 
 void Broker::Dispatch() {
@@ -132,6 +135,7 @@ void Broker::Dispatch() {
     WorkerState& worker = *it->second->worker;
     if (worker.free_slots() > 0) worker.free_at = now_.mono;
   }
+  work_ = 0;  // it gets on in each step
   for (uint64_t number : woken_queues_) {
     if (queue_by_number_[number]->jobs.stored_ready() > 0) load_queues_.insert(number);
   }

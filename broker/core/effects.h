@@ -92,7 +92,7 @@ using Input =
     std::variant<FrameIn, AdminAnswer, BadFrame, Durable, SendFailed, Loaded, Policies, Disk>;
 
 struct Effects {
-  // One commit: all of `writes` or none. 0: nothing to write.
+  // One commit: all of `writes` or none. 0: nothing to write, or not yet.
   uint64_t commit = 0;
   std::vector<record::Record> writes;
   // Something waits for a commit, of this step or before, that is not known to be durable. Else

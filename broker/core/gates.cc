@@ -203,6 +203,20 @@ wire::AdminReply Broker::OnPause(const wire::PauseRequest& request, uint64_t* co
   return reply;
 }
 
+// Nothing else is applied, and nothing dispatched, before all queues follow them.
+void Broker::ConfigureQueues() {
+  bool first = true;  // it gets on in each step
+  for (auto it = queues_.upper_bound(*configured_); it != queues_.end(); ++it) {
+    if (!std::exchange(first, false) && IsExhausted()) return;
+    Work();
+    QueuePolicy policy = PolicyOf(it->first);
+    policy.durable = it->second->policy.durable;  // for as long as the queue lives
+    Configure(*it->second, policy);
+    configured_ = it->first;
+  }
+  configured_.reset();
+}
+
 void Broker::Configure(Queue& queue, const QueuePolicy& policy) {
   const QueuePolicy before = std::exchange(queue.policy, policy);
   const RatePolicy& rate = policy.rate;

@@ -108,7 +108,6 @@ inline constexpr uint64_t kOverdueJobsPerStep = 4096;
 
 // A queue that has nothing, and that nobody uses, goes after this.
 inline constexpr Duration kQueueRetention = std::chrono::minutes(10);
-inline constexpr size_t kDroppedQueuesPerTick = 1000;
 
 // Outcomes of a producer that is gone are kept this long.
 inline constexpr Duration kProducerRetention = seconds(60);

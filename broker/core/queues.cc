@@ -111,21 +111,15 @@ void Broker::DropQueue(Queue& queue) {
   queues_.erase(queue.name);
 }
 
-void Broker::DropUnusedQueues() {
-  std::vector<Queue*> unused;
-  for (auto& [name, queue] : queues_) {
-    const bool used = policies_.queues.contains(name) || queue->paused ||
-                      queue->names.count() > 0 || !DropError(*queue).ok();
-    if (used) {
-      queue->unused_since = kNever;
-    } else if (queue->unused_since == kNever) {
-      queue->unused_since = now_.mono;
-    } else if (now_.mono >= queue->unused_since + kQueueRetention) {
-      unused.push_back(queue.get());
-      if (unused.size() == kDroppedQueuesPerTick) break;
-    }
+bool Broker::IsUnused(Queue& queue) const {
+  const bool used = policies_.queues.contains(queue.name) || queue.paused ||
+                    queue.names.count() > 0 || !DropError(queue).ok();
+  if (used) {
+    queue.unused_since = kNever;
+  } else if (queue.unused_since == kNever) {
+    queue.unused_since = now_.mono;
   }
-  for (Queue* queue : unused) DropQueue(*queue);
+  return !used && now_.mono >= queue.unused_since + kQueueRetention;
 }
 
 wire::AdminReply Broker::OnDropQueue(const wire::DropQueueRequest& request) {

@@ -1,5 +1,6 @@
 // What the broker tells people: status, rates, log lines.
 #include <algorithm>
+#include <utility>
 
 #include "broker/core/broker.h"
 #include "broker/core/limits.h"
@@ -7,6 +8,12 @@
 #include "common/version.h"
 
 namespace whippletree::core {
+namespace {
+
+// An idle queue has next to none on the wire, and is as much work as another.
+constexpr uint64_t kStatusLineBytes = 256;
+
+}  // namespace
 
 void Broker::Log(LogLevel level, std::string_view event, LogFields fields) {
   effects_->logs.push_back({level, event, std::move(fields)});
@@ -39,47 +46,60 @@ std::string Broker::GateOf(const Queue& queue) const {
   return stuck ? "workers stuck" : "no worker";
 }
 
+// Looks at each queue, in as many steps as it takes.
 void Broker::Tick() {
-  const double elapsed =
-      std::max(0.001, std::chrono::duration<double>(now_.mono - next_tick_ + kTick).count());
   const bool summary = now_.mono >= next_summary_;
-  for (auto& [name, queue] : queues_) {
-    const double smooth = 0.4;
-    const auto rate = [&](double old, uint64_t now, uint64_t before) {
-      return old + smooth * (static_cast<double>(now - before) / elapsed - old);
-    };
-    queue->accepted_per_second =
-        rate(queue->accepted_per_second, queue->ledger.accepted, queue->last_tick.accepted);
-    queue->ended_per_second =
-        rate(queue->ended_per_second, queue->ledger.ended(), queue->last_tick.ended());
-    queue->last_tick = queue->ledger;
-    CountMemory(*queue);
-    PruneExpiries(*queue);
-    SetWallTimer(*queue);
-    if (!summary) continue;
-    const Ledger& ledger = queue->ledger;
-    const Ledger& last = queue->last_summary;
-    const bool busy = ledger.accepted != last.accepted || ledger.ended() != last.ended();
-    const std::string gate = GateOf(*queue);
-    if (busy || !gate.empty()) {
-      Log(LogLevel::kInfo, "queue",
-          {{"queue", name},
-           {"accepted", ledger.accepted},
-           {"waiting", ledger.waiting()},
-           {"leased", ledger.leased},
-           {"completed", ledger.completed},
-           {"dead", ledger.dead},
-           {"cancelled", ledger.cancelled},
-           {"in_per_s", static_cast<uint64_t>(queue->accepted_per_second + 0.5)},
-           {"out_per_s", static_cast<uint64_t>(queue->ended_per_second + 0.5)},
-           {"workers", static_cast<uint64_t>(queue->workers.size())},
-           {"gate", gate}});
-    }
-    queue->last_summary = ledger;
+  auto it = queues_.upper_bound(ticked_);
+  for (uint64_t n = 0; it != queues_.end() && n < config_.step_work_max; ++n) {
+    Queue& queue = *it->second;
+    ticked_ = it->first;
+    ++it;
+    TickOf(queue, summary);
+    if (IsUnused(queue)) DropQueue(queue);
   }
+  if (it != queues_.end()) {
+    is_left_ = true;
+    return;
+  }
+  ticked_.clear();
   if (summary) next_summary_ = now_.mono + kSummaryInterval;
   DropExpiredNames();
-  DropUnusedQueues();
+  next_tick_ = now_.mono + kTick;
+}
+
+void Broker::TickOf(Queue& queue, bool summary) {
+  const double elapsed =
+      std::max(0.001, std::chrono::duration<double>(now_.mono - next_tick_ + kTick).count());
+  const double smooth = 0.4;
+  const auto rate = [&](double old, uint64_t now, uint64_t before) {
+    return old + smooth * (static_cast<double>(now - before) / elapsed - old);
+  };
+  queue.accepted_per_second =
+      rate(queue.accepted_per_second, queue.ledger.accepted, queue.last_tick.accepted);
+  queue.ended_per_second =
+      rate(queue.ended_per_second, queue.ledger.ended(), queue.last_tick.ended());
+  queue.last_tick = queue.ledger;
+  CountMemory(queue);
+  PruneExpiries(queue);
+  SetWallTimer(queue);
+  if (!summary) return;
+  const Ledger& ledger = queue.ledger;
+  const Ledger last = std::exchange(queue.last_summary, ledger);
+  const bool busy = ledger.accepted != last.accepted || ledger.ended() != last.ended();
+  const std::string gate = GateOf(queue);
+  if (!busy && gate.empty()) return;
+  Log(LogLevel::kInfo, "queue",
+      {{"queue", queue.name},
+       {"accepted", ledger.accepted},
+       {"waiting", ledger.waiting()},
+       {"leased", ledger.leased},
+       {"completed", ledger.completed},
+       {"dead", ledger.dead},
+       {"cancelled", ledger.cancelled},
+       {"in_per_s", static_cast<uint64_t>(queue.accepted_per_second + 0.5)},
+       {"out_per_s", static_cast<uint64_t>(queue.ended_per_second + 0.5)},
+       {"workers", static_cast<uint64_t>(queue.workers.size())},
+       {"gate", gate}});
 }
 
 wire::StatusReply Broker::Status(const wire::StatusCursor& after, uint64_t bytes_max) const {
@@ -119,7 +139,7 @@ wire::StatusReply Broker::Status(const wire::StatusCursor& after, uint64_t bytes
       return reply;
     }
     FillStatus(*it->second, reply.add_queues());
-    bytes += reply.queues().rbegin()->ByteSizeLong();
+    bytes += reply.queues().rbegin()->ByteSizeLong() + kStatusLineBytes;
     told.set_queue(it->first);
   }
   for (auto it = peers_.upper_bound(after.worker()); it != peers_.end(); ++it) {
@@ -129,7 +149,7 @@ wire::StatusReply Broker::Status(const wire::StatusCursor& after, uint64_t bytes
       return reply;
     }
     FillStatus(*it->second, reply.add_workers());
-    bytes += reply.workers().rbegin()->ByteSizeLong();
+    bytes += reply.workers().rbegin()->ByteSizeLong() + kStatusLineBytes;
     told.set_worker(it->first);
   }
   return reply;

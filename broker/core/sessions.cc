@@ -233,29 +233,25 @@ void Broker::WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* 
     wq.held_max = std::min(credit.held_max(), kHeldMax);
     wq.service_time_ns = credit.service_time_ns();
   }
-  const std::set<uint64_t> had = worker.leases;
+  // What it lists goes on; what it does not list it never had, or has no more.
+  absl::flat_hash_map<uint64_t, uint64_t> listed;  // secrets by token
+  const int leases = std::min(hello.leases_size(), hello.lease_secrets_size());
+  listed.reserve(static_cast<size_t>(leases));
+  for (int i = 0; i < leases; ++i) listed.emplace(hello.leases(i), hello.lease_secrets(i));
+  std::vector<uint64_t> gone;
   worker.leased = 0;
-  for (uint64_t token : had) {
-    const Lease& lease = *leases_.Find(token);
+  for (uint64_t token : worker.leases) {
+    Lease& lease = *leases_.Find(token);
     worker.leased += lease.starts();
-    if (WorkerQueue* wq = WorkerQueueOf(lease)) {
+    if (WorkerQueue* wq = worker.Find(*lease.queue)) {
       wq->leased += lease.starts();
       wq->held += lease.held();
     }
-  }
-  // What it lists goes on; what it does not list it never had, or has no more.
-  std::set<uint64_t> listed;
-  for (int i = 0; i < std::min(hello.leases_size(), hello.lease_secrets_size()); ++i) {
-    const uint64_t token = hello.leases(i);
-    if (hello.lease_secrets(i) == secrets_.OfLease(token)) listed.insert(token);
-  }
-  std::vector<uint64_t> gone;
-  for (uint64_t token : had) {
-    if (!listed.contains(token)) {
+    const auto it = listed.find(token);
+    if (it == listed.end() || it->second != secrets_.OfLease(token)) {
       gone.push_back(token);
       continue;
     }
-    Lease& lease = *leases_.Find(token);
     lease.delivered = true;
     if (lease.sends == 0) overdue_.OnDeliverySent(lease);  // it says so
     lease.asked_at = kNever;

@@ -17,6 +17,14 @@ namespace {
 
 using Interval = IntervalSet::Interval;
 
+uint64_t BytesOf(const wire::ReportItem& item) {
+  uint64_t bytes = item.results().block().size() + item.status().message().size();
+  for (const wire::FollowOn& follow_on : item.follow_ons()) {
+    bytes += follow_on.run().block().size();
+  }
+  return bytes;
+}
+
 }  // namespace
 
 uint64_t Broker::CommitOf(const Lease& lease) const {
@@ -41,13 +49,6 @@ bool Broker::OnReport(Peer& peer, wire::Report& report) {
     return true;
   }
   const bool repeated = report.items_size() > 0 && report.first_ordinal() < worker.report_next;
-  uint64_t bytes = 0;
-  for (const wire::ReportItem& item : report.items()) {
-    bytes += item.results().block().size() + item.status().message().size();
-    for (const wire::FollowOn& follow_on : item.follow_ons()) {
-      bytes += follow_on.run().block().size();
-    }
-  }
   uint64_t ordinal = report.first_ordinal();
   int done = 0;
   for (; done < report.items_size() && !IsExhausted(); ++done) {
@@ -69,9 +70,10 @@ bool Broker::OnReport(Peer& peer, wire::Report& report) {
       item.set_count(item.count() - part);
       break;
     }
+    if (!follow_ons_.under_way()) worker.held_reports.bytes += BytesOf(item);
+    if (!OnReportItem(peer, item)) break;
     ++ordinal;
     ++worker.report_next;
-    OnReportItem(peer, item);
     overdue_.OnAnswer(peer, item);
   }
   if (done < report.items_size()) {
@@ -79,7 +81,7 @@ bool Broker::OnReport(Peer& peer, wire::Report& report) {
     report.set_first_ordinal(ordinal);
     return false;
   }
-  if (report.items_size() > 0) HoldReportAck(peer, bytes);
+  if (report.items_size() > 0) HoldReportAck(peer);
   const bool has_unacknowledged = worker.held_reports.first != kNever;
   if (repeated || (report.draining() && has_unacknowledged)) report_peers_.insert(peer.number);
   // A repeated one tells what was; its cumulative parts were told since.
@@ -89,7 +91,7 @@ bool Broker::OnReport(Peer& peer, wire::Report& report) {
   return true;
 }
 
-void Broker::OnReportItem(Peer& peer, wire::ReportItem& item) {
+bool Broker::OnReportItem(Peer& peer, wire::ReportItem& item) {
   Lease* lease = leases_.Find(item.token());
   std::vector<Interval> parts;
   if (lease != nullptr && lease->worker == peer.number &&
@@ -98,27 +100,25 @@ void Broker::OnReportItem(Peer& peer, wire::ReportItem& item) {
   }
   uint64_t current = 0;
   for (const Interval& part : parts) current += part.end - part.begin;
-  if (current < item.count()) {
+  if (current < item.count() && !follow_ons_.under_way()) {
     Count("stale_completions", item.count() - current);
     if (Planted("count_stale")) queues_.begin()->second->ledger.completed += item.count();
     Log(LogLevel::kWarning, "stale_completion",
         {{"worker", peer.name}, {"token", item.token()}, {"jobs", item.count() - current}});
   }
-  if (parts.empty()) return;
-  Work(item.kind() == wire::ReportItem::FAILED
-           ? current
-           : parts.size() + static_cast<uint64_t>(item.follow_ons_size()));
+  WT_CHECK(!parts.empty() || !follow_ons_.under_way());
+  if (parts.empty()) return true;
   std::optional<RunData> results;
   IntervalSet refused;  // for what they ask to follow
   wire::Status refusal;
   if (item.kind() == wire::ReportItem::COMPLETED) {
-    results.emplace(item.mutable_results());
     if (item.follow_ons_size() > 0) {
-      IntervalSet current_indexes;
-      for (const Interval& part : parts) current_indexes.Add(part.begin, part.end);
-      refused = AcceptFollowOns(*lease, current_indexes, item, &refusal);
+      if (!follow_ons_.Accept(*lease, item)) return false;
+      refused = follow_ons_.TakeRefused(&refusal);
     }
+    results.emplace(item.mutable_results());
   }
+  Work(item.kind() == wire::ReportItem::FAILED ? current : parts.size());
   for (const Interval& part : parts) {
     switch (item.kind()) {
       case wire::ReportItem::STARTED:
@@ -145,13 +145,14 @@ void Broker::OnReportItem(Peer& peer, wire::ReportItem& item) {
         break;
       default:
         Count("rejected_frames");
-        return;
+        return true;
     }
   }
-  if (lease->batch && item.kind() == wire::ReportItem::STARTED) return;  // nothing is written
+  if (lease->batch && item.kind() == wire::ReportItem::STARTED) return true;  // nothing is written
   // Before the lease may go: its queue tells whether the answer waits for a disk.
   if (lease->queue->policy.durable) peer.worker->commit = ThisCommit();
   EraseIfDone(*lease);
+  return true;
 }
 
 void Broker::OnStarted(Lease& lease, const Interval& part) {

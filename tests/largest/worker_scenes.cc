@@ -180,7 +180,7 @@ Event ReportStale(World& world, uint32_t n) {
   return ReportOf(std::move(message));
 }
 
-Event FollowOns(World& world, uint32_t n, uint32_t queues) {
+Event ReportFollowOns(World& world, uint32_t n, uint32_t queues) {
   const Peers peers = Hold(world, 1, 1);
   wire::Envelope message = WholeLeases(world, peers.worker, wire::ReportItem::COMPLETED, 0);
   for (uint32_t i = 0; i < n; ++i) {
@@ -306,9 +306,9 @@ std::vector<Scene> WorkerScenes() {
       {"cancel: one by one, behind a key", kHeld, CancelBehindKey, Keyed()},
       {"report: items of no lease", kHeld, ReportStale},
       {"report: follow-on jobs for one queue", kHeld,
-       [](World& w, uint32_t n) { return FollowOns(w, n, 1); }},
+       [](World& w, uint32_t n) { return ReportFollowOns(w, n, 1); }},
       {"report: follow-on jobs for many queues", kHeld,
-       [](World& w, uint32_t n) { return FollowOns(w, n, n); }},
+       [](World& w, uint32_t n) { return ReportFollowOns(w, n, n); }},
       {"report: jobs of a batch, scattered", 20'000,
        [](World& w, uint32_t n) { return ReportBatch(w, n, false); }, Batches()},
       {"report: a whole batch fails", kHeld,

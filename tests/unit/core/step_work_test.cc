@@ -1,6 +1,8 @@
 // The work of one step is bounded; the rest is carried to the next ones, in order.
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "broker/core/limits.h"
 #include "tests/unit/core/fake_peers.h"
 
@@ -104,6 +106,113 @@ TEST(StepWorkTest, AFailureOfManyJobsIsTakenApart) {
             kMost);
   EXPECT_EQ(s.h.ledger("q").dead, 100u);
   EXPECT_EQ(s.worker.TakeReportAck(), items.size() + 1);
+  s.h.sent.clear();
+}
+
+TEST(StepWorkTest, FollowOnJobsAreAcceptedInSeveralStepsAndOneCommit) {
+  Config config = Bounded();
+  config.default_policy.durable = true;
+  Scene s(config);
+  s.h.durable_at_once = true;
+  s.producer.SubmitAccepted("q", 1, 1);
+  wire::ReportItem item =
+      WorkerPeer::Item(wire::ReportItem::COMPLETED, s.worker.TakeDelivery().token(), 0, 1);
+  for (int i = 0; i < 60; ++i) {
+    wire::FollowOn* follow_on = item.add_follow_ons();
+    follow_on->set_queue("next-" + std::to_string(i % 20));
+    AppendToRun("next", follow_on->mutable_run());
+  }
+  const Input report = s.h.Signed(Channel::kComplete, "", s.worker.ReportMessage({item}));
+  std::vector<Input> inputs = {report, report};
+  int steps = 0;
+  int commits = 0;
+  do {
+    ++steps;
+    const uint64_t before = s.h.counter("follow_ons");
+    Effects effects;
+    s.h.broker.Step(s.h.now, inputs, &effects);
+    inputs.clear();
+    s.h.broker.CheckInvariants();
+    EXPECT_LE(s.h.counter("follow_ons") - before, kMost);
+    if (s.h.ledger("q").completed == 0) {
+      EXPECT_TRUE(effects.writes.empty());
+      EXPECT_TRUE(effects.sends.empty());
+    }
+    s.h.Take(effects);
+    commits += effects.commit != 0 ? 1 : 0;
+  } while (s.h.broker.has_carried());
+  EXPECT_GT(steps, 10);
+  EXPECT_EQ(commits, 1);
+  EXPECT_EQ(s.h.counter("follow_ons"), 60u);
+  EXPECT_EQ(s.h.counter("stale_completions"), 0u);
+  EXPECT_EQ(s.h.ledger("q").completed, 1u);
+  EXPECT_EQ(s.h.ledger("next-7").accepted, 3u);
+  s.h.ExpectNothingLeft();
+  s.h.Step({Durable{s.h.broker.last_commit()}});
+  EXPECT_EQ(s.worker.TakeReportAck(), 2u);
+  EXPECT_EQ(s.producer.TakeOutcome().kind(), wire::OutcomeRange::COMPLETED);
+  s.h.sent.clear();
+}
+
+TEST(StepWorkTest, AJobWhoseLastFollowOnJobIsNotTakenHasNone) {
+  Scene s;
+  s.producer.SubmitAccepted("q", 1, 1);
+  wire::ReportItem item =
+      WorkerPeer::Item(wire::ReportItem::COMPLETED, s.worker.TakeDelivery().token(), 0, 1);
+  for (int i = 0; i < 60; ++i) {
+    wire::FollowOn* follow_on = item.add_follow_ons();
+    follow_on->set_queue(i < 59 ? "next" : "no good name");
+    AppendToRun("next", follow_on->mutable_run());
+  }
+  s.worker.Report({item});
+  EXPECT_EQ(s.h.ledger("q").dead, 1u);
+  EXPECT_EQ(s.h.ledger("next").accepted, 0u);
+  EXPECT_EQ(s.h.counter("follow_ons"), 0u);
+  s.h.sent.clear();
+}
+
+// One job in each of so many queues.
+void SubmitToQueues(Scene* s, int queues) {
+  for (int i = 0; i < queues; ++i) s->producer.SubmitAccepted("many-" + std::to_string(i), 1, 1);
+  s->h.sent.clear();
+}
+
+uint64_t QueuesWith(const BrokerHarness& h, const std::function<bool(const Queue&)>& has) {
+  uint64_t n = 0;
+  for (const auto& [name, queue] : h.broker.queues()) n += has(*queue) ? 1 : 0;
+  return n;
+}
+
+TEST(StepWorkTest, ATickOfManyQueuesTakesSeveralSteps) {
+  Scene s;
+  SubmitToQueues(&s, 35);
+  const auto with_rate = [&] {
+    return QueuesWith(s.h, [](const Queue& queue) { return queue.accepted_per_second > 0; });
+  };
+  s.h.now.mono += milliseconds(600);
+  s.h.now.wall += milliseconds(600);
+  EXPECT_LE(s.MostChanged({}, with_rate), kMost);
+  EXPECT_EQ(with_rate(), 35u);
+  EXPECT_GT(s.h.broker.NextDeadline(), s.h.now.mono);
+}
+
+TEST(StepWorkTest, NewPoliciesReachManyQueuesInSeveralStepsAndHoldFromTheNextDispatchOn) {
+  Scene s;
+  SubmitToQueues(&s, 35);
+  WorkerPeer worker(&s.h, "late", {.slots = 1000, .queues = {"many-9"}});
+  const auto follow = [&] {
+    return QueuesWith(s.h, [](const Queue& queue) { return queue.policy.concurrency == 1; });
+  };
+  Policies policies;
+  policies.defaults = s.h.broker.config().default_policy;
+  policies.defaults.concurrency = 1;
+  s.producer.SubmitAccepted("many-9", 2, 10);
+  EXPECT_LE(
+      s.MostChanged(
+          {std::move(policies), s.h.Signed(Channel::kDoor, "late", worker.HelloMessage())}, follow),
+      kMost);
+  EXPECT_EQ(follow(), s.h.broker.queues().size());
+  EXPECT_EQ(s.h.ledger("many-9").leased, 1u);
   s.h.sent.clear();
 }
 
