@@ -38,19 +38,21 @@ bool Broker::NoneWillJoin(const Queue& queue) {
   return none;
 }
 
-std::vector<Slice> Broker::NextBatch(Queue& queue, BatchReason* reason) {
+std::vector<Slice> Broker::NextBatch(Queue& queue, bool apart, BatchReason* reason) {
   const RatePolicy& rate = queue.policy.rate;
   const bool by_jobs = rate.count > 0 && !rate.of_batches && !Planted("ignore_rate");
   const uint64_t tokens = by_jobs ? queue.bucket.Available(now_.mono) : kJobsPerRunMax;
   if (queue.jobs.sealed() > 0) {
+    *reason = BatchReason::kHalved;
     // It is not known how many these are; a full bucket lets any pass.
-    if (by_jobs && tokens < queue.bucket.burst()) {
+    const bool is_full = !by_jobs || tokens >= queue.bucket.burst();
+    std::vector<Slice> sealed =
+        queue.jobs.TakeSealed(is_full ? kJobsPerRunMax : tokens, apart, now_.mono);
+    if (!sealed.empty() || !queue.policy.batches()) return sealed;
+    if (!is_full && queue.jobs.sealed() > 0) {
       WaitForTokens(queue, queue.bucket.burst());
       return {};
     }
-    *reason = BatchReason::kHalved;
-    std::vector<Slice> sealed = queue.jobs.TakeSealed(now_.mono);
-    if (!sealed.empty() || !queue.policy.batches()) return sealed;
   }
   const uint64_t most = BatchJobsMax(queue);
   const uint64_t ready = queue.jobs.Startable(most, now_.mono);
@@ -101,9 +103,9 @@ bool Broker::MayHalve(const Slice& slice, const QueuePolicy& policy) const {
          !Planted("never_halve");
 }
 
-void Broker::HalveBatch(Lease& lease, const wire::Status& status, const std::string& worker) {
+void Broker::HalveBatch(Lease& lease, const Failure& failure) {
   Queue& queue = *lease.queue;
-  const bool counts = IsRetryable(status.code());
+  const bool counts = IsRetryable(failure.status.code());
   const bool alone = lease.open.size() == 1;  // it is the guilty one
   std::vector<Slice> guilty_or_not;
   guilty_or_not.reserve(lease.slices.size());
@@ -112,7 +114,7 @@ void Broker::HalveBatch(Lease& lease, const wire::Status& status, const std::str
     lease.ForEach(part, [&](const Slice& slice, uint64_t at) {
       const IntervalSet::Interval piece{at, at + slice.count()};
       if (alone || !MayHalve(slice, queue.policy)) {
-        FailJobs(lease, piece, status, worker);
+        FailJobs(lease, piece, failure);
         return;
       }
       SplitBy(lease.cancelled, piece, [&](IntervalSet::Interval bit, bool cancelled) {
@@ -123,6 +125,7 @@ void Broker::HalveBatch(Lease& lease, const wire::Status& status, const std::str
         Slice half = slice.Part(static_cast<uint32_t>(bit.begin - at),
                                 static_cast<uint32_t>(bit.end - bit.begin));
         ++half.halvings;
+        if (failure.lost) half.losses = std::min(half.losses + 1, kLossesApart);
         CloseJobs(lease, half, bit.begin, counts ? Verdict::kFailed : Verdict::kSucceeded);
         WatchExpiry(queue, half);
         guilty_or_not.push_back(std::move(half));
@@ -137,8 +140,8 @@ void Broker::HalveBatch(Lease& lease, const wire::Status& status, const std::str
   Log(LogLevel::kInfo, "batch_halved",
       {{"queue", queue.name},
        {"jobs", jobs},
-       {"status", CodeName(status.code())},
-       {"error", status.message()}});
+       {"status", CodeName(failure.status.code())},
+       {"error", failure.status.message()}});
   const uint64_t first_half = (jobs + 1) / 2;
   std::vector<Slice> halves[2];
   for (std::vector<Slice>& half : halves) half.reserve(guilty_or_not.size() / 2 + 1);

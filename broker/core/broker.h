@@ -204,7 +204,6 @@ class Broker {
   // schedule.cc
   void Enqueue(Stream& stream, Slice slice);
   void WatchExpiry(Queue& queue, const Slice& slice);
-  void PruneExpiries(Queue& queue);
   bool IsExpired(const Slice& slice) const;
   void SetWallTimer(Queue& queue);
   void FireWallTimers();
@@ -263,11 +262,11 @@ class Broker {
   // batches.cc
   uint64_t BatchJobsMax(const Queue& queue) const;
   bool NoneWillJoin(const Queue& queue);
-  // The jobs of the next batch; empty: none is complete yet, or the rate does not allow it.
-  std::vector<Slice> NextBatch(Queue& queue, BatchReason* reason);
+  // The jobs of the next batch, which may be one that runs `apart`; empty: none may go yet.
+  std::vector<Slice> NextBatch(Queue& queue, bool apart, BatchReason* reason);
   bool MayHalve(const Slice& slice, const QueuePolicy& policy) const;
   // All jobs of a batch are tried again in two halves, uncharged; those that cannot be are failed.
-  void HalveBatch(Lease& lease, const wire::Status& status, const std::string& worker);
+  void HalveBatch(Lease& lease, const Failure& failure);
 
   // outcomes.cc
   void OnOutcomeAck(Peer& peer, const wire::OutcomeAck& ack);
@@ -317,8 +316,8 @@ class Broker {
   void EndSlice(Lease& lease, const Slice& slice, uint64_t index, wire::OutcomeRange outcome,
                 Verdict verdict);
   // Jobs `part` of `lease` were started and failed: retried, or dead, cancelled, expired.
-  void FailJobs(Lease& lease, const IntervalSet::Interval& part, const wire::Status& status,
-                const std::string& worker);
+  void FailJobs(Lease& lease, const IntervalSet::Interval& part, const Failure& failure);
+  void RetryLost(Lease& lease, const Slice& slice, uint64_t index);
   void GiveBack(Lease& lease, const IntervalSet::Interval& part, bool cancelled, bool suspect);
   // The jobs of `slice`, from index `index` of the lease on, wait again, as `slice` says.
   void ReturnJobs(Lease& lease, Slice slice, uint64_t index, Duration delay, Verdict verdict);

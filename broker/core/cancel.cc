@@ -150,8 +150,8 @@ void Broker::EndWaiting(Stream& stream, const IntervalSet& waiting,
   }
   CountMemory(queue);
   SetTimer(queue, queue.jobs.next_due());  // to sweep
-  load_queues_.insert(queue.number);  // others are next
-  Wake(queue);                        // which may have waited for these: of their key, or batch
+  load_queues_.insert(queue.number);       // others are next
+  Wake(queue);  // which may have waited for these: of their key, or batch
 }
 
 }  // namespace whippletree::core

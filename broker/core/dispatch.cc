@@ -219,8 +219,8 @@ bool Broker::Serve(Peer& peer, bool to_hold) {
   const size_t n = worker.queues.size();
   if (to_hold && now_.mono >= worker.free_at + kFreeSlotAfter) {
     // What must not wait in a worker would never start while others keep its slots taken.
-    const size_t waiting = WaitsForSlot(worker, [this](Queue& queue) {
-      if (!queue.jobs.may_start() || HeldByDisk(queue)) return false;
+    const size_t waiting = WaitsForSlot(worker, [&](Queue& queue) {
+      if (!queue.jobs.may_start(worker.apart == 0) || HeldByDisk(queue)) return false;
       const bool lingers = queue.policy.batches() && queue.jobs.sealed() == 0 &&
                            queue.jobs.ready() < queue.policy.batch.max_jobs &&
                            now_.mono < queue.jobs.oldest() + queue.policy.batch.linger;
@@ -244,9 +244,12 @@ bool Broker::Serve(Peer& peer, bool to_hold) {
         std::min<uint64_t>(Room(worker, wq, to_hold), std::max(ShareOf(queue, to_hold), grain));
     if (room > 0 && !to_hold) room = std::min(room, AllowedStarts(queue));
     if (room == 0) continue;
-    const bool batches = queue.policy.batches() || queue.jobs.sealed() > 0;
-    uint64_t granted = batches ? GrantBatches(peer, wq, room)
-                               : Grant(peer, wq, static_cast<uint32_t>(room), to_hold);
+    const bool batches = queue.policy.batches();
+    uint64_t granted = 0;
+    if (batches || queue.jobs.sealed() > 0) granted = GrantBatches(peer, wq, room);
+    if (!batches && granted < room) {
+      granted += Grant(peer, wq, static_cast<uint32_t>(room - granted), to_hold);
+    }
     if (!to_hold && !batches && granted > 0 && granted < grain && MayHoldNow(queue)) {
       const uint64_t more = std::min<uint64_t>(Room(worker, wq, true), grain - granted);
       if (more > 0) granted += Grant(peer, wq, static_cast<uint32_t>(more), true);
@@ -294,11 +297,13 @@ uint32_t Broker::GrantBatches(Peer& peer, WorkerQueue& wq, uint64_t batches) {
     // Batches were switched off: what is left of them goes, the other jobs as usual.
     if (!queue.policy.batches() && queue.jobs.sealed() == 0) break;
     BatchReason reason = BatchReason::kSize;
-    std::vector<Slice> batch = NextBatch(queue, &reason);
+    std::vector<Slice> batch =
+        NextBatch(queue, peer.worker->apart == 0 || Planted("run_together"), &reason);
     if (batch.empty()) break;
     ++granted;
-    ++queue.batches_by[static_cast<int>(reason)];
-    GrantLease(peer, wq, std::move(batch), false, true);
+    const bool is_batch = queue.policy.batches() || batch.front().halvings > 0;
+    if (is_batch) ++queue.batches_by[static_cast<int>(reason)];
+    GrantLease(peer, wq, std::move(batch), false, is_batch);
   }
   AfterGrants(peer, queue, granted);
   return granted;
@@ -320,6 +325,7 @@ void Broker::GrantLease(Peer& peer, WorkerQueue& wq, std::vector<Slice> slices, 
     Stream& stream = *streams_.at(slice.stream);
     stream.leases.Add(slice.first, slice.count(), lease.token);
     bytes += slice.bytes();
+    if (slice.apart()) worker.apart = lease.token;
     if (stream.rows == nullptr) continue;
     stream.rows->Lease(slice.first, slice.first + slice.count(), &effects_->writes);
     stream.commit = ThisCommit();

@@ -31,7 +31,8 @@ bool IsToBePacked(const Slice& slice, const Slice& before) {
 bool Join(const Slice& slice, Slice* last) {
   const bool belongs = last->stream == slice.stream && last->first + last->count() == slice.first &&
                        last->options == slice.options && last->attempts == slice.attempts &&
-                       last->suspect == slice.suspect && last->stored() == slice.stored();
+                       last->suspect == slice.suspect && last->losses == slice.losses &&
+                       last->stored() == slice.stored();
   if (!belongs) return false;
   if (slice.stored()) {  // these are as old as the oldest
     if (last->loading || slice.loading || last->count() + slice.count() > kStoredJobsMax) {

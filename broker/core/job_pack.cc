@@ -17,7 +17,7 @@ constexpr size_t kChunkSourcesMax = std::numeric_limits<uint16_t>::max();
 
 bool JobPack::Takes(const Slice& slice) {
   return !slice.stored() && slice.bytes() <= kBytesMax && slice.attempts == 0 && !slice.suspect &&
-         slice.halvings == 0 && slice.arrived == MonoTime{};
+         slice.losses == 0 && slice.halvings == 0 && slice.arrived == MonoTime{};
 }
 
 void JobPack::Close() {

@@ -108,6 +108,10 @@ void JobQueue::Return(Slice slice) {
     Seal({std::move(slice)});
     return;
   }
+  if (slice.apart()) {
+    for (uint32_t i = 0; i < slice.count(); ++i) Seal({slice.Part(i, 1)});
+    return;
+  }
   if (!stopped_.empty() && IsStopped(slice) && !IsOrdered(slice.options->key())) {
     SetAside(std::move(slice), true);
     return;
@@ -125,7 +129,27 @@ void JobQueue::Seal(std::vector<Slice> batch) {
     CountStored(slice, !stopped);
   }
   records_ += batch.size();
-  (stopped ? stopped_sealed_ : sealed_).push_back(std::move(batch));
+  if (stopped) {
+    stopped_sealed_.push_back(std::move(batch));
+  } else {
+    AddSealed(std::move(batch));
+  }
+}
+
+bool JobQueue::IsApart(const std::vector<Slice>& batch) {
+  return std::any_of(batch.begin(), batch.end(), [](const Slice& slice) { return slice.apart(); });
+}
+
+void JobQueue::AddSealed(std::vector<Slice> batch) {
+  sealed_apart_ += IsApart(batch) ? 1 : 0;
+  sealed_.push_back(std::move(batch));
+}
+
+std::vector<Slice> JobQueue::ExtractSealed(std::deque<std::vector<Slice>>::iterator it) {
+  std::vector<Slice> batch = std::move(*it);
+  sealed_apart_ -= IsApart(batch) ? 1 : 0;
+  sealed_.erase(it);
+  return batch;
 }
 
 void JobQueue::Delay(Slice slice, MonoTime until) {
@@ -270,29 +294,32 @@ bool JobQueue::MayGo(const std::vector<Slice>& batch, MonoTime now) {
   return true;
 }
 
-std::vector<Slice> JobQueue::TakeSealed(MonoTime now) {
-  for (auto it = sealed_.begin(); it != sealed_.end();) {
-    const bool stored =
-        std::any_of(it->begin(), it->end(), [](const Slice& slice) { return slice.stored(); });
-    if (stored || !MayGo(*it, now)) {
-      ++it;
+std::vector<Slice> JobQueue::TakeSealed(uint64_t most, bool apart, MonoTime now) {
+  for (size_t i = 0; i < sealed_.size();) {
+    uint64_t jobs = 0;
+    bool stays = !apart && IsApart(sealed_[i]);
+    for (const Slice& slice : sealed_[i]) {
+      jobs += slice.count();
+      stays = stays || slice.stored();
+    }
+    if (stays || jobs > most || !MayGo(sealed_[i], now)) {
+      ++i;
       continue;
     }
-    std::vector<Slice> batch = std::move(*it);
-    it = sealed_.erase(it);
+    std::vector<Slice> batch = ExtractSealed(sealed_.begin() + static_cast<std::ptrdiff_t>(i));
     records_ -= batch.size();
     std::vector<Slice> kept;
     for (Slice& slice : batch) {
-      const uint32_t jobs = slice.count();
+      const uint32_t count = slice.count();
       const auto options = slice.options;
-      sealed_jobs_ -= jobs;
+      sealed_jobs_ -= count;
       uint32_t left = 0;
       for (Slice& part : Cleaned(std::move(slice))) {
         left += part.count();
         kept.push_back(std::move(part));
       }
       keys_.UseTokens(options->key(), left, now);
-      keys_.Leave(options->key(), jobs - left);
+      keys_.Leave(options->key(), count - left);
     }
     if (!kept.empty()) return kept;
   }

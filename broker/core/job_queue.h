@@ -44,7 +44,8 @@ class JobQueue {
   void Push(Slice slice);
   // Puts jobs back at the front of their line.
   void Return(Slice slice);
-  // Keeps jobs together as one batch, to be taken as a whole. REQUIRES: not empty.
+  // Keeps jobs together as one batch, to be taken as a whole: the half of a batch, or a job that is
+  // to run apart. REQUIRES: not empty.
   void Seal(std::vector<Slice> batch);
   // Holds jobs back, their key with them, until `until`; then they go to the front.
   void Delay(Slice slice, MonoTime until);
@@ -72,9 +73,9 @@ class JobQueue {
   std::optional<Slice> Take(Portion most, bool to_hold, uint32_t default_max_attempts,
                             MonoTime now);
 
-  // The next sealed batch that may go and has nothing stored, without what was cancelled; empty if
-  // there is none.
-  std::vector<Slice> TakeSealed(MonoTime now);
+  // The next sealed batch of at most so many jobs that may go and has nothing stored, without what
+  // was cancelled; empty if there is none. `apart`: also such as run apart.
+  std::vector<Slice> TakeSealed(uint64_t most, bool apart, MonoTime now);
 
   // None of the stream's jobs is taken until it resumes, but those whose outcome is discarded.
   void Stop(uint64_t stream);
@@ -134,8 +135,11 @@ class JobQueue {
   uint64_t scheduled() const { return scheduled_; }
   size_t sealed() const { return sealed_.size(); }  // batches
   bool has_ready() const { return ready_ > 0 || !sealed_.empty(); }
-  // Some jobs are ready and not known to be kept back by their key.
-  bool may_start() const { return !turns_.empty() || !sealed_.empty(); }
+  // Some jobs are ready and not known to be kept back by their key. `apart`: also if these are to
+  // run apart.
+  bool may_start(bool apart = true) const {
+    return !turns_.empty() || sealed_.size() > (apart ? 0 : sealed_apart_);
+  }
   // The jobs whose turn it is. REQUIRES: Startable() > 0.
   const Slice& front() const { return turns_.front()->second.jobs.front(); }
   // Slice::arrived of the oldest job in a line. REQUIRES: ready() > 0.
@@ -310,6 +314,9 @@ class JobQueue {
   bool SweepScheduled(uint64_t* looks);
   bool SweepLines(uint64_t* looks);
   bool SweepAside(uint64_t* looks);
+  static bool IsApart(const std::vector<Slice>& batch);
+  void AddSealed(std::vector<Slice> batch);
+  std::vector<Slice> ExtractSealed(std::deque<std::vector<Slice>>::iterator batch);
   // Seals again what is not cancelled of a batch that was in `sealed_` (`ready`), or else in
   // `stopped_sealed_`.
   void SealCleaned(std::vector<Slice> batch, bool ready);
@@ -322,6 +329,7 @@ class JobQueue {
   std::set<std::pair<MonoTime, std::string>> parked_;  // until when, for their rate
   JobLine::Arrivals arrivals_;                         // of the lines' records
   std::deque<std::vector<Slice>> sealed_;
+  uint64_t sealed_apart_ = 0;                               // of these: such as run apart
   std::set<uint64_t> stopped_;                              // streams
   std::map<uint64_t, std::map<std::string, Aside>> aside_;  // by stream and key; none is empty
   std::deque<std::vector<Slice>> stopped_sealed_;           // each with jobs of a stopped stream

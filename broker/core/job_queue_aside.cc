@@ -16,34 +16,39 @@ bool JobQueue::HasStopped(const std::vector<Slice>& batch) const {
 
 void JobQueue::Stop(uint64_t stream) {
   if (!stopped_.insert(stream).second) return;
-  std::deque<std::vector<Slice>> going_on;
-  for (std::vector<Slice>& batch : sealed_) {
+  sealed_apart_ = 0;
+  for (std::vector<Slice>& batch : std::exchange(sealed_, {})) {
     const bool stops = HasStopped(batch);
     for (const Slice& slice : batch) {
       if (!stops) break;
       UncountStored(slice, true);
       CountStored(slice, false);
     }
-    (stops ? stopped_sealed_ : going_on).push_back(std::move(batch));
+    if (stops) {
+      stopped_sealed_.push_back(std::move(batch));
+    } else {
+      AddSealed(std::move(batch));
+    }
   }
-  sealed_ = std::move(going_on);
 }
 
 void JobQueue::Resume(uint64_t stream) {
   if (stopped_.erase(stream) == 0) return;
   BringBack(stream);
   RetryBehind(stream);
-  std::deque<std::vector<Slice>> stopped;
-  for (std::vector<Slice>& batch : stopped_sealed_) {
+  for (std::vector<Slice>& batch : std::exchange(stopped_sealed_, {})) {
     const bool stays = HasStopped(batch);
     for (const Slice& slice : batch) {
       if (stays) break;
       UncountStored(slice, false);
       CountStored(slice, true);
     }
-    (stays ? stopped : sealed_).push_back(std::move(batch));
+    if (stays) {
+      stopped_sealed_.push_back(std::move(batch));
+    } else {
+      AddSealed(std::move(batch));
+    }
   }
-  stopped_sealed_ = std::move(stopped);
 }
 
 void JobQueue::RetryBehind(uint64_t stream) {

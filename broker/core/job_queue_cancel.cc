@@ -108,11 +108,13 @@ bool JobQueue::SweepPart(uint64_t* looks) {
 bool JobQueue::SweepBatches(std::deque<std::vector<Slice>>* batches, uint64_t* looks) {
   while (*looks > 0 && sweep_.batches > 0 && !batches->empty()) {
     --sweep_.batches;
+    const bool ready = batches == &sealed_;
     std::vector<Slice> batch = std::move(batches->front());
     batches->pop_front();
     *looks -= std::min<uint64_t>(*looks, batch.size());
     if (HasCancelled(batch)) {
-      SealCleaned(std::move(batch), batches == &sealed_);
+      sealed_apart_ -= ready && IsApart(batch) ? 1 : 0;
+      SealCleaned(std::move(batch), ready);
     } else {
       batches->push_back(std::move(batch));
     }

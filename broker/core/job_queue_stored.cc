@@ -214,9 +214,7 @@ void JobQueue::AskForSealed(const LoadPlan& plan, LoadsAsked* asked) {
     const auto stored = std::find_if(sealed_.begin(), sealed_.end(), HasStored);
     if (stored == sealed_.end()) return;
     if (!HasCancelled(*stored)) break;
-    std::vector<Slice> batch = std::move(*stored);
-    sealed_.erase(stored);
-    SealCleaned(std::move(batch), true);
+    SealCleaned(ExtractSealed(stored), true);
   }
   const auto batch = std::find_if(sealed_.begin(), sealed_.end(), HasStored);
   records_ -= batch->size();
@@ -338,6 +336,8 @@ void JobQueue::CheckStored() const {
     }
   }
   WT_CHECK(aside_jobs == aside_jobs_ && aside_bytes == aside_bytes_);
+  const auto apart = std::count_if(sealed_.begin(), sealed_.end(), IsApart);
+  WT_CHECK(static_cast<uint64_t>(apart) == sealed_apart_);
   for (const std::vector<Slice>& batch : sealed_) {
     WT_CHECK(!HasStopped(batch));
     for (const Slice& slice : batch) count(slice, true);

@@ -146,6 +146,7 @@ void Broker::WriteRows() {
       part->set_attempts(slice.attempts);
       part->set_suspect(slice.suspect);
       part->set_halvings(slice.halvings);
+      part->set_losses(slice.losses);
     }
     if (!Planted("forget_charges")) FillRanges(lease.charged, row->mutable_charged());
     FillRanges(lease.cancelled, row->mutable_cancelled());

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
+#include <string>
 #include <vector>
 
 #include "broker/core/limits.h"
@@ -15,6 +16,7 @@
 #include "common/check.h"
 #include "common/interval_set.h"
 #include "common/time.h"
+#include "wire.pb.h"
 
 namespace whippletree::core {
 
@@ -22,6 +24,13 @@ struct Queue;
 
 // How a start ended, for the breaker.
 enum class Verdict { kNone, kSucceeded, kFailed };
+
+// Why jobs failed, and where.
+struct Failure {
+  const wire::Status& status;
+  const std::string& worker;
+  bool lost = false;  // with their worker
+};
 
 struct Lease {
   uint64_t token = 0;

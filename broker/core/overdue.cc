@@ -186,7 +186,7 @@ void Overdue::TakeJobs(Lease& lease, const DueAnswers::Due& due) {
                  "its worker neither ended it in " +
                      std::to_string(ToMilliseconds(TimeoutOf(lease))) + " ms nor said why");
   if (started && lease.batch) {
-    b_.HalveBatch(lease, status, name);
+    b_.HalveBatch(lease, {status, name});
     return;
   }
   const bool suspect = lease.sends > 0;
@@ -194,7 +194,7 @@ void Overdue::TakeJobs(Lease& lease, const DueAnswers::Due& due) {
       (started ? lease.charged : lease.awaited).Intersect(due.part.begin, due.part.end);
   for (const Interval& part : parts) {
     if (started || Planted("charge_asked_back")) {
-      b_.FailJobs(lease, part, status, name);
+      b_.FailJobs(lease, part, {status, name});
       continue;
     }
     SplitBy(IntervalSet(lease.cancelled), part,

@@ -107,6 +107,7 @@ struct WorkerState {
   std::set<std::string> refused;                       // queues that it wants to serve and cannot
   size_t turn = 0;                                     // queue to be served first
   std::set<uint64_t> leases;
+  uint64_t apart = 0;   // the lease of a job that runs apart; 0: none
   uint64_t leased = 0;  // starts: a batch counts as one
   OwedJobs owed;        // take slots beyond these
   Stuck stuck = Stuck::kNo;

@@ -104,6 +104,11 @@ struct Queue {
   uint64_t counted_bytes() const { return payload_bytes() - jobs.aside_bytes(); }
   // Jobs that waited too long are still to be ended: none starts before.
   bool expires_now(WallTime now) const { return expiries.next() <= now; }
+  // Each look at all of them is paid for by as many that were added.
+  void PruneExpiries() {
+    const uint64_t most = ledger.waiting() == 0 ? 0 : 2 * open_jobs() + 1000;
+    if (expiries.records() > most) expiries.StartPruning();
+  }
   // The oldest names count until then.
   WallTime next_name_expiry() const {
     const JobNames::Batch* oldest = names.oldest();

@@ -80,7 +80,7 @@ void Broker::TickOf(Queue& queue, bool summary) {
       rate(queue.ended_per_second, queue.ledger.ended(), queue.last_tick.ended());
   queue.last_tick = queue.ledger;
   CountMemory(queue);
-  PruneExpiries(queue);
+  queue.PruneExpiries();
   SetWallTimer(queue);
   if (!summary) return;
   const Ledger& ledger = queue.ledger;

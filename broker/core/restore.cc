@@ -375,6 +375,7 @@ absl::Status Broker::RestoreLease(const record::Lease& row) {
     const auto stream = streams_.find(slice.stream);
     if (stream != streams_.end())
       stream->second->leases.Add(slice.first, slice.count(), lease.token);
+    if (slice.apart()) peer.worker->apart = lease.token;
   }
   CountTable(static_cast<int64_t>(lease.memory_bytes()));
   leases_.Restore(std::move(lease));
@@ -399,6 +400,7 @@ Slice Broker::Restoring::LeasedSlice(const record::LeasePart& part) const {
   slice.attempts = part.attempts();
   slice.suspect = part.suspect();
   slice.halvings = part.halvings();
+  slice.losses = part.losses();
   slice.stored_bytes = 0;
   slice.data = std::make_shared<RunData>();
   uint64_t at = part.first();
@@ -442,6 +444,7 @@ void Broker::RestoreWaiting() {
       slice.attempts = Planted("forget_attempts") ? 0 : row.attempts();
       slice.suspect = row.suspect();
       slice.halvings = row.halvings();
+      slice.losses = row.losses();
       WatchExpiry(queue, slice);
       queue.last_batch = std::max(queue.last_batch, row.batch());
       const auto now_ms = ToMilliseconds(now_.wall.time_since_epoch());

@@ -71,7 +71,9 @@ bool IsLease(const record::Lease& row) {
 }
 
 bool IsReturned(const record::Returned& row) {
-  return IsRange(row.first(), row.count(), kStoredJobsMax) &&
+  // What runs apart is one job, or of a batch that was halved.
+  const bool alone = row.losses() < kLossesApart || row.halvings() > 0 || row.count() == 1;
+  return alone && IsRange(row.first(), row.count(), kStoredJobsMax) &&
          row.attempts() <= kAttemptsStoredMax && row.halvings() <= kHalvingsMax &&
          row.batch() <= kNumberStoredMax;
 }

@@ -58,7 +58,7 @@ void Broker::FireWallTimers() {
       ExpireWaiting(queue, queue.expiries.TakeFirst());
       Work();
     }
-    PruneExpiries(queue);
+    queue.PruneExpiries();
     Work(queue.expiries.Prune(config_.step_work_max, [&](const Expiry& expiry) {
       if (queue.ledger.waiting() == 0) return false;  // what returns from a lease is watched anew
       const auto stream = streams_.find(expiry.stream);
@@ -70,12 +70,6 @@ void Broker::FireWallTimers() {
     Wake(queue);
     if (IsExhausted()) break;
   }
-}
-
-// Each look at all of them is paid for by as many that were added.
-void Broker::PruneExpiries(Queue& queue) {
-  const uint64_t most = queue.ledger.waiting() == 0 ? 0 : 2 * queue.open_jobs() + 1000;
-  if (queue.expiries.records() > most) queue.expiries.StartPruning();
 }
 
 void Broker::ExpireWaiting(Queue& queue, const Expiry& expiry) {

@@ -13,6 +13,9 @@
 
 namespace whippletree::core {
 
+// After so many losses of a worker that ran it, or before its last attempt, a job is tried apart.
+inline constexpr uint32_t kLossesApart = 2;
+
 struct Slice {
   std::shared_ptr<RunData> data;  // nullptr: stored
   uint32_t begin = 0;             // jobs [begin, end) of data
@@ -22,6 +25,8 @@ struct Slice {
   std::shared_ptr<const wire::JobOptions> options;
   uint32_t attempts = 0;  // charged so far
   bool suspect = false;   // its worker died and nobody knows whether it had been started
+  // Workers that were lost while they ran these jobs, up to kLossesApart.
+  uint32_t losses = 0;
   // Uncharged starts in batches that were halved. Not zero: never merged with other jobs again.
   uint32_t halvings = 0;
   // When the first job came, in queues with a linger; else the same for all.
@@ -30,6 +35,8 @@ struct Slice {
   bool loading = false;       // stored, of one row, and asked back
 
   bool stored() const { return data == nullptr; }
+  // They may end workers: they run beside no others of this kind.
+  bool apart() const { return losses >= kLossesApart; }
   uint32_t count() const { return end - begin; }
   // Of payload, in memory.
   uint64_t bytes() const { return bytes(0, count()); }

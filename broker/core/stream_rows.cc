@@ -93,6 +93,7 @@ void StreamRows::Return(const Slice& slice, uint64_t batch, uint64_t not_before_
   row.set_attempts(slice.attempts);
   row.set_suspect(slice.suspect);
   row.set_halvings(slice.halvings);
+  row.set_losses(slice.losses);
   row.set_batch(batch);
   row.set_not_before_ms(not_before_ms);
   *writes->emplace_back().mutable_returned() = row;

@@ -127,7 +127,7 @@ bool Broker::OnReportItem(Peer& peer, wire::ReportItem& item) {
       case wire::ReportItem::COMPLETED:
         SplitBy(refused, part, [&](Interval piece, bool is_refused) {
           if (is_refused) {
-            FailJobs(*lease, piece, refusal, peer.name);
+            FailJobs(*lease, piece, {refusal, peer.name});
           } else {
             OnCompleted(peer, *lease, piece, *results, item.first());
           }
@@ -190,9 +190,9 @@ void Broker::OnFailed(Peer& peer, Lease& lease, const Interval& part, wire::Repo
   };
   if (lease.batch && item.whole_batch() &&
       (timed_out || !IsRetryable(status.code()) || last_attempt())) {
-    HalveBatch(lease, status, peer.name);
+    HalveBatch(lease, {status, peer.name});
   } else {
-    FailJobs(lease, part, status, peer.name);
+    FailJobs(lease, part, {status, peer.name});
   }
 }
 
@@ -207,10 +207,10 @@ void Broker::OnCompleted(Peer& peer, Lease& lease, const Interval& part, RunData
     while (end < part.end && size(end) <= config_.result_bytes_max) ++end;
     if (end == at) {
       FailJobs(lease, {at, at + 1},
-               WireStatus(absl::StatusCode::kOutOfRange,
-                          "result of " + std::to_string(size(at)) + " bytes; at most " +
-                              std::to_string(config_.result_bytes_max) + " are taken"),
-               peer.name);
+               {WireStatus(absl::StatusCode::kOutOfRange,
+                           "result of " + std::to_string(size(at)) + " bytes; at most " +
+                               std::to_string(config_.result_bytes_max) + " are taken"),
+                peer.name});
       ++at;
       continue;
     }
@@ -245,8 +245,8 @@ void Broker::EndSlice(Lease& lease, const Slice& slice, uint64_t index, wire::Ou
   EndJobs(*streams_.at(slice.stream), std::move(outcome), !slice.options->discard_outcome());
 }
 
-void Broker::FailJobs(Lease& lease, const Interval& part, const wire::Status& status,
-                      const std::string& worker) {
+void Broker::FailJobs(Lease& lease, const Interval& part, const Failure& failure) {
+  const auto& [status, worker, lost] = failure;
   Queue& queue = *lease.queue;
   const bool retryable = IsRetryable(status.code());
   const Verdict verdict = retryable ? Verdict::kFailed : Verdict::kSucceeded;
@@ -269,6 +269,12 @@ void Broker::FailJobs(Lease& lease, const Interval& part, const wire::Status& st
         outcome = ExpiredOutcome(attempts);
       } else if (retryable && attempts < max_attempts) {
         queue.retries += slice.count();
+        if (lost) {
+          Log(LogLevel::kInfo, "jobs_retried", std::move(fields));
+          NoteAttempt(slice, status, worker);
+          RetryLost(lease, slice, index);
+          return;
+        }
         if (!delay) delay = BackoffDelay(queue.policy, attempts, &prng_);
         fields.push_back({"delay_ms", ToMilliseconds(*delay)});
         Log(LogLevel::kInfo, "jobs_retried", std::move(fields));
@@ -290,6 +296,21 @@ void Broker::FailJobs(Lease& lease, const Interval& part, const wire::Status& st
       EndSlice(lease, slice, index, std::move(outcome), cancelled ? Verdict::kNone : verdict);
     });
   });
+}
+
+// One of them may have ended the worker. Those that are innocent are not to meet it again each
+// time: each has a back-off of its own, and after its second loss, or before its last attempt, it
+// runs apart from others of this kind.
+void Broker::RetryLost(Lease& lease, const Slice& slice, uint64_t index) {
+  const QueuePolicy& policy = lease.queue->policy;
+  for (uint32_t i = 0; i < slice.count(); ++i) {
+    Slice again = slice.Part(i, 1);
+    ++again.attempts;
+    const bool last = IsLastAttempt(again, policy.max_attempts);
+    again.losses = last ? kLossesApart : std::min(again.losses + 1, kLossesApart);
+    const Duration delay = BackoffDelay(policy, again.attempts, &prng_);
+    ReturnJobs(lease, std::move(again), index + i, delay, Verdict::kFailed);
+  }
 }
 
 // Jobs that were not started, or may not have been, leave their worker.
@@ -366,7 +387,9 @@ void Broker::EraseIfDone(Lease& lease) {
     stream.leases.Remove(slice.first, slice.count(), lease.token);
     if (stream.producer == 0) dying_streams_.push_back(stream.number);
   }
-  peers_.at(lease.worker)->worker->leases.erase(lease.token);
+  WorkerState& worker = *peers_.at(lease.worker)->worker;
+  worker.leases.erase(lease.token);
+  if (worker.apart == lease.token) worker.apart = 0;
   CountTable(-static_cast<int64_t>(lease.memory_bytes()));
   leases_.Erase(lease.token);
 }
@@ -379,7 +402,7 @@ bool Broker::EndLease(uint64_t token, bool uncharged, std::string_view why) {
   const std::string worker = peers_.at(lease.worker)->name;
   Work();
   if (lease.batch && !uncharged) {
-    HalveBatch(lease, lost, worker);
+    HalveBatch(lease, {lost, worker, true});
     EraseIfDone(lease);
     return true;
   }
@@ -397,7 +420,7 @@ bool Broker::EndLease(uint64_t token, bool uncharged, std::string_view why) {
       }
       if ((charged || Planted("charge_held")) && !uncharged) {
         Work(piece.end - piece.begin);
-        FailJobs(lease, piece, lost, worker);
+        FailJobs(lease, piece, {lost, worker, true});
         return;
       }
       SplitBy(lease.cancelled, piece, [&](Interval bit, bool cancelled) {

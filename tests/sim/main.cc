@@ -116,6 +116,7 @@ bool HasCheck(uint32_t invariant) { return invariant != 9 && invariant != 22; }
 std::string CheckName(uint32_t invariant) {
   if (invariant == kPauseCheck) return "pause";
   if (invariant == kUnreadCheck) return "unread";
+  if (invariant == kApartCheck) return "apart";
   return invariant == kLoadCheck ? "load" : "I" + std::to_string(invariant);
 }
 

@@ -73,7 +73,8 @@ INSTANTIATE_TEST_SUITE_P(
                     PlantedFault{"stop_all", "unread"}, PlantedFault{"take_stopped", "unread"},
                     PlantedFault{"trust_receipts", "I21"}, PlantedFault{"trust_sessions", "I5"},
                     PlantedFault{"forget_overdue", "I1"}, PlantedFault{"forget_asked_back", "I1"},
-                    PlantedFault{"charge_asked_back", "I19"}),
+                    PlantedFault{"charge_asked_back", "I19"},
+                    PlantedFault{"run_together", "apart"}),
     [](const auto& fault) { return std::string(fault.param.name); });
 
 TEST(PlantedFaultTest, NothingIsFoundWhenNoneIsOn) {

@@ -111,9 +111,11 @@ void PolicyChecker::AfterStep(const core::Broker& core, Instant now) {
         }
         situations_->Count("start_beside_stopped");
       }
-      // A batch that is tried again has kept its places, whatever the limit is now.
-      if (policy.keys.limits() && slice.halvings == 0) keys.emplace(queue, slice.options->key());
+      // What is tried again as it was sealed has kept its places, whatever the limit is now.
+      const bool again = slice.halvings > 0 || slice.apart();
+      if (policy.keys.limits() && !again) keys.emplace(queue, slice.options->key());
     }
+    CheckApart(core, lease);
     CheckTimes(lease, now);
     CheckBatch(lease, policy);
     if (policy.rate.count > 0) {
@@ -129,6 +131,22 @@ void PolicyChecker::AfterStep(const core::Broker& core, Instant now) {
   CheckOthersGoOn(core, now);
 }
 
+// What may end its worker runs beside no other of this kind.
+void PolicyChecker::CheckApart(const core::Broker& core, const core::Lease& lease) {
+  const auto apart = [](const core::Lease& one) {
+    return std::any_of(one.slices.begin(), one.slices.end(),
+                       [](const core::Slice& slice) { return slice.apart(); });
+  };
+  if (!apart(lease)) return;
+  situations_->Checked(kApartCheck);
+  situations_->Count("start_apart");
+  for (const auto& [token, other] : core.leases().all()) {
+    if (token != lease.token && other.worker == lease.worker && apart(other)) {
+      Violation("apart", "two jobs of " + lease.queue->name + " that lost workers run in one");
+    }
+  }
+}
+
 // Where nothing but slots keeps them, jobs that are not stopped do not wait while one is free.
 void PolicyChecker::CheckOthersGoOn(const core::Broker& core, Instant now) const {
   for (const auto& [name, queue] : core.queues()) {
@@ -142,7 +160,7 @@ void PolicyChecker::CheckOthersGoOn(const core::Broker& core, Instant now) const
                              queue->paused || now.mono < queue->held_until;
     if (other_gates || queue->jobs.stored_ready() > 0) continue;
     situations_->Checked(kUnreadCheck);
-    if (queue->jobs.has_ready() && core.HasFreeSlot(*queue)) {
+    if (queue->jobs.may_start(false) && core.HasFreeSlot(*queue)) {
       Violation("unread", name + " has jobs that wait for a producer that is stopped");
     }
   }

@@ -60,6 +60,7 @@ class PolicyChecker {
                  MonoTime now);
   void CheckOrder(const std::string& queue, const core::Slice& slice);
   using QueueCounts = std::vector<uint64_t>;  // by the queue's number
+  void CheckApart(const core::Broker& core, const core::Lease& lease);
   void CheckLive(const core::Broker& core, const QueueCounts& granted);
   void CheckCapacity(const core::Broker& core);
   void CheckOthersGoOn(const core::Broker& core, Instant now) const;

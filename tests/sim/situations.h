@@ -15,7 +15,8 @@ inline constexpr uint32_t kInvariants = 22;
 inline constexpr uint32_t kPauseCheck = 0;                 // of admins, who have no number
 inline constexpr uint32_t kLoadCheck = kInvariants + 1;    // of stored payloads, the same
 inline constexpr uint32_t kUnreadCheck = kInvariants + 2;  // of unread outcomes
-inline constexpr uint32_t kChecks = kInvariants + 3;
+inline constexpr uint32_t kApartCheck = kInvariants + 3;   // of jobs whose workers were lost
+inline constexpr uint32_t kChecks = kInvariants + 4;
 
 class Situations {
  public:
@@ -77,7 +78,7 @@ inline constexpr std::string_view kSituations[] = {
     "row_damaged", "rows_loaded", "producer_forgotten", "report_on_full_disk",
     "report_on_restored_lease", "restored", "restored_backoff", "restored_group", "restored_lease",
     "restored_outcome", "restored_pause", "restored_sealed_batch", "restored_suspect",
-    "store_failed", "store_stall"};
+    "start_apart", "store_failed", "store_stall"};
 
 // Met by one seed in some hundreds.
 inline constexpr std::string_view kRareSituations[] = {

@@ -208,7 +208,7 @@ TEST(JobQueueAsideTest, SealedBatchesWaitAsAWhole) {
   queue.Seal({Jobs(kOther, 2), Jobs(kOther, 3)});
   queue.Stop(kStopped);
   EXPECT_EQ(queue.sealed(), 1u);
-  EXPECT_EQ(queue.TakeSealed(MonoTime{}).size(), 2u);
+  EXPECT_EQ(queue.TakeSealed(1000, true, MonoTime{}).size(), 2u);
   queue.Seal({Jobs(kStopped, 4)});
   EXPECT_FALSE(queue.has_ready());
   EXPECT_TRUE(queue.waits_for_stopped());
@@ -216,7 +216,7 @@ TEST(JobQueueAsideTest, SealedBatchesWaitAsAWhole) {
   queue.CheckStored();
   queue.Resume(kStopped);
   EXPECT_EQ(queue.sealed(), 2u);
-  EXPECT_EQ(queue.TakeSealed(MonoTime{}).front().first, 1u);
+  EXPECT_EQ(queue.TakeSealed(1000, true, MonoTime{}).front().first, 1u);
 }
 
 }  // namespace

@@ -174,7 +174,7 @@ class JobQueueModel {
     while (!waiting_.empty()) {
       const size_t before = waiting_.size();
       Take(1000);
-      TakeSealed();
+      TakeSealed(true);
       queue_.ReleaseDue(now_);
       ASSERT_LT(waiting_.size(), before);
     }
@@ -200,7 +200,7 @@ class JobQueueModel {
       case 4:
         return Take(static_cast<uint32_t>(prng_.Between(1, 30)));
       case 5:
-        return TakeSealed();
+        return TakeSealed(prng_.Chance(700));
       case 6:
         return queue_.Stop(stream);
       case 7:
@@ -229,6 +229,7 @@ class JobQueueModel {
       } else if (where == 2) {
         Slice other = Jobs(stream, ++next_[stream], 1, Options(Key()));
         waiting_.insert({stream, other.first});
+        other.losses = prng_.Between(0, 2) == 0 ? kLossesApart : 0;
         queue_.Seal({slice, std::move(other)});
       } else {
         queue_.Push(slice);
@@ -274,8 +275,8 @@ class JobQueueModel {
     queue_.Return(std::move(slice));
   }
 
-  void TakeSealed() {
-    for (const Slice& slice : queue_.TakeSealed(now_.mono)) {
+  void TakeSealed(bool apart) {
+    for (const Slice& slice : queue_.TakeSealed(1000, apart, now_.mono)) {
       for (uint32_t i = 0; i < slice.count(); ++i) {
         EXPECT_EQ(waiting_.erase({slice.stream, slice.first + i}), 1u);
       }

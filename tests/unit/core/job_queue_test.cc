@@ -175,7 +175,7 @@ TEST(JobQueueTest, CancellingMostJobsSweepsThemAway) {
   queue.Push(Jobs(1, 6, Options("a")));
   queue.Push(Jobs(7, 2, Options("b")));
   queue.Delay(Jobs(9, 2, options), MonoTime(seconds(1)));
-  queue.Cancel(1, IntervalSet(2, 10));  // 1 and 10 stay
+  queue.Cancel(1, IntervalSet(2, 10));      // 1 and 10 stay
   EXPECT_EQ(queue.next_due(), MonoTime{});  // at once
   queue.ReleaseDue({});
   EXPECT_EQ(queue.next_due(), MonoTime(seconds(1)));

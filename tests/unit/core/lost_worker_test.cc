@@ -46,7 +46,7 @@ TEST(LostWorkerTest, WhatItRanIsChargedAndTriedAgain) {
   EXPECT_TRUE(s.h.HasLog("leases_expired"));
   WorkerPeer other(&s.h, "other", {.slots = 2});
   other.Join();
-  EXPECT_EQ(other.TakeDelivery().attempt(), 2u);
+  for (const wire::Delivery& delivery : other.TakeDeliveries()) EXPECT_EQ(delivery.attempt(), 2u);
 }
 
 TEST(LostWorkerTest, AJobOnItsLastAttemptIsDead) {
