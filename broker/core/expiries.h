@@ -24,11 +24,11 @@ class Expiries {
   // Jobs that are known to expire then may be among them.
   void Watch(WallTime at, const Expiry& jobs);
   // WallTime::max(): none.
-  WallTime next() const { return jobs_.empty() ? WallTime::max() : jobs_.begin()->first.at; }
+  WallTime next() const { return by_time_.empty() ? WallTime::max() : by_time_.begin()->first.at; }
   // Takes out what expires first. REQUIRES: there is something.
   Expiry TakeFirst();
   // How much memory they take. No two records have a job in common.
-  uint64_t records() const { return jobs_.size(); }
+  uint64_t records() const { return by_time_.size(); }
 
   // All are to be looked at, if that is not under way.
   void StartPruning() {
@@ -41,12 +41,12 @@ class Expiries {
   uint64_t Prune(uint64_t most, Keep&& keep) {
     if (!is_pruning()) return 0;
     uint64_t looks = 0;
-    auto it = jobs_.lower_bound(*prune_from_);
-    for (; looks < most && it != jobs_.end(); ++looks) {
+    auto it = by_time_.lower_bound(*prune_from_);
+    for (; looks < most && it != by_time_.end(); ++looks) {
       it = keep(Expiry{it->first.stream, it->first.begin, it->second}) ? std::next(it)
-                                                                       : jobs_.erase(it);
+                                                                       : by_time_.erase(it);
     }
-    prune_from_ = it == jobs_.end() ? std::nullopt : std::optional(it->first);
+    prune_from_ = it == by_time_.end() ? std::nullopt : std::optional(it->first);
     return looks;
   }
 
@@ -58,7 +58,7 @@ class Expiries {
 
     auto operator<=>(const Key&) const = default;
   };
-  std::map<Key, uint64_t> jobs_;  // the end of the jobs
+  std::map<Key, uint64_t> by_time_;  // the end of the jobs
   std::optional<Key> prune_from_;
 };
 

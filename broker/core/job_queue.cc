@@ -157,7 +157,7 @@ void JobQueue::Delay(Slice slice, MonoTime until) {
   ++records_;
   CountStored(slice, false);
   keys_.HoldBack(slice.options->key(), slice.count());
-  if (slice.halvings > 0) keys_.Enter(slice.options->key(), slice.count());
+  if (slice.is_sealed()) keys_.Enter(slice.options->key(), slice.count());
   backing_off_.emplace(std::pair(until, ++delay_count_), std::move(slice));
 }
 
@@ -179,7 +179,7 @@ uint64_t JobQueue::ReleaseDue(Instant now, uint64_t most) {
     --records_;
     UncountStored(slice, false);
     keys_.LetGo(slice.options->key(), slice.count());
-    if (slice.halvings > 0) keys_.Leave(slice.options->key(), slice.count());
+    if (slice.is_sealed()) keys_.Leave(slice.options->key(), slice.count());
     Return(std::move(slice));
   }
   for (; released < most && !parked_.empty() && parked_.begin()->first <= now.mono; ++released) {
@@ -329,7 +329,7 @@ std::vector<Slice> JobQueue::TakeSealed(uint64_t most, bool apart, MonoTime now)
 std::map<std::string, uint64_t> JobQueue::SealedByKey() const {
   std::map<std::string, uint64_t> jobs;
   for (const auto& [at, slice] : backing_off_) {
-    if (slice.halvings > 0) jobs[slice.options->key()] += slice.count();
+    if (slice.is_sealed()) jobs[slice.options->key()] += slice.count();
   }
   for (const auto* batches : {&sealed_, &stopped_sealed_}) {
     for (const std::vector<Slice>& batch : *batches) {

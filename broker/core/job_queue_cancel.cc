@@ -151,7 +151,7 @@ bool JobQueue::SweepBackingOff(uint64_t* looks) {
     --records_;
     UncountStored(slice, false);
     keys_.LetGo(options->key(), slice.count());
-    if (slice.halvings > 0) keys_.Leave(options->key(), slice.count());
+    if (slice.is_sealed()) keys_.Leave(options->key(), slice.count());
     for (Slice& part : Cleaned(std::move(slice))) Delay(std::move(part), until);
     TakeTurnOf(options->key());
   }

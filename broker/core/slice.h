@@ -37,6 +37,8 @@ struct Slice {
   bool stored() const { return data == nullptr; }
   // They may end workers: they run beside no others of this kind.
   bool apart() const { return losses >= kLossesApart; }
+  // They come back as they are, and keep their places until then.
+  bool is_sealed() const { return halvings > 0 || apart(); }
   uint32_t count() const { return end - begin; }
   // Of payload, in memory.
   uint64_t bytes() const { return bytes(0, count()); }

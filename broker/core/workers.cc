@@ -246,7 +246,8 @@ void Broker::EndSlice(Lease& lease, const Slice& slice, uint64_t index, wire::Ou
 }
 
 void Broker::FailJobs(Lease& lease, const Interval& part, const Failure& failure) {
-  const auto& [status, worker, lost] = failure;
+  const wire::Status& status = failure.status;
+  const std::string& worker = failure.worker;
   Queue& queue = *lease.queue;
   const bool retryable = IsRetryable(status.code());
   const Verdict verdict = retryable ? Verdict::kFailed : Verdict::kSucceeded;
@@ -269,7 +270,7 @@ void Broker::FailJobs(Lease& lease, const Interval& part, const Failure& failure
         outcome = ExpiredOutcome(attempts);
       } else if (retryable && attempts < max_attempts) {
         queue.retries += slice.count();
-        if (lost) {
+        if (failure.lost) {
           Log(LogLevel::kInfo, "jobs_retried", std::move(fields));
           NoteAttempt(slice, status, worker);
           RetryLost(lease, slice, index);

@@ -112,8 +112,7 @@ void PolicyChecker::AfterStep(const core::Broker& core, Instant now) {
         situations_->Count("start_beside_stopped");
       }
       // What is tried again as it was sealed has kept its places, whatever the limit is now.
-      const bool again = slice.halvings > 0 || slice.apart();
-      if (policy.keys.limits() && !again) keys.emplace(queue, slice.options->key());
+      if (policy.keys.limits() && !slice.is_sealed()) keys.emplace(queue, slice.options->key());
     }
     CheckApart(core, lease);
     CheckTimes(lease, now);
