@@ -120,6 +120,8 @@ int RunMapReduce(const MapReduceCommandOptions& options) {
     PrintError(kProgram, Message(producer.status()));
     return ExitCodeFor(producer.status());
   }
+  (*producer)->WatchQueue(options.mapreduce.map_queue);
+  (*producer)->WatchQueue(options.mapreduce.reduce_queue);
   CatchSignals();
   MapReduceReport report;
   absl::Status status = RunInterruptibly(**producer, inputs, options, &report);

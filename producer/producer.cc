@@ -45,6 +45,7 @@ class Producer::Impl {
                                       uint64_t* unsettled);
   void Cancel(const std::string& queue, uint64_t first, uint64_t count);
   void OnFollowOn(OutcomeCallback callback);
+  void WatchQueue(const std::string& queue);
   absl::StatusOr<uint64_t> OpenGroup();
   absl::StatusOr<std::future<GroupEnd>> CloseGroup(uint64_t group);
   absl::Status WaitUntil(bool outcomes);
@@ -366,6 +367,12 @@ void Producer::Impl::Cancel(const std::string& queue, uint64_t first, uint64_t c
   Wake();
 }
 
+void Producer::Impl::WatchQueue(const std::string& queue) {
+  const std::lock_guard lock(mutex_);
+  session_.Watch(queue);
+  Wake();
+}
+
 void Producer::Impl::OnFollowOn(OutcomeCallback callback) {
   const std::lock_guard lock(mutex_);
   follow_on_ = std::make_shared<const OutcomeCallback>(std::move(callback));
@@ -416,6 +423,7 @@ Producer::Counts Producer::Impl::counts() {
   counts.connected = session_.connected();
   counts.full = session_.full();
   counts.full_reason = session_.full_reason();
+  counts.note = session_.note();
   return counts;
 }
 
@@ -446,26 +454,11 @@ absl::StatusOr<std::unique_ptr<Producer>> Producer::Connect(ProducerOptions opti
 absl::StatusOr<std::future<Outcome>> Producer::Submit(const std::string& queue,
                                                       std::string_view payload,
                                                       const JobOptions& options) {
-  // Shared, since a callback is copyable. Dropped without an outcome it says so.
-  struct Promise {
-    std::promise<Outcome> promise;
-    bool kept = false;
-    ~Promise() {
-      if (kept) return;
-      Outcome outcome;
-      outcome.status = absl::UnavailableError("outcome unknown: the producer was closed");
-      promise.set_value(std::move(outcome));
-    }
-  };
-  auto promise = std::make_shared<Promise>();
-  std::future<Outcome> future = promise->promise.get_future();
+  auto [future, callback] = FutureOutcome();
   const std::string_view payloads[] = {payload};
-  auto first = impl_->Submit(queue, payloads, {}, options, [promise](Outcome outcome) {
-    promise->kept = true;
-    promise->promise.set_value(std::move(outcome));
-  });
+  auto first = impl_->Submit(queue, payloads, {}, options, std::move(callback));
   if (!first.ok()) return first.status();
-  return future;
+  return std::move(future);
 }
 
 absl::StatusOr<uint64_t> Producer::SubmitMany(const std::string& queue,
@@ -491,6 +484,7 @@ absl::StatusOr<std::future<GroupEnd>> Producer::CloseGroup(uint64_t group) {
 absl::Status Producer::WaitAccepted() { return impl_->WaitUntil(false); }
 absl::Status Producer::WaitOutcomes() { return impl_->WaitUntil(true); }
 void Producer::StopWaiting() { impl_->StopWaiting(); }
+void Producer::WatchQueue(const std::string& queue) { impl_->WatchQueue(queue); }
 uint64_t Producer::payload_bytes_max() const { return impl_->payload_bytes_max(); }
 Producer::Counts Producer::counts() const { return impl_->counts(); }
 

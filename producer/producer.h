@@ -163,6 +163,11 @@ class Producer {
   // These two return CANCELLED from now on where they would wait. Thread-safe.
   void StopWaiting();
 
+  // When nothing has come of this queue's jobs for 2 s, ProducerOptions::log is told what keeps
+  // them from being run, if the broker knows: no worker serves it, it is paused, …; and again when
+  // that changes.
+  void WatchQueue(const std::string& queue);
+
   // Largest payload that the broker takes.
   uint64_t payload_bytes_max() const;
 
@@ -173,6 +178,7 @@ class Producer {
     bool connected = false;
     bool full = false;        // some queue takes no more for now
     std::string full_reason;  // why, if it is not its own capacity: the broker's words
+    std::string note;         // what keeps jobs of a watched queue from being run; empty: nothing
   };
   Counts counts() const;
 

@@ -177,6 +177,8 @@ std::optional<std::string> ProgressMeter::Line(MonoTime now, const ProgressSampl
   }
   if (!sample.connected) {
     absl::StrAppend(&line, " [the broker does not answer]");
+  } else if (!sample.note.empty()) {
+    absl::StrAppend(&line, " [", sample.note, "]");
   } else if (sample.full) {
     absl::StrAppend(&line, " [", sample.full_reason.empty() ? "the queue is full" : "waiting: ",
                     Printable(sample.full_reason), "]");

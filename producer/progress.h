@@ -57,6 +57,7 @@ struct ProgressSample {
   bool connected = true;
   bool full = false;        // the queue takes no more for now
   std::string full_reason;  // why, if it is not its own capacity
+  std::string note;         // what keeps jobs from being run; empty: nothing known
 };
 
 // Makes the progress line, with a rate of the last seconds.

@@ -79,6 +79,11 @@ uint64_t ProducerSession::Submit(const std::string& queue, const wire::JobOption
 
 void ProducerSession::OpenStream(const std::string& queue) { Touch(GetOrAdd(queue)); }
 
+void ProducerSession::Watch(const std::string& queue) {
+  watch_.Add(queue);
+  if (const auto it = streams_.find(queue); it != streams_.end()) Touch(it->second);
+}
+
 ProducerSession::StreamState ProducerSession::GetStream(const std::string& queue) const {
   StreamState state;
   auto it = streams_.find(queue);
@@ -146,6 +151,7 @@ void ProducerSession::OnDoor(Instant now, wire::Envelope& message, ProducerOutpu
     OnWelcome(now, message, out);
     return;
   }
+  if (message.has_admin_reply()) return watch_.OnReply(message.admin_reply(), now.mono, &out->log);
   uint64_t session = 0;
   if (message.has_heartbeat()) session = message.heartbeat().session();
   if (message.has_stream_updates()) session = message.stream_updates().session();
@@ -387,6 +393,7 @@ void ProducerSession::DoWhatIsDue(Instant now, ProducerOutput* out) {
   for (Stream* stream : std::exchange(touched_, {})) {
     if (stream->gone.ok()) PollStream(*stream, now, out, &ack);
     stream->touched = false;
+    if (!watch_.empty()) watch_.SetWaiting(stream->queue, stream->waits(), now.mono);
     stream->timer = stream->due();
     if (stream->timer != kNever) timers_.emplace(stream->timer, stream);
   }
@@ -397,6 +404,7 @@ void ProducerSession::DoWhatIsDue(Instant now, ProducerOutput* out) {
     acknowledged_ = true;
   }
   groups_.Poll(now.mono, link_.session(), &out->door, &out->submit, &out->group_ends);
+  watch_.Poll(now.mono, &out->door);
 }
 
 void ProducerSession::PollStream(Stream& stream, Instant now, ProducerOutput* out,
@@ -437,7 +445,7 @@ MonoTime ProducerSession::NextDeadline() const {
   if (closing_) return closed_ ? next : std::min(next, goodbye_at_);
   for (const Stream* stream : touched_) next = std::min(next, stream->due());
   if (!timers_.empty()) next = std::min(next, timers_.begin()->first);
-  return std::min(next, groups_.NextDeadline());
+  return std::min({next, groups_.NextDeadline(), watch_.NextDeadline()});
 }
 
 void ProducerSession::SayGoodbye(MonoTime now, ProducerOutput* out) {

@@ -13,6 +13,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/interval_set.h"
@@ -22,6 +23,7 @@
 #include "producer/follow_ons.h"
 #include "producer/groups.h"
 #include "producer/outcome_acks.h"
+#include "producer/queue_watch.h"
 #include "producer/settled.h"
 #include "wire.pb.h"
 
@@ -96,6 +98,11 @@ class ProducerSession {
 
   // The application has what came with the acknowledgement. True: Poll() is to be called.
   bool Acknowledge(const wire::OutcomeAck& ack, MonoTime now);
+
+  // From now on `log` has why nothing comes of the queue's jobs, see QueueWatch.
+  void Watch(const std::string& queue);
+  // What keeps the jobs of a watched queue from being run, in a few words; empty: nothing known.
+  std::string_view note() const { return watch_.note(); }
 
   void OnDoor(Instant now, wire::Envelope& message, ProducerOutput* out);
   // What came was no message.
@@ -174,6 +181,9 @@ class ProducerSession {
     MonoTime cancel_at = kNever;
     bool touched = false;     // it is one of touched_
     MonoTime timer = kNever;  // its entry in timers_
+    bool waits() const {
+      return gone.ok() && (next < next_number || unsettled > 0 || !open.empty());
+    }
     MonoTime due() const { return gone.ok() ? std::min(resend_at, cancel_at) : kNever; }
   };
   struct ByQueue {
@@ -217,6 +227,7 @@ class ProducerSession {
   FollowOnStreams follow_ons_;
   ProducerGroups groups_;
   OutcomeAcks acks_;
+  QueueWatch watch_;
   uint32_t payload_bytes_max_ = 0;
   uint64_t first_jobs_limit_ = 0;
   uint64_t first_bytes_limit_ = 0;

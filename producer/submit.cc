@@ -148,6 +148,7 @@ class Submission {
     absl::StatusOr<std::unique_ptr<Producer>> connected = Producer::Connect(std::move(producer));
     if (!connected.ok()) return connected.status();
     producer_ = *std::move(connected);
+    producer_->WatchQueue(options_.queue);
     if (!options_.name.empty()) {
       const absl::StatusOr<uint64_t> first = producer_->OpenStream(
           options_.queue, [this](Outcome outcome) { writer_.Add(std::move(outcome)); },
@@ -318,6 +319,7 @@ class Submission {
     sample.connected = counts.connected;
     sample.full = counts.full;
     sample.full_reason = counts.full_reason;
+    sample.note = counts.note;
     if (const auto line = meter_.Line(ReadClock().mono, sample)) terminal_.Draw(*line);
   }
 

@@ -66,7 +66,6 @@ class Broker {
   bool has_more() const { return is_left_ || has_carried(); }
   // No further inputs are to be read before it.
   bool has_carried() const { return !carried_.empty() || !departures_.empty(); }
-
   // When Step must be called at the latest, with or without inputs.
   MonoTime NextDeadline() const;
   // The ledger and every cross-index; CHECKs. Slow: for tests.
@@ -421,6 +420,7 @@ class Broker {
   void Log(LogLevel level, std::string_view event, LogFields fields);
   void Count(std::string_view name, uint64_t n = 1);
   std::string GateOf(const Queue& queue) const;
+  wire::StatusReply StatusOfQueue(const std::string& name) const;
   void FillStatus(const Queue& queue, wire::QueueStatus* q) const;
   void FillStatus(const Peer& peer, wire::WorkerStatus* w) const;
 

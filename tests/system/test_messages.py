@@ -191,6 +191,27 @@ class MessagesTest(SystemTest):
                 if program != "broker":
                     self.assertRegex(lines[-2], f"{why}; trying again")
 
+    def test_a_queue_that_no_worker_serves(self):
+        """A typo, or a worker that nobody started: it is said, and again when that changes."""
+        broker = self.broker()
+        for queue in ("mail", "sh"):
+            self.worker(broker, queue, "--queue", queue, "--handler", "echo")
+        wait_for(lambda: len(broker.workers()) == 2, "two workers")
+        producer = self.producer(broker, "--queue", "maill", "--progress", "always", jobs=["x"])
+        start = "whippletree-producer: "
+        wait_for(lambda: f"{start}no worker serves queue maill; queues with workers: mail, sh\n"
+                 in producer.stderr(), "the warning")
+        wait_for(lambda: "[no worker serves the queue]" in producer.stderr(), "the progress line")
+        subprocess.run([BIN / "whippletree-broker", "pause", "maill", "--broker", broker.door],
+                       check=True, capture_output=True, env=environment())
+        self.worker(broker, "late", "--queue", "maill", "--handler", "echo")
+        wait_for(lambda: f"{start}queue maill is paused (whippletree-broker resume maill lets it go "
+                 "on)\n" in producer.stderr(), "what it is by now")
+        subprocess.run([BIN / "whippletree-broker", "resume", "maill", "--broker", broker.door],
+                       check=True, capture_output=True, env=environment())
+        self.assertEqual(producer.wait(), 0)
+        self.assertEqual(producer.lines(), ["x"])
+
     def test_a_broker_that_has_no_room(self):
         """What it says to each hello is told once, and in the end, with another exit code."""
         full = b"the broker is full; try again later"
