@@ -51,7 +51,9 @@ tab, in jsonl it is "name" (which may be given without the flag too). A job
 whose name another job of the queue had within the queue's window (job_names in
 the broker's configuration, 24h unless it says something else) is not run again;
 its outcome is repeated, and its error names the first one. That is no failure:
-the exit code stays 0, and the last line on stderr says how many there were.
+the exit code stays 0, and the last line on stderr says how many there were. It
+is rejected if the first one is dead, until that one is requeued or dropped; one
+that was cancelled, or expired unstarted, gives its name free.
 
 With --delay a job is not started before that time has passed since it was read;
 with --expires-in it becomes expired if it still waits then. What runs goes on.
@@ -71,7 +73,9 @@ yet; what running ones became is still printed. A second one leaves at once. Wit
 With --name, start the same command with the same input again after it was
 interrupted or killed: jobs that were accepted are skipped in the input and not
 run twice. Outcomes that were not printed yet come first; one may be printed again
-if it was killed. What --ordered holds back is lost when it is killed.
+if it was killed. What --ordered holds back is lost when it is killed. If jobs of
+an earlier start are dead, cancelled or expired, that is said, and the exit code
+is 1; it is 2 if the input does not begin as before: nothing is submitted then.
 
 Examples:
   printf '%s\n' 1 2 3 | whippletree-producer submit --queue square

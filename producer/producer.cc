@@ -42,7 +42,9 @@ class Producer::Impl {
                                   std::span<const std::string_view> names,
                                   const JobOptions& options, OutcomeCallback callback);
   absl::StatusOr<uint64_t> OpenStream(const std::string& queue, OutcomeCallback callback,
-                                      uint64_t* unsettled);
+                                      Earlier* earlier);
+  absl::Status SkipEarlier(const std::string& queue, std::span<const std::string_view> payloads,
+                           std::span<const std::string_view> names);
   void Cancel(const std::string& queue, uint64_t first, uint64_t count);
   void OnFollowOn(OutcomeCallback callback);
   void WatchQueue(const std::string& queue);
@@ -298,13 +300,8 @@ absl::StatusOr<uint64_t> Producer::Impl::Submit(const std::string& queue,
     return !session_.fatal().ok() || (session_.pending_jobs() < options_.pending_jobs_max &&
                                       session_.pending_bytes() < options_.pending_bytes_max);
   };
-  for (std::string_view payload : payloads) {
-    if (payload.size() > session_.payload_bytes_max()) {
-      return absl::InvalidArgumentError("payload of " + std::to_string(payload.size()) +
-                                        " bytes; the broker takes at most " +
-                                        std::to_string(session_.payload_bytes_max()));
-    }
-  }
+  absl::Status sizes = CheckSizes(payloads, session_.payload_bytes_max());
+  if (!sizes.ok()) return sizes;
   if (!options_.block && !room()) {
     return absl::ResourceExhaustedError("too many jobs wait to be accepted: queue " + queue);
   }
@@ -339,7 +336,7 @@ absl::StatusOr<uint64_t> Producer::Impl::Submit(const std::string& queue,
 }
 
 absl::StatusOr<uint64_t> Producer::Impl::OpenStream(const std::string& queue,
-                                                    OutcomeCallback callback, uint64_t* unsettled) {
+                                                    OutcomeCallback callback, Earlier* earlier) {
   if (std::string error = QueueNameError(queue); !error.empty()) {
     return absl::InvalidArgumentError("'" + queue + "': " + error);
   }
@@ -357,8 +354,15 @@ absl::StatusOr<uint64_t> Producer::Impl::OpenStream(const std::string& queue,
   // Some of them may have come between the broker's answer and now.
   state.unsettled += received_[queue];
   wanted_ += state.unsettled;
-  if (unsettled != nullptr) *unsettled = state.unsettled;
+  if (earlier) *earlier = {state.unsettled, state.dead, state.cancelled, state.expired};
   return state.next_number;
+}
+
+absl::Status Producer::Impl::SkipEarlier(const std::string& queue,
+                                         std::span<const std::string_view> payloads,
+                                         std::span<const std::string_view> names) {
+  const std::lock_guard lock(mutex_);
+  return session_.Skip(queue, payloads, names);
 }
 
 void Producer::Impl::Cancel(const std::string& queue, uint64_t first, uint64_t count) {
@@ -416,15 +420,13 @@ uint64_t Producer::Impl::payload_bytes_max() {
 
 Producer::Counts Producer::Impl::counts() {
   const std::lock_guard lock(mutex_);
-  Counts counts;
-  counts.submitted = session_.submitted();
-  counts.accepted = session_.submitted() - session_.pending_jobs();
-  counts.settled = settled_;
-  counts.connected = session_.connected();
-  counts.full = session_.full();
-  counts.full_reason = session_.full_reason();
-  counts.note = session_.note();
-  return counts;
+  return {.submitted = session_.submitted(),
+          .accepted = session_.submitted() - session_.pending_jobs(),
+          .settled = settled_,
+          .connected = session_.connected(),
+          .full = session_.full(),
+          .full_reason = session_.full_reason(),
+          .note = std::string(session_.note())};
 }
 
 Producer::Producer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -469,8 +471,14 @@ absl::StatusOr<uint64_t> Producer::SubmitMany(const std::string& queue,
 }
 
 absl::StatusOr<uint64_t> Producer::OpenStream(const std::string& queue, OutcomeCallback callback,
-                                              uint64_t* unsettled) {
-  return impl_->OpenStream(queue, std::move(callback), unsettled);
+                                              Earlier* earlier) {
+  return impl_->OpenStream(queue, std::move(callback), earlier);
+}
+
+absl::Status Producer::SkipEarlier(const std::string& queue,
+                                   std::span<const std::string_view> payloads,
+                                   std::span<const std::string_view> names) {
+  return impl_->SkipEarlier(queue, payloads, names);
 }
 
 void Producer::Cancel(const std::string& queue, uint64_t first, uint64_t count) {

@@ -116,11 +116,25 @@ class Producer {
   // called any more.
   ~Producer();
 
+  // What became of jobs that an earlier process of the name has submitted.
+  struct Earlier {
+    uint64_t unsettled = 0;  // outcomes of these are still to come
+    // How many ended in this way, whether their outcome was told before or is still to come.
+    uint64_t dead = 0;
+    uint64_t cancelled = 0;
+    uint64_t expired = 0;
+  };
   // For named producers, before the first Submit to `queue`: returns the number that the next
   // submitted job will have. Earlier ones have been accepted already; outcomes of these that were
-  // never acknowledged go to `callback`, and `unsettled` (may be null) tells how many there are.
+  // never acknowledged go to `callback`; `earlier` (may be null) gets what is known of them.
   absl::StatusOr<uint64_t> OpenStream(const std::string& queue, OutcomeCallback callback,
-                                      uint64_t* unsettled = nullptr);
+                                      Earlier* earlier = nullptr);
+  // After OpenStream(), before the first Submit: the next of the earlier jobs, in their order, to
+  // find out whether the input is the same. INVALID_ARGUMENT: these are others than were submitted.
+  // Who does not call it for each of them is not told the next time either. REQUIRES: not more than
+  // there are.
+  absl::Status SkipEarlier(const std::string& queue, std::span<const std::string_view> payloads,
+                           std::span<const std::string_view> names = {});
 
   // Submits one job. Jobs submitted one after the other travel together by themselves.
   // Errors: INVALID_ARGUMENT (payload larger than the broker takes, bad queue name or options),

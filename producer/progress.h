@@ -40,6 +40,9 @@ struct OutcomeCounts {
 // "1,234,567".
 std::string WithCommas(uint64_t n);
 
+// ": 998 completed, 2 dead", or nothing.
+std::string CountsText(const OutcomeCounts& counts);
+
 // "1,000 jobs in 3.2 s (312/s): 998 completed, 2 dead; 1 bad input".
 std::string Summary(const OutcomeCounts& counts, Duration elapsed);
 

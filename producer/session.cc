@@ -47,6 +47,7 @@ uint64_t ProducerSession::Submit(const std::string& queue, const wire::JobOption
   WT_CHECK(names.count() == 0 || names.count() == run.count());
   const uint64_t first = stream.next_number;
   const uint64_t bytes = run.bytes(0, run.count()) + names.bytes(0, names.count());
+  std::vector<uint64_t> hashes = HashesOf(stream, run, names);
   stream.next_number += run.count();
   stream.open.Add(first, stream.next_number);
   if (options.group() != 0) groups_.OnSubmitted(options.group(), queue, first, stream.next_number);
@@ -65,6 +66,7 @@ uint64_t ProducerSession::Submit(const std::string& queue, const wire::JobOption
         last.run->count() + run.count() <= kJobsPerRunMax) {
       last.run->Append(run, 0, run.count());
       last.names.Append(names, 0, names.count());
+      last.hashes.insert(last.hashes.end(), hashes.begin(), hashes.end());
       return first;
     }
   }
@@ -72,27 +74,15 @@ uint64_t ProducerSession::Submit(const std::string& queue, const wire::JobOption
   pending.first = first;
   pending.run = std::make_shared<RunData>(std::move(run));
   pending.names = std::move(names);
+  pending.hashes = std::move(hashes);
   pending.options = std::make_shared<wire::JobOptions>(options);
   stream.pending.push_back(std::move(pending));
   return first;
 }
 
-void ProducerSession::OpenStream(const std::string& queue) { Touch(GetOrAdd(queue)); }
-
 void ProducerSession::Watch(const std::string& queue) {
   watch_.Add(queue);
   if (const auto it = streams_.find(queue); it != streams_.end()) Touch(it->second);
-}
-
-ProducerSession::StreamState ProducerSession::GetStream(const std::string& queue) const {
-  StreamState state;
-  auto it = streams_.find(queue);
-  if (it == streams_.end()) return state;
-  state.open = it->second.opened;
-  state.next_number = it->second.next_number;
-  state.unsettled = it->second.unsettled;
-  state.error = it->second.gone;
-  return state;
 }
 
 wire::StreamClaim ProducerSession::Claim(const Stream& stream) const {
@@ -237,6 +227,7 @@ void ProducerSession::OnUpdate(Instant now, const wire::StreamUpdate& update, bo
     stream.next = stream.next_number = stream.sent_next = update.next();
     stream.earlier = IntervalSet(1, update.next());
     stream.unsettled = update.unsettled();
+    stream.earlier_state = update;
   }
   if (update.state() == wire::StreamUpdate::LOST) {
     groups_.OnLost(stream.queue);
@@ -357,6 +348,7 @@ void ProducerSession::SendRuns(Stream& stream, Instant now, bool probe, Producer
       for (uint32_t job = begin; job < end && pending.names.count() > 0; ++job) {
         submit->add_names(std::string(pending.names.payload(job)));
       }
+      if (!pending.hashes.empty()) submit->set_input_hash(pending.hashes[end - 1]);
       stream.in_flight_bytes += bytes;
       stream.sent_next = base + end;
       stream.sent_max = std::max(stream.sent_max, stream.sent_next);

@@ -211,8 +211,8 @@ class Broker {
   // job_names.cc
   uint32_t FreshNames(const Queue& queue, const wire::Submit& submit, uint32_t begin, uint32_t end,
                       absl::Status* error) const;
-  void KeepNames(Stream& stream, const wire::Submit& submit, uint64_t first, uint32_t begin,
-                 uint32_t end);
+  void KeepNames(Queue& queue, uint64_t stream, uint64_t first, RunData names);
+  void EndNames(Queue& queue, uint64_t stream, uint64_t begin, uint64_t end, const NameEnds& ends);
   void ExpireNames(Queue& queue);
   void DropOldestNames(Queue& queue);
 

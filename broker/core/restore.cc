@@ -126,6 +126,11 @@ absl::Status Broker::RestoreStream(const record::Stream& row) {
   Stream& stream = AddStream(row.number(), *queue->second, producer);
   stream.next = Planted("forget_next") ? 1 : row.next();
   stream.follow_on = row.follow_on();
+  stream.hashed = row.hashed();
+  stream.input_hash = row.input_hash();
+  stream.dead = row.dead();
+  stream.cancelled = row.cancelled();
+  stream.expired = row.expired();
   last_stream_ = std::max(last_stream_, row.number());
   if (producer != 0) {
     ProducerState& state = *peers_.at(producer)->producer;
