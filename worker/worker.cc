@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <utility>
 
 #include "common/address.h"
@@ -14,6 +15,7 @@
 #include "common/version.h"
 #include "worker/executor.h"
 #include "worker/session.h"
+#include "worker/stop_signals.h"
 
 namespace whippletree {
 
@@ -81,6 +83,11 @@ void Worker::Impl::ToExecutor(Executor& executor, WorkerOutput& out) {
 }
 
 absl::Status Worker::Impl::Run() {
+  std::optional<StopSignals> signals;
+  if (options_.handle_signals) {
+    signals.emplace([](void* of, int count) { static_cast<Impl*>(of)->Signal(std::min(count, 2)); },
+                    this);
+  }
   const auto address = ParseHostPort(options_.broker);
   if (!address.ok()) return address.status();
   if (handlers_.empty()) return absl::FailedPreconditionError("a worker needs a handler");
