@@ -50,7 +50,7 @@ uint64_t CancelEnd(const Stream& stream, uint64_t first, uint64_t end, uint64_t 
   most = std::max(most, left - groups);
   if (stream.rows != nullptr) bound(*stream.rows);
   if (stream.queue->names.count() > 0) {  // each of them may have one, which is free then
-    end = std::min(end, first + left);
+    end = std::min(end, first + std::max<uint64_t>(left, 1));
     most = std::max(most, end - first);
   }
   *work += most;
