@@ -113,9 +113,11 @@ class MessagesTest(SystemTest):
                 ("broker", "serve", "ACCEPT_DATA_LOSS", "2", '--accept-data-loss: "2" is not known '
                  "here: expected true or false (from WHIPPLETREE_ACCEPT_DATA_LOSS) (see "
                  "whippletree-broker serve --help)"),
-                ("broker", "dead drop 1-1", "QUEUE", "x", "ID cannot be given together with "
-                 "--queue (--queue is from WHIPPLETREE_QUEUE) (see whippletree-broker dead drop "
-                 "--help)"),
+                # What was exported for other commands does not make it mean all of a queue.
+                ("broker", "dead drop", "QUEUE", "x", "say which dead jobs: their ids, or --queue "
+                 "for all of a queue"),
+                ("broker", "dead requeue", "QUEUE", "x", "say which dead jobs: their ids, or "
+                 "--queue for all of a queue"),
                 ("producer", "submit -q q --no-wait", "ORDERED", "1", "--ordered cannot be given "
                  "together with --no-wait (--ordered is from WHIPPLETREE_ORDERED) (see "
                  "whippletree-producer submit --help)"),
