@@ -219,8 +219,15 @@ void Broker::Apply(Policies& in) {
   policies_ = std::move(in);
   for (auto& [name, queue] : queues_) {
     QueuePolicy policy = PolicyOf(name);
+    queue->durable_kept = policy.durable != queue->policy.durable;
     policy.durable = queue->policy.durable;  // for as long as the queue lives
     Configure(*queue, policy);
+    if (!queue->durable_kept) continue;
+    Log(LogLevel::kWarning, "durable_kept",
+        {{"queue", name},
+         {"durable", policy.durable},
+         {"reason", std::string("a queue stays as it began until it is dropped: "
+                                "whippletree-broker queue drop")}});
   }
 }
 

@@ -78,8 +78,8 @@ class Broker {
   uint64_t used_bytes() const { return used_bytes_; }
   DiskState disk_state() const { return disk_.state(); }
 
-  // For tests.
   const std::map<std::string, std::unique_ptr<Queue>>& queues() const { return queues_; }
+  // For tests.
   const LeaseTable& leases() const { return leases_; }
   const DeadJobs& dead() const { return dead_; }
   // Some worker would take a start of this queue now.

@@ -188,6 +188,7 @@ void Broker::FillStatus(const Queue& queue, wire::QueueStatus* q) const {
   q->set_full_by_disk(q->full() &&
                       streams_.at(queue.full_streams.front())->full_bytes >= DiskRoom(queue));
   q->set_durable(queue.policy.durable);
+  q->set_durable_kept(queue.durable_kept);
   q->set_gate(GateOf(queue));
   q->set_scheduled(queue.jobs.scheduled());
   q->set_paused(queue.paused);

@@ -217,6 +217,7 @@ absl::Status Broker::FinishRestore(Instant now, Effects* effects) {
   for (auto& [name, queue] : queues_) {  // limits begin with this start, but for rates
     QueuePolicy policy = std::exchange(queue->policy, QueuePolicy{});
     Configure(*queue, policy);
+    queue->durable_kept = !PolicyOf(name).durable;
     // A calendar that was set back leaves the bucket empty.
     const uint64_t full_at_ms = restoring_->buckets_full_at_ms[name];
     if (policy.rate.count > 0 && full_at_ms > 0) {
