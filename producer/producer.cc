@@ -18,6 +18,7 @@
 #include "common/crash_point.h"
 #include "common/identity.h"
 #include "common/name_check.h"
+#include "common/port_check.h"
 #include "common/utf8.h"
 #include "common/version.h"
 #include "producer/callbacks.h"
@@ -27,8 +28,7 @@
 
 namespace whippletree {
 
-// How long a named producer waits for the answer to its goodbye.
-constexpr Duration kGoodbyePatience = seconds(5);
+constexpr Duration kGoodbyePatience = seconds(5);  // of a named producer, for its answer
 
 class Producer::Impl {
  public:
@@ -67,7 +67,7 @@ class Producer::Impl {
   void DeliverLoop();
   void Deliver(std::vector<ProducerOutput::Settled>& settled);
   void DeliverFollowOns(ProducerOutput::Settled& settled);
-  void Wake();
+  void Wake();  // REQUIRES: mutex_ is held
   // Jobs of which somebody waits for the outcome.
   bool Settled() const { return settled_ >= wanted_; }
 
@@ -108,20 +108,22 @@ absl::Status Producer::Impl::Start() {
   const NameCheck name(address.host);
   std::unique_lock lock(mutex_);
   const auto ready = [this] { return welcomed_ || !session_.fatal().ok(); };
-  const MonoTime begin = ReadClock().mono;
+  const MonoTime begin = ReadMonoClock();
   const Duration patience = options_.connect_timeout;
   constexpr Duration kTellAfter = seconds(1);
+  std::optional<PortCheck> port;
+  const bool soon = changed_.wait_for(lock, PortCheckDelay(patience), ready);
+  if (!soon && session_.refusal().ok()) port.emplace(address);
   if (patience == Duration(0) || patience > kTellAfter) {
-    const bool is_ready = changed_.wait_for(lock, kTellAfter, ready);
-    if (!is_ready && session_.refusal().ok() && options_.log) {  // a refusal was told
+    const bool is_ready = changed_.wait_for(lock, begin + kTellAfter - ReadMonoClock(), ready);
+    if (!is_ready && session_.refusal().ok() && options_.log)
       options_.log(NoBrokerAnswersYet(address, name.error()));
-    }
   }
   if (patience == Duration(0)) {
     changed_.wait(lock, ready);
-  } else if (!changed_.wait_for(lock, begin + patience - ReadClock().mono, ready)) {
+  } else if (!changed_.wait_for(lock, begin + patience - ReadMonoClock(), ready)) {
     if (!session_.refusal().ok()) return session_.refusal();
-    return NoBrokerAnswers(address, name.error());
+    return NoBrokerAnswers(address, name.error(), port ? port->error() : "");
   }
   return session_.fatal();
 }
@@ -142,7 +144,6 @@ Producer::Impl::~Impl() {
   closed_groups_.EndAll(absl::UnavailableError("the producer was closed"));
 }
 
-// REQUIRES: mutex_ is held.
 void Producer::Impl::Wake() {
   added_ = true;
   if (std::exchange(sleeping_, false)) wake_.Notify();

@@ -122,7 +122,7 @@ class Submission {
     const int error = errno;
     terminal_.Print(
         Line(absl::StrCat("cannot read ", options_.file == "-" ? "stdin" : Quoted(options_.file),
-                          ": ", std::strerror(error))));
+                          ": ", FileError(error))));
     input_failed_ = true;
     return false;
   }

@@ -12,6 +12,7 @@
 #include "common/crash_point.h"
 #include "common/identity.h"
 #include "common/name_check.h"
+#include "common/port_check.h"
 #include "common/version.h"
 #include "worker/executor.h"
 #include "worker/session.h"
@@ -107,6 +108,9 @@ absl::Status Worker::Impl::Run() {
   NameCheck name(address->host);
   const MonoTime begin = ReadClock().mono;
   MonoTime warn_at = begin + seconds(1);
+  // What answers there instead, if it takes long.
+  MonoTime look_at = begin + PortCheckDelay(options_.connect_timeout);
+  std::optional<PortCheck> port;
   MonoTime leave_at = kNever;
   bool was_connected = false;
   bool stopped = false;
@@ -116,7 +120,8 @@ absl::Status Worker::Impl::Run() {
   while (true) {
     Instant now = ReadClock();
     const MonoTime deadline_next = executor.CheckDeadlines(now.mono);
-    const MonoTime next = std::min({session.NextDeadline(), deadline_next, warn_at, leave_at});
+    const MonoTime next =
+        std::min({session.NextDeadline(), deadline_next, warn_at, leave_at, look_at});
     sockets.Poll(&wake_, next - now.mono);
     now = ReadClock();
     out.Clear();
@@ -151,7 +156,7 @@ absl::Status Worker::Impl::Run() {
     if (session.done() || now.mono >= leave_at) return failure;
     if (session.connected()) {
       was_connected = true;
-      warn_at = kNever;
+      warn_at = look_at = kNever;
       continue;
     }
     // Unconfirmed results of a drained worker are kept until the broker is back, or a second
@@ -160,10 +165,17 @@ absl::Status Worker::Impl::Run() {
     if (!was_connected && options_.connect_timeout > Duration(0) &&
         now.mono >= begin + options_.connect_timeout) {
       if (!session.refusal().ok()) return session.refusal();
-      return NoBrokerAnswers(*address, name.error());
+      return NoBrokerAnswers(*address, name.error(), port ? port->error() : "");
     }
     const bool warns = now.mono >= warn_at;
-    if (warns && session.refusal().ok()) Log(NoBrokerAnswersYet(*address, name.error()));
+    if (now.mono >= look_at) {
+      look_at = kNever;
+      if (session.refusal().ok()) port.emplace(*address);
+    }
+    if (warns && session.refusal().ok()) {
+      const std::string other = port && !was_connected ? port->error() : "";
+      Log(NoBrokerAnswersYet(*address, name.error().empty() ? other : name.error()));
+    }
     if (warns && !session.refusal().ok()) {
       Log("the broker refuses this worker: " + std::string(session.refusal().message()));
     }

@@ -103,7 +103,9 @@ void Broker::ClaimStream(Peer& peer, const wire::StreamClaim& claim, Claimant cl
     FillUpdate(*stream, update);
     update->set_state(wire::StreamUpdate::LOST);
     *update->mutable_status() =
-        WireStatus(absl::StatusCode::kUnavailable, "outcome unknown: the broker restarted");
+        WireStatus(absl::StatusCode::kUnavailable,
+                   "outcome unknown: the broker restarted, and the queue was in memory (see "
+                   "whippletree-broker serve --data-dir)");
     return;
   }
   if (claim.wanted() > 1) DropSettled(*stream, claim.wanted());

@@ -148,6 +148,10 @@ class MessagesTest(SystemTest):
                  '--exec: cannot run "no-such-program": command not found; install it on this '
                  "machine or give its full path"),
                 ("worker", f"--queue q --broker {broker.door} --exec /no/such/program",
+                ("worker", f"--queue q --broker {broker.door} --exec 'tr a-z A-Z'",
+                 '--exec: cannot run "tr a-z A-Z": command not found; give the program and its '
+                 "arguments without quotes around them all (--exec tr a-z A-Z), or a command line "
+                 "to a shell (--exec sh -c '...')"),
                  '--exec: cannot run "/no/such/program": there is no such file, or the interpreter '
                  "that its first line names is missing"),
                 ("worker", f"--queue q --broker {broker.door} --exec {notes}",
@@ -187,6 +191,36 @@ class MessagesTest(SystemTest):
                 done = subprocess.run([BIN / f"whippletree-{program}", *arguments, *broker],
                                       input=b"", capture_output=True, timeout=PATIENCE, check=False,
                                       env=environment())
+    def test_what_answers_at_a_wrong_port_is_named(self):
+        broker = self.broker()
+        door = ("; give the address of the broker's door (7711, or the --port that it was started "
+                "with)")
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            def greet(sock):
+                with sock, contextlib.suppress(OSError):
+                    sock.sendall(b"220 mail.example ESMTP\r\n")
+                    while sock.recv(1000):
+                        pass
+
+            def serve():
+                with contextlib.suppress(OSError):
+                    while True:
+                        threading.Thread(target=greet, args=[listener.accept()[0]]).start()
+
+            server = threading.Thread(target=serve, daemon=True)
+            server.start()
+            data = "that is the broker's submit or complete port"
+            for port, what in [(broker.http.rpartition(":")[2], "that is the broker's HTTP port"),
+                               (broker.ports["submit"], data), (broker.ports["complete"], data),
+                               (listener.getsockname()[1], "what answers there is no broker")]:
+                timeout = f"--broker 127.0.0.1:{port} --connect-timeout 4s"
+                expected = f"no broker answers at 127.0.0.1:{port}: {what}{door}"
+                self.check("broker", f"status {timeout}", UNREACHABLE, expected)
+                self.check("producer", f"submit --queue q {timeout}", UNREACHABLE, expected)
+                self.check("worker", f"--queue q --handler square {timeout}", UNREACHABLE, expected)
+            listener.shutdown(socket.SHUT_RDWR)
+        server.join(10)
+
                 lines = done.stderr.decode().splitlines()
                 self.assertRegex(lines[-1], f"^whippletree-{program}: {why}; is it spelt right\\?$")
                 self.assertEqual(done.returncode, UNREACHABLE)

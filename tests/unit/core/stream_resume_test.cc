@@ -136,7 +136,9 @@ TEST(StreamResumeTest, StreamsOfAnEarlierBrokerAreLost) {
   ASSERT_EQ(welcome.streams_size(), 2);
   EXPECT_EQ(welcome.streams(0).state(), State::LOST);
   EXPECT_EQ(welcome.streams(0).next(), 11u);
-  EXPECT_EQ(welcome.streams(0).status().message(), "outcome unknown: the broker restarted");
+  EXPECT_EQ(welcome.streams(0).status().message(),
+            "outcome unknown: the broker restarted, and the queue was in memory (see "
+            "whippletree-broker serve --data-dir)");
   EXPECT_EQ(welcome.streams(1).state(), State::OPEN);
   EXPECT_EQ(welcome.streams(1).next(), 1u);
   // It goes on with its numbers.
