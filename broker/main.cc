@@ -12,6 +12,7 @@
 #include "common/cli.h"
 #include "common/codec.h"
 #include "common/crash_point.h"
+#include "common/descriptors.h"
 #include "common/printable.h"
 
 namespace whippletree {
@@ -110,6 +111,7 @@ int CheckDataDirectory(const std::string& dir) {
 }
 
 int Main(int argc, char** argv) {
+  OpenStandardStreams(ClosedStreams::kQuiet);
   SilenceProtobuf();
   BrokerFlags flags;
   if (const auto code = ParseBrokerFlags({argv + 1, argv + argc}, &flags)) return *code;

@@ -38,8 +38,9 @@ Output (--output):
          no job, so that with --ordered line 7 answers line 7
   jsonl  {"number":7,"id":"1-7","outcome":"completed","result":"49","attempts":1,
          "worker":"w"}; "result_base64" where the result is no UTF-8 text; what
-         is not completed has "status" and "error" instead. Outcomes: completed,
-         dead, cancelled, expired, rejected, repeated, unknown. Input that is no
+         is not completed has "status" and "error" instead, and "exit_code" or
+         "signal" if its program ended so. Outcomes: completed, dead,
+         cancelled, expired, rejected, repeated, unknown. Input that is no
          job: {"line":8,"outcome":"rejected","status":…,"error":…}
 
 Bad input and payloads that are too large are named on stderr with their line;
@@ -66,7 +67,7 @@ the exit code is 0 only if every job of the group completed. Follow-on jobs are
 not cancelled by Ctrl-C. When the input ends, the last batch of the group starts
 at once: it waits for no more jobs, however long the queue's linger is.
 
-Ctrl-C (SIGINT) and SIGTERM stop reading and cancel the jobs that have no outcome
+Ctrl-C (SIGINT), SIGTERM and SIGHUP stop reading and cancel the jobs that have no outcome
 yet; what running ones became is still printed. A second one leaves at once. With
 --no-wait or --name nothing is cancelled: what is accepted goes on.
 

@@ -234,12 +234,4 @@ absl::Status Command::RunError(int error) const {
   return absl::FailedPreconditionError(absl::StrCat(what, why));
 }
 
-void OpenStandardStreams() {
-  int fd;
-  do {
-    fd = open("/dev/null", O_RDWR);
-  } while (fd >= 0 && fd <= STDERR_FILENO);
-  if (fd >= 0) close(fd);
-}
-
 }  // namespace whippletree

@@ -228,7 +228,7 @@ int Run(WorkerFlags flags) {
 
 int Main(int argc, char** argv) {
   SilenceProtobuf();
-  OpenStandardStreams();
+  OpenStandardStreams(ClosedStreams::kQuiet);
   WorkerFlags flags;
   std::vector<std::string> args(argv + std::min(argc, 1), argv + argc);
   if (const auto code = ParseWorkerFlags(std::move(args), &flags)) return *code;

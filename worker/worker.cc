@@ -102,7 +102,7 @@ absl::Status Worker::Impl::Run() {
   for (const auto& [queue, handler] : handlers_) config.queues.push_back(queue);
   WorkerSession session(config);
   Executor executor(config.slots, handlers_, [this] { wake_.Notify(); });
-  ClientSockets sockets(*address);
+  ClientSockets sockets(*address, ClientSockets::Tells::kLost);
   if (absl::Status status = sockets.ConnectDoor(); !status.ok()) return status;
 
   NameCheck name(address->host);
@@ -127,6 +127,9 @@ absl::Status Worker::Impl::Run() {
     out.Clear();
     sockets.Receive([&](wire::Envelope& message) { session.OnDoor(now, message, &out); },
                     [&](const absl::Status& error) { session.OnBadFrame(error); });
+    if (sockets.TakeLost() && session.connected()) {
+      Log("the broker has closed the connection; trying again");
+    }
     const int signal = signal_.load();
     if (signal >= 1 && !session.draining()) {
       Log("draining: taking no new jobs, finishing " + std::to_string(session.held_jobs()));

@@ -22,6 +22,8 @@ wire::Attempt FailedAttempt(const wire::Status& status, const std::string& worke
   attempt.set_worker(worker);
   attempt.set_at_ms(Milliseconds(at));
   attempt.mutable_status()->set_code(status.code());
+  attempt.mutable_status()->set_exit_code(status.exit_code());
+  attempt.mutable_status()->set_signal(status.signal());
   attempt.mutable_status()->set_message(CutMiddle(status.message(), kAttemptMessageBytesMax));
   return attempt;
 }

@@ -1,6 +1,7 @@
 """What users are told when something is wrong: the exact words and exit codes of the programs."""
 
 import contextlib
+import json
 import shlex
 import shutil
 import socket
@@ -147,11 +148,11 @@ class MessagesTest(SystemTest):
                 ("worker", f"--queue q --broker {broker.door} --exec no-such-program",
                  '--exec: cannot run "no-such-program": command not found; install it on this '
                  "machine or give its full path"),
-                ("worker", f"--queue q --broker {broker.door} --exec /no/such/program",
                 ("worker", f"--queue q --broker {broker.door} --exec 'tr a-z A-Z'",
                  '--exec: cannot run "tr a-z A-Z": command not found; give the program and its '
                  "arguments without quotes around them all (--exec tr a-z A-Z), or a command line "
                  "to a shell (--exec sh -c '...')"),
+                ("worker", f"--queue q --broker {broker.door} --exec /no/such/program",
                  '--exec: cannot run "/no/such/program": there is no such file, or the interpreter '
                  "that its first line names is missing"),
                 ("worker", f"--queue q --broker {broker.door} --exec {notes}",
@@ -168,6 +169,16 @@ class MessagesTest(SystemTest):
         self.assertEqual(producer.lines(), ["", "good"])
         self.assertIn("sh ended with exit code 127 (command not found); stderr: sh: 1: gzipp: not "
                       "found", producer.stderr())
+        producer = self.producer(broker, "--queue", "q", "--ordered", "--max-attempts", "1",
+                                 "--output", "jsonl", jobs=["exit 3", "kill -9 $$"])
+        self.assertEqual(producer.wait(), 1)
+        self.assertEqual([(o.get("exit_code"), o.get("signal"))
+                          for o in map(json.loads, producer.lines())], [(3, None), (None, 9)])
+        dead = subprocess.run([BIN / "whippletree-broker", "dead", "list", "--json", "--broker",
+                               broker.door], check=True, capture_output=True, env=environment())
+        self.assertEqual([(d.get("exit_code"), d.get("signal"))
+                          for d in map(json.loads, dead.stdout.splitlines())],
+                         [(127, None), (3, None), (None, 9)])
         self.assertTrue(worker.running())
 
     def test_unreachable_broker(self):
@@ -180,17 +191,6 @@ class MessagesTest(SystemTest):
         self.check("worker", f"--queue q --handler square {timeout}", UNREACHABLE,
                    f"no broker answers at {nobody}; is it running? (whippletree-broker serve)")
 
-    def test_a_host_whose_name_does_not_resolve(self):
-        """RFC 6761: `invalid` never does. How that is told differs where there is no DNS."""
-        broker = ["--broker", "nosuchhost.invalid", "--connect-timeout", "3s"]
-        why = (r"no broker answers at nosuchhost\.invalid:7711: the name nosuchhost\.invalid does not "
-               r"resolve \(.+\)")
-        for program, arguments in [("broker", ["status"]), ("producer", ["submit", "-q", "q"]),
-                                   ("worker", ["--queue", "q", "--handler", "echo"])]:
-            with self.subTest(program):
-                done = subprocess.run([BIN / f"whippletree-{program}", *arguments, *broker],
-                                      input=b"", capture_output=True, timeout=PATIENCE, check=False,
-                                      env=environment())
     def test_what_answers_at_a_wrong_port_is_named(self):
         broker = self.broker()
         door = ("; give the address of the broker's door (7711, or the --port that it was started "
@@ -221,6 +221,17 @@ class MessagesTest(SystemTest):
             listener.shutdown(socket.SHUT_RDWR)
         server.join(10)
 
+    def test_a_host_whose_name_does_not_resolve(self):
+        """RFC 6761: `invalid` never does. How that is told differs where there is no DNS."""
+        broker = ["--broker", "nosuchhost.invalid", "--connect-timeout", "3s"]
+        why = (r"no broker answers at nosuchhost\.invalid:7711: the name nosuchhost\.invalid does not "
+               r"resolve \(.+\)")
+        for program, arguments in [("broker", ["status"]), ("producer", ["submit", "-q", "q"]),
+                                   ("worker", ["--queue", "q", "--handler", "echo"])]:
+            with self.subTest(program):
+                done = subprocess.run([BIN / f"whippletree-{program}", *arguments, *broker],
+                                      input=b"", capture_output=True, timeout=PATIENCE, check=False,
+                                      env=environment())
                 lines = done.stderr.decode().splitlines()
                 self.assertRegex(lines[-1], f"^whippletree-{program}: {why}; is it spelt right\\?$")
                 self.assertEqual(done.returncode, UNREACHABLE)
