@@ -1,10 +1,12 @@
 #include "broker/admin.h"
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
 #include "common/clock.h"
 #include "common/name_check.h"
+#include "common/port_check.h"
 #include "common/status.h"
 
 namespace whippletree {
@@ -45,10 +47,14 @@ absl::StatusOr<wire::AdminReply> AdminClient::Ask(wire::AdminRequest request) {
   if (absl::Status status = Send(std::move(request)); !status.ok()) return status;
   const MonoTime end = ReadClock().mono + timeout_;
   const NameCheck name(broker_.host);
+  const MonoTime look_at = ReadClock().mono + PortCheckDelay(timeout_);
+  std::optional<PortCheck> port;
   absl::StatusOr<wire::AdminReply> reply = absl::UnavailableError("");
   bool answered = false;
   while (!answered && ReadClock().mono < end) {
-    sockets_->Poll(nullptr, end - ReadClock().mono);
+    const MonoTime now = ReadClock().mono;
+    if (!port && now >= look_at) port.emplace(broker_);
+    sockets_->Poll(nullptr, std::min(end, port ? kNever : look_at) - now);
     sockets_->Receive(
         [&](wire::Envelope& message) {
           if (message.has_admin_reply() && message.admin_reply().id() == last_id_) {
@@ -65,7 +71,7 @@ absl::StatusOr<wire::AdminReply> AdminClient::Ask(wire::AdminRequest request) {
           reply = error;
         });
   }
-  if (!answered) return NoBrokerAnswers(broker_, name.error());
+  if (!answered) return NoBrokerAnswers(broker_, name.error(), port ? port->error() : "");
   return reply;
 }
 

@@ -250,7 +250,7 @@ absl::StatusOr<config::Config> ReadConfig(const std::string& path) {
   };
   // Opening a pipe would wait for its other end, and reading one for as long as that likes.
   const int fd = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-  if (fd < 0) return unreadable(std::strerror(errno));
+  if (fd < 0) return unreadable(FileError(errno));
   const absl::Cleanup close_it = [fd] { close(fd); };
   struct stat about {};
   if (fstat(fd, &about) != 0) return unreadable(std::strerror(errno));

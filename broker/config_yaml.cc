@@ -27,6 +27,33 @@ std::string_view WithoutComment(std::string_view line) {
   return line;
 }
 
+// What the library says, for whoever does not know its terms.
+std::string InPlainWords(const std::string& message) {
+  static constexpr std::pair<std::string_view, std::string_view> kWords[] = {
+      {"end of map flow not found", "a { is not closed: expected , or }"},
+      {"end of sequence flow not found", "a [ is not closed: expected , or ]"},
+      {"illegal flow end", "a } or ] that nothing opens"},
+      {"end of map not found", "expected a setting at the indentation of those above, as in a: 1"},
+      {"end of sequence not found", "expected a \"- \" at the indentation of those above"},
+      {"illegal map value", "a colon where none is expected: put a value that has one in quotes"},
+      {"illegal map key", "a ? where none is expected: put a value that begins with it in quotes"},
+      {"illegal block entry", "a \"- \" where no list is expected"},
+      {"illegal tab when looking for indentation", "a tab: indent with spaces"},
+      {"illegal EOF in scalar", "a quote is not closed"},
+      {"illegal document indicator in scalar", "a quote is not closed"},
+      {"unknown token", "a character that no value begins with: put the value in quotes"},
+      {"the referenced anchor is not defined",
+       "a * names what no & has named: put a value that begins with * in quotes"},
+      {"alias not found after *", "a * without a name: put a value that begins with * in quotes"},
+      {"anchor not found after &", "a & without a name: put a value that begins with & in quotes"},
+      {"unknown escape character: ", "an unknown escape: in double quotes write \\\\ for \\"},
+  };
+  for (const auto& [term, words] : kWords) {
+    if (message.find(term) != message.npos) return std::string(words);
+  }
+  return Printable(message);
+}
+
 // What the library must not see: it loops on bytes that are not UTF-8, takes a control character
 // for the end, and queues all of a list in brackets, with every level, before it counts them.
 std::optional<YamlError> CheckText(std::string_view text) {
@@ -153,7 +180,7 @@ std::optional<YamlError> ParseYaml(std::string_view text, YamlFile* file) {
   } catch (const YAML::Exception& error) {
     ConfigPlace place;
     if (!error.mark.is_null()) place = {error.mark.line, error.mark.column};
-    return YamlError{place, absl::StrCat("not YAML: ", Printable(error.msg))};
+    return YamlError{place, absl::StrCat("not YAML: ", InPlainWords(error.msg))};
   } catch (const std::exception& error) {  // of its containers
     return YamlError{{}, absl::StrCat("not YAML: ", Printable(error.what()))};
   }

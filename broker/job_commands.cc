@@ -98,10 +98,13 @@ CLI::App* JobCommands::AddDead(CLI::App* parent, const char* name, const char* a
   CLI::Option* ids = nullptr;
   if (!is_list) ids = command->add_option("ID", ids_, "The jobs, such as 3-17");
   if (action != wire::DeadRequest::SHOW) {
-    CLI::Option* queue =
-        command->add_option("-q,--queue", queue_, is_list ? "Only those of it" : "All of it")
-            ->type_name("QUEUE");
-    if (ids != nullptr) ids->excludes(queue);
+    CLI::Option* queue = command
+                             ->add_option("-q,--queue", is_list ? queue_ : whole_queue_,
+                                          is_list ? "Only those of it" : "All of it")
+                             ->type_name("QUEUE");
+    // What was exported for other commands must not make this one mean a whole queue. (It would set
+    // what they set, too: variables are read for all commands.)
+    if (ids != nullptr) ids->excludes(queue->configurable(false));
   }
   command->add_flag("--json", json_, "A JSON object a line instead");
   AddClientOptions(command, &client_);
@@ -128,17 +131,17 @@ int JobCommands::Run() {
   const auto given = std::find_if(commands_.begin(), commands_.end(),
                                   [](const auto& command) { return command.first->parsed(); });
   WT_CHECK(given != commands_.end());
-  if (!queue_.empty()) {
-    if (const std::string error = QueueNameError(queue_); !error.empty()) {
-      return Usage("--queue: " + Quoted(queue_) + ": " + error);
-    }
+  for (const std::string& queue : {queue_, whole_queue_}) {
+    const std::string error = queue.empty() ? "" : QueueNameError(queue);
+    if (!error.empty()) return Usage("--queue: " + Quoted(queue) + ": " + error);
   }
   return given->second();
 }
 
 int JobCommands::Dead(wire::DeadRequest::Action action) const {
   const bool is_list = action == wire::DeadRequest::LIST;
-  if (!is_list && ids_.empty() && queue_.empty()) {
+  const std::string& queue = is_list ? queue_ : whole_queue_;
+  if (!is_list && ids_.empty() && queue.empty()) {
     return Usage(action == wire::DeadRequest::SHOW
                      ? "say which dead jobs: their ids, as `dead list` tells them"
                      : "say which dead jobs: their ids, or --queue for all of a queue");
@@ -152,7 +155,7 @@ int JobCommands::Dead(wire::DeadRequest::Action action) const {
   }
   if (ids_.empty()) {
     requests.emplace_back().set_action(action);
-    requests.back().set_queue(queue_);
+    requests.back().set_queue(queue);
   }
   // A reply has a part of a long list.
   uint64_t jobs = 0;

@@ -28,6 +28,7 @@ class JobCommands {
   ClientOptions client_;
   std::vector<std::string> ids_;
   std::string queue_;
+  std::string whole_queue_;  // of dead jobs, all of which are meant
   uint32_t limit_ = 100;
   bool json_ = false;
   std::vector<std::pair<CLI::App*, std::function<int()>>> commands_;

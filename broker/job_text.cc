@@ -43,15 +43,20 @@ void SetText(const char* name, const std::string& text, Json* out) {
   if (!text.empty()) (*out)[name] = text;
 }
 
+void SetStatus(const wire::Status& status, Json* out) {
+  (*out)["status"] = CodeName(status.code());
+  (*out)["error"] = status.message();
+  if (status.exit_code() > 0) (*out)["exit_code"] = status.exit_code();
+  if (status.signal() > 0) (*out)["signal"] = status.signal();
+}
+
 template <typename Attempts>
 void SetHistory(const Attempts& attempts, Json* out) {
   if (attempts.empty()) return;
   Json list = Json::array();
   for (const wire::Attempt& attempt : attempts) {
-    list.push_back({{"at", TimeText(attempt.at_ms())},
-                    {"worker", attempt.worker()},
-                    {"status", CodeName(attempt.status().code())},
-                    {"error", attempt.status().message()}});
+    list.push_back({{"at", TimeText(attempt.at_ms())}, {"worker", attempt.worker()}});
+    SetStatus(attempt.status(), &list.back());
   }
   (*out)["history"] = std::move(list);
 }
@@ -141,9 +146,8 @@ std::string DeadJson(const wire::DeadReply& reply) {
     Json json = {{"id", JobIdText(job.id())},
                  {"queue", job.queue()},
                  {"died_at", TimeText(job.died_at_ms())},
-                 {"attempts", job.attempts()},
-                 {"status", CodeName(job.status().code())},
-                 {"error", job.status().message()}};
+                 {"attempts", job.attempts()}};
+    SetStatus(job.status(), &json);
     SetText("worker", job.worker(), &json);
     SetText("producer", job.producer(), &json);
     SetText("key", job.key(), &json);
@@ -218,8 +222,7 @@ std::string JobsJson(const wire::JobsReply& reply) {
     if (job.suspect()) json["suspect"] = true;
     SetHistory(job.history(), &json);
     if (job.status().code() != 0) {
-      json["status"] = CodeName(job.status().code());
-      json["error"] = job.status().message();
+      SetStatus(job.status(), &json);
     }
     out += Line(json);
   }

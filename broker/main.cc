@@ -12,6 +12,7 @@
 #include "common/cli.h"
 #include "common/codec.h"
 #include "common/crash_point.h"
+#include "common/descriptors.h"
 #include "common/printable.h"
 
 namespace whippletree {
@@ -59,7 +60,14 @@ int DropQueue(const ClientOptions& options, const std::string& queue) {
 int CheckConfig(const std::string& file) {
   const absl::StatusOr<config::Config> config = ReadConfig(file);
   if (!config.ok()) return FailCommand(config.status());
-  const auto warnings = ConfigWarnings(PoliciesOf(*config, core::QueuePolicy(), config::Queue()));
+  const core::Policies policies = PoliciesOf(*config, core::QueuePolicy(), config::Queue());
+  std::vector<ConfigWarning> warnings = ConfigWarnings(policies);
+  // It is not said here whether there is one.
+  constexpr char kNoDirectory[] = "durable: true needs a broker that is started with --data-dir";
+  if (policies.defaults.durable) warnings.push_back({"*", kNoDirectory});
+  for (const auto& [name, policy] : policies.queues) {
+    if (policy.durable && !policies.defaults.durable) warnings.push_back({name, kNoDirectory});
+  }
   for (const ConfigWarning& one : warnings) {
     const std::string place = one.queue == "*" ? "defaults" : "queues." + one.queue;
     PrintError(kProgram, Printable(file) + ": warning: " + place + ": " + one.warning);
@@ -103,6 +111,7 @@ int CheckDataDirectory(const std::string& dir) {
 }
 
 int Main(int argc, char** argv) {
+  OpenStandardStreams(ClosedStreams::kQuiet);
   SilenceProtobuf();
   BrokerFlags flags;
   if (const auto code = ParseBrokerFlags({argv + 1, argv + argc}, &flags)) return *code;

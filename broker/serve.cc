@@ -90,6 +90,8 @@ int CannotListen(const absl::Status& status, const std::string& what) {
   if (absl::IsAlreadyExists(status)) {
     message += ": stop what uses it, or choose another port with --" + what +
                " (0 lets the system choose)";
+  } else if (absl::IsPermissionDenied(status)) {
+    message += ": ports below 1024 are for root; choose another port with --" + what;
   }
   PrintError(kProgram, message);
   return kExitMachine;

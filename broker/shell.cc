@@ -49,6 +49,18 @@ SendPoints SendPointsOf(const wire::Envelope& message) {
   }
 }
 
+// What of the policies has no effect, as comments.
+std::string NotInForce(const core::Broker& core) {
+  std::string out;
+  for (const auto& [name, queue] : core.queues()) {
+    if (!queue->durable_kept) continue;
+    out += "# not in force: queue " + name +
+           " is durable: " + (queue->policy.durable ? "true" : "false") +
+           " until it is dropped (whippletree-broker queue drop)\n";
+  }
+  return out;
+}
+
 std::string TextOf(const core::Policies& policies) { return ConfigText(ConfigOf(policies)); }
 
 }  // namespace
@@ -169,14 +181,15 @@ void BrokerShell::Receive(Socket& socket, core::Channel channel) {
 void BrokerShell::AnswerPolicies(const std::string& route, const wire::AdminRequest& request) {
   core::AdminAnswer answer{route, request, {}};
   wire::PoliciesReply* part = answer.reply.mutable_policies();
-  std::string_view rest = policies_;
+  const std::string text = policies_ + NotInForce(*core_);
+  std::string_view rest = text;
   rest.remove_prefix(std::min<uint64_t>(rest.size(), request.policies().after()));
   if (rest.size() > core::kAdminReplyBytes) {  // whole lines of it
     rest = rest.substr(0, rest.rfind('\n', core::kAdminReplyBytes - 1) + 1);
     part->set_more(true);
   }
   part->set_yaml(std::string(rest));
-  part->set_version(std::hash<std::string>()(policies_));
+  part->set_version(std::hash<std::string>()(text));
   inputs_.emplace_back(std::move(answer));
 }
 

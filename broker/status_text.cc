@@ -261,6 +261,14 @@ std::string StatusText(const wire::StatusReply& status) {
   } else {
     out += QueueTable(status);
   }
+  for (const wire::QueueStatus& queue : status.queues()) {
+    if (!queue.durable_kept()) continue;
+    absl::StrAppend(&out, "Queue ", Printable(queue.name()), " is ",
+                    queue.durable() ? "durable, and stays so" : "in memory, and stays there",
+                    " until it is dropped (whippletree-broker queue drop): the configuration says "
+                    "durable: ",
+                    queue.durable() ? "false" : "true", "\n");
+  }
   out += "\n";
   if (std::any_of(status.queues().begin(), status.queues().end(), Shaped)) {
     out += ShapeTable(status) + "\n";

@@ -1,22 +1,31 @@
-# Programs, and the two libraries with a CMake package:
+# Programs, and the libraries with a CMake package:
 #   find_package(whippletree REQUIRED)
 #   target_link_libraries(mine PRIVATE whippletree::worker)
 include(CMakePackageConfigHelpers)
 
 install(TARGETS whippletree-broker whippletree-worker whippletree-producer COMPONENT programs)
 
-# "common/time.h" is found beside the header that includes it.
+# A header finds those that it includes beside itself, by the names that they have in the sources.
 set(headers ${CMAKE_INSTALL_INCLUDEDIR}/whippletree)
-install(FILES producer/producer.h worker/worker.h DESTINATION ${headers} COMPONENT libraries)
-install(FILES common/time.h DESTINATION ${headers}/common COMPONENT libraries)
+install(FILES producer/mapreduce.h producer/producer.h worker/worker.h
+        DESTINATION ${headers} COMPONENT libraries)
+install(FILES common/clock.h common/time.h DESTINATION ${headers}/common COMPONENT libraries)
+foreach(header producer/producer.h common/common/time.h)
+  get_filename_component(dir ${header} DIRECTORY)
+  get_filename_component(name ${header} NAME)
+  set(forward ${CMAKE_CURRENT_BINARY_DIR}/installed/${header})
+  file(WRITE ${forward} "#pragma once\n#include \"../${name}\"\n")
+  install(FILES ${forward} DESTINATION ${headers}/${dir} COMPONENT libraries)
+endforeach()
 
 set_target_properties(whippletree_producer PROPERTIES EXPORT_NAME producer)
 set_target_properties(whippletree_worker PROPERTIES EXPORT_NAME worker)
-target_include_directories(whippletree_producer PUBLIC
-                           $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
-target_include_directories(whippletree_worker PUBLIC
-                           $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
-install(TARGETS whippletree_producer whippletree_worker whippletree_producer_session
+set_target_properties(whippletree_mapreduce PROPERTIES EXPORT_NAME mapreduce)
+foreach(library whippletree_producer whippletree_worker)
+  target_include_directories(${library} PUBLIC $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+  target_compile_features(${library} PUBLIC cxx_std_20)  # their headers need it
+endforeach()
+install(TARGETS whippletree_producer whippletree_mapreduce whippletree_worker whippletree_producer_session
                 whippletree_worker_session whippletree_io whippletree_common whippletree_protos
         EXPORT whippletree_targets COMPONENT libraries)
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/whippletree)

@@ -55,7 +55,13 @@ absl::StatusOr<HostPort> ParseHostPort(std::string_view text, uint16_t port_defa
   return HostPort{std::string(host), static_cast<uint16_t>(port)};
 }
 
-absl::Status NoBrokerAnswers(const HostPort& broker, const std::string& why) {
+absl::Status NoBrokerAnswers(const HostPort& broker, const std::string& why,
+                             const std::string& other) {
+  if (why.empty() && !other.empty()) {
+    return absl::UnavailableError("no broker answers at " + broker.ToString() + ": " + other +
+                                  "; give the address of the broker's door (7711, or the --port "
+                                  "that it was started with)");
+  }
   if (!why.empty()) {
     return absl::UnavailableError("no broker answers at " + broker.ToString() + ": " + why +
                                   "; is it spelt right?");

@@ -24,7 +24,8 @@ absl::StatusOr<HostPort> ParseHostPort(std::string_view text,
                                        uint16_t port_default = kDoorPortDefault);
 
 // UNAVAILABLE, in words that say what to look at. `why`: that of NameCheck, if it has one.
-absl::Status NoBrokerAnswers(const HostPort& broker, const std::string& why = "");
+absl::Status NoBrokerAnswers(const HostPort& broker, const std::string& why = "",
+                             const std::string& other = "");
 // The same for a log, while it is tried again.
 std::string NoBrokerAnswersYet(const HostPort& broker, const std::string& why);
 

@@ -11,8 +11,10 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <utility>
 
 #include "common/printable.h"
@@ -152,6 +154,15 @@ std::string FormatDuration(Duration duration) {
   return absl::FormatDuration(absl::FromChrono(duration));
 }
 
+std::string FileError(int error) {
+  std::string text = std::strerror(error);
+  if (error == EACCES || error == EPERM) {
+    text +=
+        ": give the user that runs this the right to it (chmod, chown), also to its directories";
+  }
+  return text;
+}
+
 absl::StatusOr<uint64_t> ParseByteSize(std::string_view text) {
   const size_t digits = std::min(text.find_first_not_of("0123456789."), text.size());
   const std::string unit_name = absl::AsciiStrToLower(Absl(text.substr(digits)));
@@ -175,11 +186,21 @@ absl::StatusOr<uint64_t> ParseByteSize(std::string_view text) {
 }
 
 std::string FormatByteSize(uint64_t bytes) {
-  for (size_t i = kBinaryUnits.size(); i > 0 && bytes > 0; --i) {
+  // More than this of a unit is not read at a glance: 5TB is, and 4882812500KiB is not.
+  constexpr uint64_t kReadable = 9'999;
+  std::string binary;
+  for (size_t i = kBinaryUnits.size(); i > 0 && bytes > 0 && binary.empty(); --i) {
     const uint64_t unit = 1ull << (10 * i);
-    if (bytes % unit == 0) return absl::StrCat(bytes / unit, std::string(kBinaryUnits[i - 1]));
+    if (bytes % unit != 0) continue;
+    binary = absl::StrCat(bytes / unit, std::string(kBinaryUnits[i - 1]));
+    if (bytes / unit <= kReadable) return binary;
   }
-  return absl::StrCat(bytes);
+  uint64_t unit = 1'000'000'000'000;
+  for (const char* name : {"TB", "GB", "MB"}) {
+    if (bytes >= unit && bytes % unit == 0) return absl::StrCat(bytes / unit, name);
+    unit /= 1'000;
+  }
+  return binary.empty() ? absl::StrCat(bytes) : binary;
 }
 
 CLI::Option* AddDuration(CLI::App* app, const std::string& name, Duration* value,

@@ -71,10 +71,13 @@ absl::StatusOr<Duration> ParseDuration(std::string_view text);
 // "1.5s"; ParseDuration() reads it.
 std::string FormatDuration(Duration duration);
 
+// Why a file cannot be read or written, by its errno, and what to do where that helps.
+std::string FileError(int error);
+
 // Bytes, or with a unit: 1000000, 64KiB, 1.5GiB, 10MB. K, M, G and T alone mean KiB, …; the case of
 // letters does not matter.
 absl::StatusOr<uint64_t> ParseByteSize(std::string_view text);
-// "64KiB", "1000000"; ParseByteSize() reads it.
+// "64KiB", "5TB", "1000001"; ParseByteSize() reads it.
 std::string FormatByteSize(uint64_t bytes);
 
 // The one of `known` that `word` may be a misspelling of; "" if none is near.

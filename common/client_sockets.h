@@ -19,13 +19,17 @@ namespace whippletree {
 
 class ClientSockets {
  public:
-  explicit ClientSockets(HostPort broker) : broker_(std::move(broker)) {}
+  enum class Tells { kNothing, kLost };  // kLost: TakeLost() is called all the time
+  explicit ClientSockets(HostPort broker, Tells tells = Tells::kNothing)
+      : broker_(std::move(broker)), tells_(tells) {}
 
   absl::Status ConnectDoor() {
     Socket::Options options;
     // Time for a goodbye, no more.
     options.linger = milliseconds(200);
     door_ = std::make_unique<Socket>(context_, Socket::Type::kDealer, options);
+    lost_.reset();
+    if (tells_ == Tells::kLost) lost_ = std::make_unique<Socket>(door_->MonitorLost(context_));
     return door_->Connect(broker_.host, broker_.port);
   }
   absl::Status ConnectData(uint32_t port) {
@@ -72,9 +76,13 @@ class ClientSockets {
   }
 
   void Poll(const WakeEvent* wake, Duration timeout) {
-    Socket* const sockets[] = {door_.get()};
-    PollSockets(sockets, wake, std::max(Duration(0), timeout));
+    Socket* const sockets[] = {door_.get(), lost_.get()};
+    PollSockets({sockets, lost_ ? 2u : 1u}, wake, std::max(Duration(0), timeout));
   }
+
+  // Whether the connection of the door was lost since the last call: as a rule, its broker has
+  // ended. It is connected again by itself.
+  bool TakeLost() { return lost_ && lost_->ReceiveLost(); }
 
  private:
   static constexpr int kFramesPerTurn = 256;
@@ -84,8 +92,10 @@ class ClientSockets {
   }
 
   const HostPort broker_;
+  const Tells tells_;
   SocketContext context_;
   std::unique_ptr<Socket> door_;
+  std::unique_ptr<Socket> lost_;  // its monitor
   std::unique_ptr<Socket> data_;
   wire::Envelope message_;
 };

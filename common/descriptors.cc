@@ -1,6 +1,8 @@
 #include "common/descriptors.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -28,6 +30,15 @@ uint64_t InheritedDescriptorLimit() {
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
   return limit.rlim_cur;
+}
+
+void OpenStandardStreams(ClosedStreams closed) {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (fcntl(fd, F_GETFD) >= 0) continue;
+    const int broken = fd == STDIN_FILENO ? O_WRONLY : O_RDONLY;
+    // The lowest number that is free is this one.
+    open("/dev/null", closed == ClosedStreams::kBroken ? broken : O_RDWR);
+  }
 }
 
 }  // namespace whippletree

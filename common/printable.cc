@@ -15,7 +15,7 @@ struct Decoded {
   size_t length = 0;  // 0: not UTF-8
 };
 
-bool IsContinuation(char c) { return (static_cast<uint8_t>(c) & 0xc0) == 0x80; }
+bool ContinuesCharacter(char c) { return (static_cast<uint8_t>(c) & 0xc0) == 0x80; }
 
 // REQUIRES: !bytes.empty().
 Decoded DecodeUtf8(std::string_view bytes) {
@@ -72,7 +72,7 @@ std::string Quoted(std::string_view bytes, size_t bytes_max) {
   const bool cut = bytes.size() > bytes_max;
   if (cut) {
     size_t length = bytes_max;
-    while (length > 0 && bytes_max - length < 4 && IsContinuation(bytes[length])) --length;
+    while (length > 0 && bytes_max - length < 4 && ContinuesCharacter(bytes[length])) --length;
     bytes = bytes.substr(0, length);
   }
   std::string escaped;

@@ -183,21 +183,27 @@ Socket::ReceiveResult Socket::Receive(std::string* route, std::string_view* fram
   return ReceiveResult::kMalformed;
 }
 
-Socket Socket::Monitor(SocketContext& context) {
+Socket Socket::MonitorOf(SocketContext& context, const char* name, int event) {
   // A name that was used before may still be taken: libzmq gives it up some time after the end.
   static std::atomic<uint64_t> monitors{0};
-  const std::string endpoint = "inproc://accepted-" + std::to_string(++monitors);
-  WT_CHECK(zmq_socket_monitor(impl_->socket.handle(), endpoint.c_str(), ZMQ_EVENT_ACCEPTED) == 0);
+  const std::string endpoint = std::string("inproc://") + name + std::to_string(++monitors);
+  WT_CHECK(zmq_socket_monitor(impl_->socket.handle(), endpoint.c_str(), event) == 0);
   Socket monitor(context, Type::kPair, {});
   monitor.impl_->socket.connect(endpoint);
   return monitor;
 }
 
+Socket Socket::Monitor(SocketContext& context) {
+  return MonitorOf(context, "accepted-", ZMQ_EVENT_ACCEPTED);
+}
+
+Socket Socket::MonitorLost(SocketContext& context) {
+  return MonitorOf(context, "lost-", ZMQ_EVENT_DISCONNECTED);
+}
+
 void Socket::StopMonitor() { zmq_socket_monitor(impl_->socket.handle(), nullptr, 0); }
 
-std::optional<Socket::Accepted> Socket::ReceiveAccepted() {
-  // A frame with the number of the event, 16 bits, and its value, 32 bits; and one with the
-  // address.
+std::optional<int32_t> Socket::ReceiveEvent() {
   zmq::message_t event;
   if (impl_->drained) return std::nullopt;
   try {
@@ -209,15 +215,24 @@ std::optional<Socket::Accepted> Socket::ReceiveAccepted() {
     if (error.num() == EINTR) return std::nullopt;  // perhaps
     throw;
   }
-  Accepted accepted;
   int32_t value = -1;
   WT_CHECK(event.size() == sizeof(uint16_t) + sizeof value && event.more());
   std::memcpy(&value, event.data<char>() + sizeof(uint16_t), sizeof value);
-  accepted.fd = value;
   // The parts of one message arrive together.
   WT_CHECK(impl_->socket.recv(impl_->received, zmq::recv_flags::none).has_value());
-  accepted.port = PortOf(std::string(View(impl_->received)));
-  return accepted;
+  return value;
+}
+
+std::optional<Socket::Accepted> Socket::ReceiveAccepted() {
+  const std::optional<int32_t> fd = ReceiveEvent();
+  if (!fd) return std::nullopt;
+  return Accepted{*fd, PortOf(std::string(View(impl_->received)))};
+}
+
+bool Socket::ReceiveLost() {
+  bool lost = false;
+  while (ReceiveEvent()) lost = true;
+  return lost;
 }
 
 // zmq_poll asks every socket twice, with two system calls each time.

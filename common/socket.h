@@ -102,11 +102,18 @@ class Socket {
   // that is not bound yet, once.
   Socket Monitor(SocketContext& context);
   void StopMonitor();
+  // Likewise what is connected and loses its connection; until this socket is gone.
+  Socket MonitorLost(SocketContext& context);
   // The next one; nullopt: there is none now, and only PollSockets finds out that there is more.
   // REQUIRES: this is from Monitor().
   std::optional<Accepted> ReceiveAccepted();
+  // Whether a connection was lost since the last call. REQUIRES: this is from MonitorLost().
+  bool ReceiveLost();
 
  private:
+  Socket MonitorOf(SocketContext& context, const char* name, int event);
+  // The number of an event, 16 bits, and its value, 32 bits; its address stays in `received`.
+  std::optional<int32_t> ReceiveEvent();
   friend void PollSockets(std::span<Socket* const>, const WakeEvent*, Duration);
   struct Impl;
   std::unique_ptr<Impl> impl_;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "common/utf8.h"
 
@@ -13,12 +14,18 @@ namespace {
 
 // The payload of a status: milliseconds in decimal.
 constexpr char kRetryAfterUrl[] = "whippletree/retry-after-ms";
+// These are decimal numbers too.
+constexpr char kExitCodeUrl[] = "whippletree/exit-code";
+constexpr char kSignalUrl[] = "whippletree/signal";
 
-uint32_t RetryAfterMs(const absl::Status& status) {
-  uint32_t ms = 0;
-  const auto payload = status.GetPayload(kRetryAfterUrl);
-  return payload.has_value() && absl::SimpleAtoi(std::string(*payload), &ms) ? ms : 0;
+// 0: the status does not have it.
+uint32_t NumberOf(const absl::Status& status, const char* url) {
+  uint32_t number = 0;
+  const auto payload = status.GetPayload(url);
+  return payload.has_value() && absl::SimpleAtoi(std::string(*payload), &number) ? number : 0;
 }
+
+uint32_t RetryAfterMs(const absl::Status& status) { return NumberOf(status, kRetryAfterUrl); }
 
 absl::Status WithRetryAfterMs(absl::Status status, uint32_t ms) {
   if (ms > 0 && absl::IsResourceExhausted(status)) {
@@ -40,6 +47,19 @@ absl::Status RetryAfterStatus(Duration delay, std::string_view message) {
 
 Duration RetryAfterOf(const absl::Status& status) { return milliseconds(RetryAfterMs(status)); }
 
+absl::Status WithProgramEnd(absl::Status status, ProgramEnd end) {
+  const std::pair<const char*, uint32_t> numbers[] = {{kExitCodeUrl, end.exit_code},
+                                                      {kSignalUrl, end.signal}};
+  for (const auto& [url, number] : numbers) {
+    if (number > 0) status.SetPayload(url, absl::Cord(std::to_string(number)));
+  }
+  return status;
+}
+
+ProgramEnd ProgramEndOf(const absl::Status& status) {
+  return {NumberOf(status, kExitCodeUrl), NumberOf(status, kSignalUrl)};
+}
+
 wire::Status WireStatus(absl::StatusCode code, std::string_view message) {
   wire::Status out;
   out.set_code(static_cast<int>(code));
@@ -52,6 +72,9 @@ wire::Status ToWire(const absl::Status& status) {
   wire::Status out =
       WireStatus(status.code(), std::string_view(status.message().data(), status.message().size()));
   out.set_retry_after_ms(RetryAfterMs(status));
+  const ProgramEnd end = ProgramEndOf(status);
+  out.set_exit_code(end.exit_code);
+  out.set_signal(end.signal);
   return out;
 }
 
@@ -59,7 +82,9 @@ absl::Status FromWire(const wire::Status& status) {
   const absl::StatusCode code = status.code() >= 0 && status.code() <= 16
                                     ? static_cast<absl::StatusCode>(status.code())
                                     : absl::StatusCode::kUnknown;
-  return WithRetryAfterMs(absl::Status(code, status.message()), status.retry_after_ms());
+  return WithProgramEnd(
+      WithRetryAfterMs(absl::Status(code, status.message()), status.retry_after_ms()),
+      {status.exit_code(), status.signal()});
 }
 
 bool IsRetryable(int code) {

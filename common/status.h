@@ -3,6 +3,7 @@
 
 #include <absl/status/status.h>
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -20,7 +21,18 @@ absl::Status RetryAfterStatus(Duration delay, std::string_view message);
 // What it asks for; zero: nothing.
 Duration RetryAfterOf(const absl::Status& status);
 
-// These two keep what RetryAfterOf says.
+// How the program of a job ended, if it did by itself; 0: it did not end so.
+struct ProgramEnd {
+  uint32_t exit_code = 0;
+  uint32_t signal = 0;
+
+  friend bool operator==(const ProgramEnd&, const ProgramEnd&) = default;
+};
+// The same status, of a job whose program ended so. REQUIRES: it is not OK.
+absl::Status WithProgramEnd(absl::Status status, ProgramEnd end);
+ProgramEnd ProgramEndOf(const absl::Status& status);
+
+// These two keep what RetryAfterOf and ProgramEndOf say.
 wire::Status ToWire(const absl::Status& status);
 // A code that is no canonical one becomes UNKNOWN.
 absl::Status FromWire(const wire::Status& status);

@@ -63,4 +63,24 @@ Callbacks::Part Callbacks::Take(const std::string& queue, uint64_t begin, uint64
   return part;
 }
 
+std::pair<std::future<Outcome>, OutcomeCallback> FutureOutcome() {
+  // Shared, since a callback is copyable.
+  struct Promise {
+    std::promise<Outcome> promise;
+    bool kept = false;
+    ~Promise() {
+      if (kept) return;
+      Outcome outcome;
+      outcome.status = absl::UnavailableError("outcome unknown: the producer was closed");
+      promise.set_value(std::move(outcome));
+    }
+  };
+  auto promise = std::make_shared<Promise>();
+  std::future<Outcome> future = promise->promise.get_future();
+  return {std::move(future), [promise](Outcome outcome) {
+            promise->kept = true;
+            promise->promise.set_value(std::move(outcome));
+          }};
+}
+
 }  // namespace whippletree

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <future>
 #include <map>
 #include <memory>
 #include <string>
@@ -55,5 +56,8 @@ class Callbacks {
   std::map<std::string, std::shared_ptr<const OutcomeCallback>> earlier_;  // by queue
   std::deque<std::pair<std::string, uint64_t>> discarded_;
 };
+
+// A callback that sets the future. Dropped without an outcome it says so.
+std::pair<std::future<Outcome>, OutcomeCallback> FutureOutcome();
 
 }  // namespace whippletree

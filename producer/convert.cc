@@ -83,6 +83,16 @@ absl::Status CheckJobs(const std::string& queue, size_t jobs,
   return absl::OkStatus();
 }
 
+absl::Status CheckSizes(std::span<const std::string_view> payloads, uint64_t bytes_max) {
+  for (const std::string_view payload : payloads) {
+    if (payload.size() <= bytes_max) continue;
+    return absl::InvalidArgumentError("payload of " + std::to_string(payload.size()) +
+                                      " bytes; the broker takes at most " +
+                                      std::to_string(bytes_max));
+  }
+  return absl::OkStatus();
+}
+
 wire::JobOptions ToWire(const JobOptions& options) {
   wire::JobOptions out;
   out.set_timeout_ms(

@@ -23,6 +23,9 @@ absl::Status CheckOptions(const JobOptions& options);
 absl::Status CheckJobs(const std::string& queue, size_t jobs,
                        std::span<const std::string_view> names, const JobOptions& options);
 
+// INVALID_ARGUMENT if one is larger than the broker takes.
+absl::Status CheckSizes(std::span<const std::string_view> payloads, uint64_t bytes_max);
+
 // INVALID_ARGUMENT if no job can have this name.
 absl::Status CheckName(std::string_view name);
 

@@ -38,8 +38,9 @@ Output (--output):
          no job, so that with --ordered line 7 answers line 7
   jsonl  {"number":7,"id":"1-7","outcome":"completed","result":"49","attempts":1,
          "worker":"w"}; "result_base64" where the result is no UTF-8 text; what
-         is not completed has "status" and "error" instead. Outcomes: completed,
-         dead, cancelled, expired, rejected, repeated, unknown. Input that is no
+         is not completed has "status" and "error" instead, and "exit_code" or
+         "signal" if its program ended so. Outcomes: completed, dead,
+         cancelled, expired, rejected, repeated, unknown. Input that is no
          job: {"line":8,"outcome":"rejected","status":…,"error":…}
 
 Bad input and payloads that are too large are named on stderr with their line;
@@ -51,7 +52,9 @@ tab, in jsonl it is "name" (which may be given without the flag too). A job
 whose name another job of the queue had within the queue's window (job_names in
 the broker's configuration, 24h unless it says something else) is not run again;
 its outcome is repeated, and its error names the first one. That is no failure:
-the exit code stays 0, and the last line on stderr says how many there were.
+the exit code stays 0, and the last line on stderr says how many there were. It
+is rejected if the first one is dead, until that one is requeued or dropped; one
+that was cancelled, or expired unstarted, gives its name free.
 
 With --delay a job is not started before that time has passed since it was read;
 with --expires-in it becomes expired if it still waits then. What runs goes on.
@@ -64,14 +67,16 @@ the exit code is 0 only if every job of the group completed. Follow-on jobs are
 not cancelled by Ctrl-C. When the input ends, the last batch of the group starts
 at once: it waits for no more jobs, however long the queue's linger is.
 
-Ctrl-C (SIGINT) and SIGTERM stop reading and cancel the jobs that have no outcome
+Ctrl-C (SIGINT), SIGTERM and SIGHUP stop reading and cancel the jobs that have no outcome
 yet; what running ones became is still printed. A second one leaves at once. With
 --no-wait or --name nothing is cancelled: what is accepted goes on.
 
 With --name, start the same command with the same input again after it was
 interrupted or killed: jobs that were accepted are skipped in the input and not
 run twice. Outcomes that were not printed yet come first; one may be printed again
-if it was killed. What --ordered holds back is lost when it is killed.
+if it was killed. What --ordered holds back is lost when it is killed. If jobs of
+an earlier start are dead, cancelled or expired, that is said, and the exit code
+is 1; it is 2 if the input does not begin as before: nothing is submitted then.
 
 Examples:
   printf '%s\n' 1 2 3 | whippletree-producer submit --queue square

@@ -31,8 +31,7 @@ void HandleSignal(int) {
 void CatchSignals() {
   g_event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   WT_CHECK(g_event_fd >= 0);
-  CatchSignal(SIGINT, HandleSignal);
-  CatchSignal(SIGTERM, HandleSignal);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) CatchSignal(number, HandleSignal);
 }
 
 int Signals() { return g_signals; }

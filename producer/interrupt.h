@@ -1,10 +1,11 @@
-// What may end a command's wait for its input: SIGINT and SIGTERM, and events of its own threads.
+// What may end a command's wait for its input: SIGINT, SIGTERM and SIGHUP (unless it was ignored at
+// the start, as by nohup), and events of its own threads.
 // One for the whole process.
 #pragma once
 
 namespace whippletree {
 
-// Begins to count SIGINT and SIGTERM instead of dying of them. The second ends the process at once,
+// Begins to count these signals instead of dying of them. The second ends the process at once,
 // with kExitInterrupted.
 // REQUIRES: called once, before all that follows.
 void CatchSignals();

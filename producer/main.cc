@@ -7,6 +7,7 @@
 #include "common/cli.h"
 #include "common/codec.h"
 #include "common/crash_point.h"
+#include "common/descriptors.h"
 #include "producer/flags.h"
 
 namespace whippletree {
@@ -15,6 +16,8 @@ namespace {
 constexpr char kProgram[] = "whippletree-producer";
 
 int Main(int argc, char** argv) {
+  // Whoever closes stdout does not want the outcomes, or has made a mistake: it is told.
+  OpenStandardStreams(ClosedStreams::kBroken);
   SilenceProtobuf();
   ProducerFlags flags;
   std::vector<std::string> args(argv + std::min(argc, 1), argv + argc);

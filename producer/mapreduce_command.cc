@@ -59,7 +59,7 @@ absl::StatusOr<MapInput> InputFor(const std::string& file) {
   struct stat info {};
   if (stat(file.c_str(), &info) != 0 || access(file.c_str(), R_OK) != 0) {
     return absl::UnavailableError(
-        absl::StrCat("cannot read ", Quoted(file), ": ", std::strerror(errno)));
+        absl::StrCat("cannot read ", Quoted(file), ": ", FileError(errno)));
   }
   // What is no file can be opened once only, when its turn comes.
   if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) return PipeInput(file);
@@ -120,6 +120,8 @@ int RunMapReduce(const MapReduceCommandOptions& options) {
     PrintError(kProgram, Message(producer.status()));
     return ExitCodeFor(producer.status());
   }
+  (*producer)->WatchQueue(options.mapreduce.map_queue);
+  (*producer)->WatchQueue(options.mapreduce.reduce_queue);
   CatchSignals();
   MapReduceReport report;
   absl::Status status = RunInterruptibly(**producer, inputs, options, &report);

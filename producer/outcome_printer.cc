@@ -105,6 +105,9 @@ void OutcomePrinter::Append(const Outcome& outcome, std::string* out) const {
   if (outcome.kind != OutcomeKind::kCompleted) {
     json["status"] = CodeName(static_cast<int>(outcome.status.code()));
     json["error"] = std::string(Message(outcome.status));
+    const ProgramEnd end = ProgramEndOf(outcome.status);
+    if (end.exit_code > 0) json["exit_code"] = end.exit_code;
+    if (end.signal > 0) json["signal"] = end.signal;
   } else if (IsUtf8(outcome.result)) {
     json["result"] = outcome.result;
   } else {

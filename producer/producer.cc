@@ -18,6 +18,7 @@
 #include "common/crash_point.h"
 #include "common/identity.h"
 #include "common/name_check.h"
+#include "common/port_check.h"
 #include "common/utf8.h"
 #include "common/version.h"
 #include "producer/callbacks.h"
@@ -27,8 +28,7 @@
 
 namespace whippletree {
 
-// How long a named producer waits for the answer to its goodbye.
-constexpr Duration kGoodbyePatience = seconds(5);
+constexpr Duration kGoodbyePatience = seconds(5);  // of a named producer, for its answer
 
 class Producer::Impl {
  public:
@@ -42,9 +42,12 @@ class Producer::Impl {
                                   std::span<const std::string_view> names,
                                   const JobOptions& options, OutcomeCallback callback);
   absl::StatusOr<uint64_t> OpenStream(const std::string& queue, OutcomeCallback callback,
-                                      uint64_t* unsettled);
+                                      Earlier* earlier);
+  absl::Status SkipEarlier(const std::string& queue, std::span<const std::string_view> payloads,
+                           std::span<const std::string_view> names);
   void Cancel(const std::string& queue, uint64_t first, uint64_t count);
   void OnFollowOn(OutcomeCallback callback);
+  void WatchQueue(const std::string& queue);
   absl::StatusOr<uint64_t> OpenGroup();
   absl::StatusOr<std::future<GroupEnd>> CloseGroup(uint64_t group);
   absl::Status WaitUntil(bool outcomes);
@@ -64,7 +67,7 @@ class Producer::Impl {
   void DeliverLoop();
   void Deliver(std::vector<ProducerOutput::Settled>& settled);
   void DeliverFollowOns(ProducerOutput::Settled& settled);
-  void Wake();
+  void Wake();  // REQUIRES: mutex_ is held
   // Jobs of which somebody waits for the outcome.
   bool Settled() const { return settled_ >= wanted_; }
 
@@ -105,20 +108,22 @@ absl::Status Producer::Impl::Start() {
   const NameCheck name(address.host);
   std::unique_lock lock(mutex_);
   const auto ready = [this] { return welcomed_ || !session_.fatal().ok(); };
-  const MonoTime begin = ReadClock().mono;
+  const MonoTime begin = ReadMonoClock();
   const Duration patience = options_.connect_timeout;
   constexpr Duration kTellAfter = seconds(1);
+  std::optional<PortCheck> port;
+  const bool soon = changed_.wait_for(lock, PortCheckDelay(patience), ready);
+  if (!soon && session_.refusal().ok()) port.emplace(address);
   if (patience == Duration(0) || patience > kTellAfter) {
-    const bool is_ready = changed_.wait_for(lock, kTellAfter, ready);
-    if (!is_ready && session_.refusal().ok() && options_.log) {  // a refusal was told
+    const bool is_ready = changed_.wait_for(lock, begin + kTellAfter - ReadMonoClock(), ready);
+    if (!is_ready && session_.refusal().ok() && options_.log)
       options_.log(NoBrokerAnswersYet(address, name.error()));
-    }
   }
   if (patience == Duration(0)) {
     changed_.wait(lock, ready);
-  } else if (!changed_.wait_for(lock, begin + patience - ReadClock().mono, ready)) {
+  } else if (!changed_.wait_for(lock, begin + patience - ReadMonoClock(), ready)) {
     if (!session_.refusal().ok()) return session_.refusal();
-    return NoBrokerAnswers(address, name.error());
+    return NoBrokerAnswers(address, name.error(), port ? port->error() : "");
   }
   return session_.fatal();
 }
@@ -139,7 +144,6 @@ Producer::Impl::~Impl() {
   closed_groups_.EndAll(absl::UnavailableError("the producer was closed"));
 }
 
-// REQUIRES: mutex_ is held.
 void Producer::Impl::Wake() {
   added_ = true;
   if (std::exchange(sleeping_, false)) wake_.Notify();
@@ -297,13 +301,8 @@ absl::StatusOr<uint64_t> Producer::Impl::Submit(const std::string& queue,
     return !session_.fatal().ok() || (session_.pending_jobs() < options_.pending_jobs_max &&
                                       session_.pending_bytes() < options_.pending_bytes_max);
   };
-  for (std::string_view payload : payloads) {
-    if (payload.size() > session_.payload_bytes_max()) {
-      return absl::InvalidArgumentError("payload of " + std::to_string(payload.size()) +
-                                        " bytes; the broker takes at most " +
-                                        std::to_string(session_.payload_bytes_max()));
-    }
-  }
+  absl::Status sizes = CheckSizes(payloads, session_.payload_bytes_max());
+  if (!sizes.ok()) return sizes;
   if (!options_.block && !room()) {
     return absl::ResourceExhaustedError("too many jobs wait to be accepted: queue " + queue);
   }
@@ -338,7 +337,7 @@ absl::StatusOr<uint64_t> Producer::Impl::Submit(const std::string& queue,
 }
 
 absl::StatusOr<uint64_t> Producer::Impl::OpenStream(const std::string& queue,
-                                                    OutcomeCallback callback, uint64_t* unsettled) {
+                                                    OutcomeCallback callback, Earlier* earlier) {
   if (std::string error = QueueNameError(queue); !error.empty()) {
     return absl::InvalidArgumentError("'" + queue + "': " + error);
   }
@@ -356,13 +355,26 @@ absl::StatusOr<uint64_t> Producer::Impl::OpenStream(const std::string& queue,
   // Some of them may have come between the broker's answer and now.
   state.unsettled += received_[queue];
   wanted_ += state.unsettled;
-  if (unsettled != nullptr) *unsettled = state.unsettled;
+  if (earlier) *earlier = {state.unsettled, state.dead, state.cancelled, state.expired};
   return state.next_number;
+}
+
+absl::Status Producer::Impl::SkipEarlier(const std::string& queue,
+                                         std::span<const std::string_view> payloads,
+                                         std::span<const std::string_view> names) {
+  const std::lock_guard lock(mutex_);
+  return session_.Skip(queue, payloads, names);
 }
 
 void Producer::Impl::Cancel(const std::string& queue, uint64_t first, uint64_t count) {
   const std::lock_guard lock(mutex_);
   session_.Cancel(queue, first, count);
+  Wake();
+}
+
+void Producer::Impl::WatchQueue(const std::string& queue) {
+  const std::lock_guard lock(mutex_);
+  session_.Watch(queue);
   Wake();
 }
 
@@ -409,14 +421,13 @@ uint64_t Producer::Impl::payload_bytes_max() {
 
 Producer::Counts Producer::Impl::counts() {
   const std::lock_guard lock(mutex_);
-  Counts counts;
-  counts.submitted = session_.submitted();
-  counts.accepted = session_.submitted() - session_.pending_jobs();
-  counts.settled = settled_;
-  counts.connected = session_.connected();
-  counts.full = session_.full();
-  counts.full_reason = session_.full_reason();
-  return counts;
+  return {.submitted = session_.submitted(),
+          .accepted = session_.submitted() - session_.pending_jobs(),
+          .settled = settled_,
+          .connected = session_.connected(),
+          .full = session_.full(),
+          .full_reason = session_.full_reason(),
+          .note = std::string(session_.note())};
 }
 
 Producer::Producer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -446,26 +457,11 @@ absl::StatusOr<std::unique_ptr<Producer>> Producer::Connect(ProducerOptions opti
 absl::StatusOr<std::future<Outcome>> Producer::Submit(const std::string& queue,
                                                       std::string_view payload,
                                                       const JobOptions& options) {
-  // Shared, since a callback is copyable. Dropped without an outcome it says so.
-  struct Promise {
-    std::promise<Outcome> promise;
-    bool kept = false;
-    ~Promise() {
-      if (kept) return;
-      Outcome outcome;
-      outcome.status = absl::UnavailableError("outcome unknown: the producer was closed");
-      promise.set_value(std::move(outcome));
-    }
-  };
-  auto promise = std::make_shared<Promise>();
-  std::future<Outcome> future = promise->promise.get_future();
+  auto [future, callback] = FutureOutcome();
   const std::string_view payloads[] = {payload};
-  auto first = impl_->Submit(queue, payloads, {}, options, [promise](Outcome outcome) {
-    promise->kept = true;
-    promise->promise.set_value(std::move(outcome));
-  });
+  auto first = impl_->Submit(queue, payloads, {}, options, std::move(callback));
   if (!first.ok()) return first.status();
-  return future;
+  return std::move(future);
 }
 
 absl::StatusOr<uint64_t> Producer::SubmitMany(const std::string& queue,
@@ -476,8 +472,14 @@ absl::StatusOr<uint64_t> Producer::SubmitMany(const std::string& queue,
 }
 
 absl::StatusOr<uint64_t> Producer::OpenStream(const std::string& queue, OutcomeCallback callback,
-                                              uint64_t* unsettled) {
-  return impl_->OpenStream(queue, std::move(callback), unsettled);
+                                              Earlier* earlier) {
+  return impl_->OpenStream(queue, std::move(callback), earlier);
+}
+
+absl::Status Producer::SkipEarlier(const std::string& queue,
+                                   std::span<const std::string_view> payloads,
+                                   std::span<const std::string_view> names) {
+  return impl_->SkipEarlier(queue, payloads, names);
 }
 
 void Producer::Cancel(const std::string& queue, uint64_t first, uint64_t count) {
@@ -491,6 +493,7 @@ absl::StatusOr<std::future<GroupEnd>> Producer::CloseGroup(uint64_t group) {
 absl::Status Producer::WaitAccepted() { return impl_->WaitUntil(false); }
 absl::Status Producer::WaitOutcomes() { return impl_->WaitUntil(true); }
 void Producer::StopWaiting() { impl_->StopWaiting(); }
+void Producer::WatchQueue(const std::string& queue) { impl_->WatchQueue(queue); }
 uint64_t Producer::payload_bytes_max() const { return impl_->payload_bytes_max(); }
 Producer::Counts Producer::counts() const { return impl_->counts(); }
 

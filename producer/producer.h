@@ -116,11 +116,25 @@ class Producer {
   // called any more.
   ~Producer();
 
+  // What became of jobs that an earlier process of the name has submitted.
+  struct Earlier {
+    uint64_t unsettled = 0;  // outcomes of these are still to come
+    // How many ended in this way, whether their outcome was told before or is still to come.
+    uint64_t dead = 0;
+    uint64_t cancelled = 0;
+    uint64_t expired = 0;
+  };
   // For named producers, before the first Submit to `queue`: returns the number that the next
   // submitted job will have. Earlier ones have been accepted already; outcomes of these that were
-  // never acknowledged go to `callback`, and `unsettled` (may be null) tells how many there are.
+  // never acknowledged go to `callback`; `earlier` (may be null) gets what is known of them.
   absl::StatusOr<uint64_t> OpenStream(const std::string& queue, OutcomeCallback callback,
-                                      uint64_t* unsettled = nullptr);
+                                      Earlier* earlier = nullptr);
+  // After OpenStream(), before the first Submit: the next of the earlier jobs, in their order, to
+  // find out whether the input is the same. INVALID_ARGUMENT: these are others than were submitted.
+  // Who does not call it for each of them is not told the next time either. REQUIRES: not more than
+  // there are.
+  absl::Status SkipEarlier(const std::string& queue, std::span<const std::string_view> payloads,
+                           std::span<const std::string_view> names = {});
 
   // Submits one job. Jobs submitted one after the other travel together by themselves.
   // Errors: INVALID_ARGUMENT (payload larger than the broker takes, bad queue name or options),
@@ -163,6 +177,11 @@ class Producer {
   // These two return CANCELLED from now on where they would wait. Thread-safe.
   void StopWaiting();
 
+  // When nothing has come of this queue's jobs for 2 s, ProducerOptions::log is told what keeps
+  // them from being run, if the broker knows: no worker serves it, it is paused, …; and again when
+  // that changes.
+  void WatchQueue(const std::string& queue);
+
   // Largest payload that the broker takes.
   uint64_t payload_bytes_max() const;
 
@@ -173,6 +192,7 @@ class Producer {
     bool connected = false;
     bool full = false;        // some queue takes no more for now
     std::string full_reason;  // why, if it is not its own capacity: the broker's words
+    std::string note;         // what keeps jobs of a watched queue from being run; empty: nothing
   };
   Counts counts() const;
 

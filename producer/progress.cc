@@ -61,20 +61,6 @@ void WriteAll(int fd, std::string_view bytes) {
   }
 }
 
-// ": 998 completed, 2 dead", or nothing.
-void AppendKinds(const OutcomeCounts& counts, std::string* out) {
-  std::vector<std::string> parts;
-  const std::pair<uint64_t, const char*> kinds[] = {
-      {counts.accepted, "accepted"}, {counts.completed, "completed"},
-      {counts.dead, "dead"},         {counts.cancelled, "cancelled"},
-      {counts.expired, "expired"},   {counts.rejected, "rejected"},
-      {counts.repeated, "repeated"}, {counts.unknown, "unknown"}};
-  for (const auto& [count, kind] : kinds) {
-    if (count > 0) parts.push_back(absl::StrCat(WithCommas(count), " ", kind));
-  }
-  if (!parts.empty()) absl::StrAppend(out, ": ", absl::StrJoin(parts, ", "));
-}
-
 }  // namespace
 
 void OutcomeCounts::Add(OutcomeKind kind) {
@@ -109,6 +95,19 @@ std::string WithCommas(uint64_t n) {
   return text;
 }
 
+std::string CountsText(const OutcomeCounts& counts) {
+  std::vector<std::string> parts;
+  const std::pair<uint64_t, const char*> kinds[] = {
+      {counts.accepted, "accepted"}, {counts.completed, "completed"},
+      {counts.dead, "dead"},         {counts.cancelled, "cancelled"},
+      {counts.expired, "expired"},   {counts.rejected, "rejected"},
+      {counts.repeated, "repeated"}, {counts.unknown, "unknown"}};
+  for (const auto& [count, kind] : kinds) {
+    if (count > 0) parts.push_back(absl::StrCat(WithCommas(count), " ", kind));
+  }
+  return parts.empty() ? "" : absl::StrCat(": ", absl::StrJoin(parts, ", "));
+}
+
 std::string Summary(const OutcomeCounts& counts, Duration elapsed) {
   const uint64_t jobs = counts.jobs();
   std::string out =
@@ -116,7 +115,7 @@ std::string Summary(const OutcomeCounts& counts, Duration elapsed) {
   if (jobs > 0 && elapsed > Duration(0)) {
     absl::StrAppend(&out, " (", Rate(static_cast<double>(jobs) / Seconds(elapsed)), ")");
   }
-  AppendKinds(counts, &out);
+  out += CountsText(counts);
   if (counts.bad_inputs > 0) {
     absl::StrAppend(&out, "; ", WithCommas(counts.bad_inputs),
                     counts.bad_inputs == 1 ? " bad input" : " bad inputs");
@@ -133,7 +132,7 @@ std::string Summary(const GroupEnd& end) {
   counts.rejected = end.rejected;
   std::string out = absl::StrCat("the group has ended: ", WithCommas(end.jobs()),
                                  end.jobs() == 1 ? " job" : " jobs");
-  AppendKinds(counts, &out);
+  out += CountsText(counts);
   if (!end.status.ok()) absl::StrAppend(&out, "; some are missing: ", end.status.message());
   return out;
 }
@@ -177,6 +176,8 @@ std::optional<std::string> ProgressMeter::Line(MonoTime now, const ProgressSampl
   }
   if (!sample.connected) {
     absl::StrAppend(&line, " [the broker does not answer]");
+  } else if (!sample.note.empty()) {
+    absl::StrAppend(&line, " [", sample.note, "]");
   } else if (sample.full) {
     absl::StrAppend(&line, " [", sample.full_reason.empty() ? "the queue is full" : "waiting: ",
                     Printable(sample.full_reason), "]");

@@ -40,6 +40,9 @@ struct OutcomeCounts {
 // "1,234,567".
 std::string WithCommas(uint64_t n);
 
+// ": 998 completed, 2 dead", or nothing.
+std::string CountsText(const OutcomeCounts& counts);
+
 // "1,000 jobs in 3.2 s (312/s): 998 completed, 2 dead; 1 bad input".
 std::string Summary(const OutcomeCounts& counts, Duration elapsed);
 
@@ -57,6 +60,7 @@ struct ProgressSample {
   bool connected = true;
   bool full = false;        // the queue takes no more for now
   std::string full_reason;  // why, if it is not its own capacity
+  std::string note;         // what keeps jobs from being run; empty: nothing known
 };
 
 // Makes the progress line, with a rate of the last seconds.

@@ -47,6 +47,7 @@ uint64_t ProducerSession::Submit(const std::string& queue, const wire::JobOption
   WT_CHECK(names.count() == 0 || names.count() == run.count());
   const uint64_t first = stream.next_number;
   const uint64_t bytes = run.bytes(0, run.count()) + names.bytes(0, names.count());
+  std::vector<uint64_t> hashes = HashesOf(stream, run, names);
   stream.next_number += run.count();
   stream.open.Add(first, stream.next_number);
   if (options.group() != 0) groups_.OnSubmitted(options.group(), queue, first, stream.next_number);
@@ -65,6 +66,7 @@ uint64_t ProducerSession::Submit(const std::string& queue, const wire::JobOption
         last.run->count() + run.count() <= kJobsPerRunMax) {
       last.run->Append(run, 0, run.count());
       last.names.Append(names, 0, names.count());
+      last.hashes.insert(last.hashes.end(), hashes.begin(), hashes.end());
       return first;
     }
   }
@@ -72,22 +74,15 @@ uint64_t ProducerSession::Submit(const std::string& queue, const wire::JobOption
   pending.first = first;
   pending.run = std::make_shared<RunData>(std::move(run));
   pending.names = std::move(names);
+  pending.hashes = std::move(hashes);
   pending.options = std::make_shared<wire::JobOptions>(options);
   stream.pending.push_back(std::move(pending));
   return first;
 }
 
-void ProducerSession::OpenStream(const std::string& queue) { Touch(GetOrAdd(queue)); }
-
-ProducerSession::StreamState ProducerSession::GetStream(const std::string& queue) const {
-  StreamState state;
-  auto it = streams_.find(queue);
-  if (it == streams_.end()) return state;
-  state.open = it->second.opened;
-  state.next_number = it->second.next_number;
-  state.unsettled = it->second.unsettled;
-  state.error = it->second.gone;
-  return state;
+void ProducerSession::Watch(const std::string& queue) {
+  watch_.Add(queue);
+  if (const auto it = streams_.find(queue); it != streams_.end()) Touch(it->second);
 }
 
 wire::StreamClaim ProducerSession::Claim(const Stream& stream) const {
@@ -146,6 +141,7 @@ void ProducerSession::OnDoor(Instant now, wire::Envelope& message, ProducerOutpu
     OnWelcome(now, message, out);
     return;
   }
+  if (message.has_admin_reply()) return watch_.OnReply(message.admin_reply(), now.mono, &out->log);
   uint64_t session = 0;
   if (message.has_heartbeat()) session = message.heartbeat().session();
   if (message.has_stream_updates()) session = message.stream_updates().session();
@@ -231,6 +227,7 @@ void ProducerSession::OnUpdate(Instant now, const wire::StreamUpdate& update, bo
     stream.next = stream.next_number = stream.sent_next = update.next();
     stream.earlier = IntervalSet(1, update.next());
     stream.unsettled = update.unsettled();
+    stream.earlier_state = update;
   }
   if (update.state() == wire::StreamUpdate::LOST) {
     groups_.OnLost(stream.queue);
@@ -351,6 +348,7 @@ void ProducerSession::SendRuns(Stream& stream, Instant now, bool probe, Producer
       for (uint32_t job = begin; job < end && pending.names.count() > 0; ++job) {
         submit->add_names(std::string(pending.names.payload(job)));
       }
+      if (!pending.hashes.empty()) submit->set_input_hash(pending.hashes[end - 1]);
       stream.in_flight_bytes += bytes;
       stream.sent_next = base + end;
       stream.sent_max = std::max(stream.sent_max, stream.sent_next);
@@ -387,6 +385,7 @@ void ProducerSession::DoWhatIsDue(Instant now, ProducerOutput* out) {
   for (Stream* stream : std::exchange(touched_, {})) {
     if (stream->gone.ok()) PollStream(*stream, now, out, &ack);
     stream->touched = false;
+    if (!watch_.empty()) watch_.SetWaiting(stream->queue, stream->waits(), now.mono);
     stream->timer = stream->due();
     if (stream->timer != kNever) timers_.emplace(stream->timer, stream);
   }
@@ -397,6 +396,7 @@ void ProducerSession::DoWhatIsDue(Instant now, ProducerOutput* out) {
     acknowledged_ = true;
   }
   groups_.Poll(now.mono, link_.session(), &out->door, &out->submit, &out->group_ends);
+  watch_.Poll(now.mono, &out->door);
 }
 
 void ProducerSession::PollStream(Stream& stream, Instant now, ProducerOutput* out,
@@ -437,7 +437,7 @@ MonoTime ProducerSession::NextDeadline() const {
   if (closing_) return closed_ ? next : std::min(next, goodbye_at_);
   for (const Stream* stream : touched_) next = std::min(next, stream->due());
   if (!timers_.empty()) next = std::min(next, timers_.begin()->first);
-  return std::min(next, groups_.NextDeadline());
+  return std::min({next, groups_.NextDeadline(), watch_.NextDeadline()});
 }
 
 void ProducerSession::SayGoodbye(MonoTime now, ProducerOutput* out) {

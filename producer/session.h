@@ -12,7 +12,9 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/interval_set.h"
@@ -22,6 +24,7 @@
 #include "producer/follow_ons.h"
 #include "producer/groups.h"
 #include "producer/outcome_acks.h"
+#include "producer/queue_watch.h"
 #include "producer/settled.h"
 #include "wire.pb.h"
 
@@ -83,9 +86,18 @@ class ProducerSession {
     bool open = false;         // the broker has told the numbers
     uint64_t next_number = 1;  // that the next submitted job gets
     uint64_t unsettled = 0;    // jobs of an earlier process whose outcomes are still to come
-    absl::Status error;        // the stream is gone
+    // Jobs of an earlier process that ended in this way, whether it was told or not.
+    uint64_t dead = 0;
+    uint64_t cancelled = 0;
+    uint64_t expired = 0;
+    absl::Status error;  // the stream is gone
   };
   StreamState GetStream(const std::string& queue) const;
+  // The next ones of the jobs that an earlier process of this name has submitted.
+  // INVALID_ARGUMENT: up to here these are others than those. REQUIRES: the stream is open, nothing
+  // was submitted yet, and not all of them were skipped.
+  absl::Status Skip(const std::string& queue, std::span<const std::string_view> payloads,
+                    std::span<const std::string_view> names);
 
   void Cancel(const std::string& queue, uint64_t first, uint64_t count);
 
@@ -96,6 +108,11 @@ class ProducerSession {
 
   // The application has what came with the acknowledgement. True: Poll() is to be called.
   bool Acknowledge(const wire::OutcomeAck& ack, MonoTime now);
+
+  // From now on `log` has why nothing comes of the queue's jobs, see QueueWatch.
+  void Watch(const std::string& queue);
+  // What keeps the jobs of a watched queue from being run, in a few words; empty: nothing known.
+  std::string_view note() const { return watch_.note(); }
 
   void OnDoor(Instant now, wire::Envelope& message, ProducerOutput* out);
   // What came was no message.
@@ -133,8 +150,9 @@ class ProducerSession {
   struct Pending {
     uint64_t first;
     std::shared_ptr<RunData> run;
-    RunData names;       // empty: none has a name
-    uint32_t begin = 0;  // jobs before are accepted
+    RunData names;                 // empty: none has a name
+    std::vector<uint64_t> hashes;  // of the input up to each job; empty: not known
+    uint32_t begin = 0;            // jobs before are accepted
     std::shared_ptr<const wire::JobOptions> options;
     uint32_t count() const { return run->count() - begin; }
     // Of jobs [from, to).
@@ -164,16 +182,24 @@ class ProducerSession {
     std::string full_reason;  // what the broker says to that; empty: nothing
     MonoTime resend_at = kNever;
     Duration resend_after = kResendMin;
-    IntervalSet open;           // without outcome
-    IntervalSet earlier;        // accepted of an earlier process, outcome not seen
-    uint64_t unsettled = 0;     // of these, how many have an outcome to come
-    IntervalSet discarded;      // accepted, and nobody wants the outcome (but a rejection)
-    uint64_t outcome_next = 1;  // ordinal
+    IntervalSet open;        // without outcome
+    IntervalSet earlier;     // accepted of an earlier process, outcome not seen
+    uint64_t unsettled = 0;  // of these, how many have an outcome to come
+    // Of a named producer's input: how many jobs of an earlier process it has come by, and its hash
+    // up to there and to what was submitted since.
+    uint64_t skipped = 0;
+    uint64_t input_hash = 0;
+    wire::StreamUpdate earlier_state;  // what the broker said of those jobs
+    IntervalSet discarded;             // accepted, and nobody wants the outcome (but a rejection)
+    uint64_t outcome_next = 1;         // ordinal
     bool ack_due = false;
     IntervalSet cancels;  // of open: to be cancelled
     MonoTime cancel_at = kNever;
     bool touched = false;     // it is one of touched_
     MonoTime timer = kNever;  // its entry in timers_
+    bool waits() const {
+      return gone.ok() && (next < next_number || unsettled > 0 || !open.empty());
+    }
     MonoTime due() const { return gone.ok() ? std::min(resend_at, cancel_at) : kNever; }
   };
   struct ByQueue {
@@ -183,6 +209,7 @@ class ProducerSession {
 
   void DoWhatIsDue(Instant now, ProducerOutput* out);
   Stream& GetOrAdd(const std::string& queue);
+  std::vector<uint64_t> HashesOf(Stream& stream, const RunData& run, const RunData& names) const;
   // The next Poll looks at it: something of it has changed.
   void Touch(Stream& stream);
   void PollStream(Stream& stream, Instant now, ProducerOutput* out, wire::OutcomeAck* ack);
@@ -217,6 +244,7 @@ class ProducerSession {
   FollowOnStreams follow_ons_;
   ProducerGroups groups_;
   OutcomeAcks acks_;
+  QueueWatch watch_;
   uint32_t payload_bytes_max_ = 0;
   uint64_t first_jobs_limit_ = 0;
   uint64_t first_bytes_limit_ = 0;

@@ -21,6 +21,7 @@ void ProducerSession::OnOutcomes(Instant now, wire::Outcomes& outcomes, Producer
   if (!stream.opened) return;
   stream.ack_due = true;
   Touch(stream);
+  if (!watch_.empty()) watch_.OnOutcomes(stream.queue, now.mono);
   uint64_t ordinal = outcomes.first_ordinal();
   if (ordinal > stream.outcome_next) return;  // some before it are missing: they come again
   for (wire::OutcomeRange& range : *outcomes.mutable_ranges()) {

@@ -61,7 +61,7 @@ class Submission {
       std::optional<Ticker> ticker;
       if (terminal_.drawn()) ticker.emplace([this] { DrawProgress(); });
       ReadInput();
-      Wait();
+      if (!other_input_) Wait();
     }
     return Finish();
   }
@@ -122,7 +122,7 @@ class Submission {
     const int error = errno;
     terminal_.Print(
         Line(absl::StrCat("cannot read ", options_.file == "-" ? "stdin" : Quoted(options_.file),
-                          ": ", std::strerror(error))));
+                          ": ", FileError(error))));
     input_failed_ = true;
     return false;
   }
@@ -148,10 +148,10 @@ class Submission {
     absl::StatusOr<std::unique_ptr<Producer>> connected = Producer::Connect(std::move(producer));
     if (!connected.ok()) return connected.status();
     producer_ = *std::move(connected);
+    producer_->WatchQueue(options_.queue);
     if (!options_.name.empty()) {
       const absl::StatusOr<uint64_t> first = producer_->OpenStream(
-          options_.queue, [this](Outcome outcome) { writer_.Add(std::move(outcome)); },
-          &unsettled_);
+          options_.queue, [this](Outcome outcome) { writer_.Add(std::move(outcome)); }, &earlier_);
       if (!first.ok()) return first.status();
       first_ = *first;
       skip_ = first_ - 1;
@@ -166,11 +166,22 @@ class Submission {
     if (skip_ > 0) {
       Note(absl::StrCat(
           "skipping the first ", WithCommas(skip_), " jobs of the input, which \"", options_.name,
-          "\" has submitted before; outcomes of them to come: ", WithCommas(unsettled_)));
+          "\" has submitted before; outcomes of them to come: ", WithCommas(earlier_.unsettled)));
+    }
+    if (EarlierFailed() > 0) {
+      OutcomeCounts ends;
+      ends.dead = earlier_.dead;
+      ends.cancelled = earlier_.cancelled;
+      ends.expired = earlier_.expired;
+      terminal_.Print(Line(absl::StrCat(
+          "not all jobs that \"", options_.name, "\" has submitted before have completed",
+          CountsText(ends), earlier_.dead > 0 ? "; see whippletree-broker dead list" : "")));
     }
     writer_.Start(first_);
     return absl::OkStatus();
   }
+
+  uint64_t EarlierFailed() const { return earlier_.dead + earlier_.cancelled + earlier_.expired; }
 
   void ReadInput() {
     JobReader reader(
@@ -198,17 +209,28 @@ class Submission {
       }
     }
     if (skip_ > 0 && !Ended()) {
-      terminal_.Print(
-          Line(absl::StrCat("the input has ", WithCommas(skip_), " jobs fewer than \"",
-                            options_.name, "\" has submitted before: is it the same input?")));
+      RefuseInput(absl::StrCat("the input has ", WithCommas(skip_), skip_ == 1 ? " job" : " jobs",
+                               " fewer than \"", options_.name, "\" has submitted before"));
     }
     input_ended_ = true;
+  }
+
+  // It is not that of which the first jobs were submitted before: nothing of it is.
+  void RefuseInput(const std::string& why) {
+    if (std::exchange(other_input_, true)) return;
+    failure_ = absl::InvalidArgumentError(
+        why + "; give the same input again, or another --name to submit all of it");
   }
 
   // Submits them together as soon as the library takes them, unless Ended().
   void SubmitJobs(std::span<const std::string_view> payloads,
                   std::span<const std::string_view> names, JobOptions options) {
     const uint64_t skipped = std::min<uint64_t>(skip_, payloads.size());
+    if (skipped > 0) {
+      const absl::Status same = producer_->SkipEarlier(
+          options_.queue, payloads.first(skipped), names.empty() ? names : names.first(skipped));
+      if (!same.ok()) return RefuseInput(std::string(same.message()));
+    }
     skip_ -= skipped;
     payloads = payloads.subspan(skipped);
     if (!names.empty()) names = names.subspan(skipped);
@@ -309,7 +331,7 @@ class Submission {
   void DrawProgress() {
     const Producer::Counts counts = producer_->counts();
     ProgressSample sample;
-    sample.submitted = counts.submitted + unsettled_;
+    sample.submitted = counts.submitted + earlier_.unsettled;
     sample.done = options_.no_wait ? counts.accepted : counts.settled;
     sample.failed = writer_.counts().failed();
     sample.input_ended = input_ended_;
@@ -318,6 +340,7 @@ class Submission {
     sample.connected = counts.connected;
     sample.full = counts.full;
     sample.full_reason = counts.full_reason;
+    sample.note = counts.note;
     if (const auto line = meter_.Line(ReadClock().mono, sample)) terminal_.Draw(*line);
   }
 
@@ -336,7 +359,7 @@ class Submission {
     const int code = Code(counts);
     TellOutputError();
     if (!failure_.ok()) terminal_.Print(Line(std::string(failure_.message())));
-    if (isatty(STDERR_FILENO) || code != kExitOk || counts.repeated > 0) {
+    if (!other_input_ && (isatty(STDERR_FILENO) || code != kExitOk || counts.repeated > 0)) {
       Note(Summary(counts, ReadClock().mono - start_));
     }
     if (group_end_) Note(Summary(*group_end_));
@@ -351,7 +374,8 @@ class Submission {
     const bool group_incomplete =
         group_end_ &&
         (!group_end_->status.ok() || group_end_->completed + counts.repeated != group_end_->jobs());
-    return counts.failed() > 0 || group_incomplete ? kExitIncomplete : kExitOk;
+    return counts.failed() > 0 || EarlierFailed() > 0 || group_incomplete ? kExitIncomplete
+                                                                          : kExitOk;
   }
 
   const SubmitOptions options_;
@@ -364,12 +388,13 @@ class Submission {
   int input_ = STDIN_FILENO;
   bool input_failed_ = false;
   bool output_error_told_ = false;
-  absl::Status failure_;    // why no more can be submitted or waited for
-  uint64_t first_ = 1;      // number of the first job that this process submits
-  uint64_t next_ = 1;       // … and of the one after its last
-  uint64_t skip_ = 0;       // jobs at the front of the input that were submitted before
-  uint64_t unsettled_ = 0;  // of these, those whose outcome is still to come
-  uint64_t group_ = 0;      // of the jobs; 0: none
+  bool other_input_ = false;  // than what was submitted before
+  absl::Status failure_;      // why no more can be submitted or waited for
+  uint64_t first_ = 1;        // number of the first job that this process submits
+  uint64_t next_ = 1;         // … and of the one after its last
+  uint64_t skip_ = 0;         // jobs at the front of the input that were submitted before
+  Producer::Earlier earlier_;
+  uint64_t group_ = 0;  // of the jobs; 0: none
   std::optional<GroupEnd> group_end_;
 
   // Read by the ticker.

@@ -219,6 +219,11 @@ absl::Status Command::RunError(int error) const {
     why = "there is no such file, or the interpreter that its first line names is missing";
   } else if (error == ENOENT) {
     why = "command not found; install it on this machine or give its full path";
+    if (argv_[0].find_first_of(" \t") != std::string::npos) {
+      why =
+          "command not found; give the program and its arguments without quotes around them all "
+          "(--exec tr a-z A-Z), or a command line to a shell (--exec sh -c '...')";
+    }
   } else if (error == EACCES) {
     why = "it is not an executable file; try chmod +x";
   } else if (error == ENOEXEC) {
@@ -227,14 +232,6 @@ absl::Status Command::RunError(int error) const {
     why = strerror(error);
   }
   return absl::FailedPreconditionError(absl::StrCat(what, why));
-}
-
-void OpenStandardStreams() {
-  int fd;
-  do {
-    fd = open("/dev/null", O_RDWR);
-  } while (fd >= 0 && fd <= STDERR_FILENO);
-  if (fd >= 0) close(fd);
 }
 
 }  // namespace whippletree

@@ -79,8 +79,4 @@ class Command {
   const std::vector<std::string> paths_;  // to try in turn
 };
 
-// Opens /dev/null for those of 0, 1 and 2 that are closed, so that no later descriptor takes their
-// place.
-void OpenStandardStreams();
-
 }  // namespace whippletree

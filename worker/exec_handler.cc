@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "common/printable.h"
+#include "common/status.h"
 #include "worker/child_process.h"
 #include "worker/child_run.h"
 #include "worker/exec_batch.h"
@@ -37,7 +38,14 @@ constexpr uint64_t kFollowOnInputBytesMax = 2 * kFollowOnBytesMax;
 
 absl::Status WithErrors(absl::StatusCode code, std::string message, const ChildRunResult& result) {
   if (!result.errors.empty()) absl::StrAppend(&message, "; stderr: ", result.errors);
-  return absl::Status(code, message);
+  ProgramEnd end;
+  // One that was killed for what it did, or for the time it took, did not end by itself.
+  if (!result.was_told_to_end && !result.wrote_too_much && !result.wrote_too_many_follow_ons) {
+    const int status = result.wait_status;
+    if (WIFEXITED(status)) end.exit_code = static_cast<uint32_t>(WEXITSTATUS(status));
+    if (WIFSIGNALED(status)) end.signal = static_cast<uint32_t>(WTERMSIG(status));
+  }
+  return WithProgramEnd(absl::Status(code, message), end);
 }
 
 // "11 (SIGSEGV)".
@@ -249,7 +257,8 @@ absl::StatusOr<ChildRunResult> ExecHandler::Outcome(ChildRunResult result,
         options_.on_odd_line(context->queue(), line.warning);
       }
       if (line.delay == Duration(0)) return failed;
-      return RetryAfter(line.delay, std::string(failed.message()));
+      return WithProgramEnd(RetryAfter(line.delay, std::string(failed.message())),
+                            ProgramEndOf(failed));
     }
     case kExitNotExecutable:
       return WithErrors(absl::StatusCode::kUnknown, ended + " (not executable)", result);

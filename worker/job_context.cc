@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "common/check.h"
+#include "common/clock.h"
 #include "common/codec.h"
 #include "common/status.h"
 #include "common/utf8.h"
@@ -39,6 +40,11 @@ absl::Status CheckFollowOn(std::string_view queue, const FollowOnOptions& option
 }
 
 }  // namespace
+
+Duration CallContext::time_left() const {
+  if (deadline_ == kNever) return Duration::max();
+  return std::max(Duration(0), deadline_ - ReadMonoClock());
+}
 
 absl::Status CallContext::status() const {
   switch (static_cast<absl::StatusCode>(code_.load(std::memory_order_acquire))) {

@@ -195,6 +195,7 @@ int Run(WorkerFlags flags) {
   }
   if (flags.worker.name.empty()) flags.worker.name = HostName();
   flags.worker.end_grace = flags.kill_grace;
+  flags.worker.handle_signals = false;  // a third one ends this program at once
   flags.worker.log = [](std::string_view line) {
     Log(LogLevel::kInfo, "connection", {{"message", std::string(line)}});
   };
@@ -227,7 +228,7 @@ int Run(WorkerFlags flags) {
 
 int Main(int argc, char** argv) {
   SilenceProtobuf();
-  OpenStandardStreams();
+  OpenStandardStreams(ClosedStreams::kQuiet);
   WorkerFlags flags;
   std::vector<std::string> args(argv + std::min(argc, 1), argv + argc);
   if (const auto code = ParseWorkerFlags(std::move(args), &flags)) return *code;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <utility>
 
 #include "common/address.h"
@@ -11,9 +12,11 @@
 #include "common/crash_point.h"
 #include "common/identity.h"
 #include "common/name_check.h"
+#include "common/port_check.h"
 #include "common/version.h"
 #include "worker/executor.h"
 #include "worker/session.h"
+#include "worker/stop_signals.h"
 
 namespace whippletree {
 
@@ -81,6 +84,11 @@ void Worker::Impl::ToExecutor(Executor& executor, WorkerOutput& out) {
 }
 
 absl::Status Worker::Impl::Run() {
+  std::optional<StopSignals> signals;
+  if (options_.handle_signals) {
+    signals.emplace([](void* of, int count) { static_cast<Impl*>(of)->Signal(std::min(count, 2)); },
+                    this);
+  }
   const auto address = ParseHostPort(options_.broker);
   if (!address.ok()) return address.status();
   if (handlers_.empty()) return absl::FailedPreconditionError("a worker needs a handler");
@@ -94,12 +102,15 @@ absl::Status Worker::Impl::Run() {
   for (const auto& [queue, handler] : handlers_) config.queues.push_back(queue);
   WorkerSession session(config);
   Executor executor(config.slots, handlers_, [this] { wake_.Notify(); });
-  ClientSockets sockets(*address);
+  ClientSockets sockets(*address, ClientSockets::Tells::kLost);
   if (absl::Status status = sockets.ConnectDoor(); !status.ok()) return status;
 
   NameCheck name(address->host);
   const MonoTime begin = ReadClock().mono;
   MonoTime warn_at = begin + seconds(1);
+  // What answers there instead, if it takes long.
+  MonoTime look_at = begin + PortCheckDelay(options_.connect_timeout);
+  std::optional<PortCheck> port;
   MonoTime leave_at = kNever;
   bool was_connected = false;
   bool stopped = false;
@@ -109,12 +120,16 @@ absl::Status Worker::Impl::Run() {
   while (true) {
     Instant now = ReadClock();
     const MonoTime deadline_next = executor.CheckDeadlines(now.mono);
-    const MonoTime next = std::min({session.NextDeadline(), deadline_next, warn_at, leave_at});
+    const MonoTime next =
+        std::min({session.NextDeadline(), deadline_next, warn_at, leave_at, look_at});
     sockets.Poll(&wake_, next - now.mono);
     now = ReadClock();
     out.Clear();
     sockets.Receive([&](wire::Envelope& message) { session.OnDoor(now, message, &out); },
                     [&](const absl::Status& error) { session.OnBadFrame(error); });
+    if (sockets.TakeLost() && session.connected()) {
+      Log("the broker has closed the connection; trying again");
+    }
     const int signal = signal_.load();
     if (signal >= 1 && !session.draining()) {
       Log("draining: taking no new jobs, finishing " + std::to_string(session.held_jobs()));
@@ -144,7 +159,7 @@ absl::Status Worker::Impl::Run() {
     if (session.done() || now.mono >= leave_at) return failure;
     if (session.connected()) {
       was_connected = true;
-      warn_at = kNever;
+      warn_at = look_at = kNever;
       continue;
     }
     // Unconfirmed results of a drained worker are kept until the broker is back, or a second
@@ -153,10 +168,17 @@ absl::Status Worker::Impl::Run() {
     if (!was_connected && options_.connect_timeout > Duration(0) &&
         now.mono >= begin + options_.connect_timeout) {
       if (!session.refusal().ok()) return session.refusal();
-      return NoBrokerAnswers(*address, name.error());
+      return NoBrokerAnswers(*address, name.error(), port ? port->error() : "");
     }
     const bool warns = now.mono >= warn_at;
-    if (warns && session.refusal().ok()) Log(NoBrokerAnswersYet(*address, name.error()));
+    if (now.mono >= look_at) {
+      look_at = kNever;
+      if (session.refusal().ok()) port.emplace(*address);
+    }
+    if (warns && session.refusal().ok()) {
+      const std::string other = port && !was_connected ? port->error() : "";
+      Log(NoBrokerAnswersYet(*address, name.error().empty() ? other : name.error()));
+    }
     if (warns && !session.refusal().ok()) {
       Log("the broker refuses this worker: " + std::string(session.refusal().message()));
     }

@@ -3,7 +3,7 @@
 //   whippletree::Worker worker({.broker = "127.0.0.1:7711", .slots = 4});
 //   worker.Handle("square", [](whippletree::JobContext&, std::string_view payload)
 //                               -> absl::StatusOr<std::string> { return …; });
-//   absl::Status status = worker.Run();
+//   absl::Status status = worker.Run();  // until SIGTERM or SIGINT
 #pragma once
 
 #include <absl/status/status.h>
@@ -21,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/clock.h"
 #include "common/time.h"
 
 namespace whippletree {
@@ -56,8 +57,10 @@ class CallContext {
   CallContext& operator=(const CallContext&) = delete;
 
   const std::string& queue() const { return queue_; }
-  // When this attempt times out. kNever: no limit.
+  // When this attempt times out, on the clock of ReadMonoClock(). kNever: no limit.
   MonoTime deadline() const { return deadline_; }
+  // How long it has until then; 0: it has timed out. Duration::max(): no limit.
+  Duration time_left() const;
 
   // OK while the call should go on. CANCELLED once its jobs were cancelled by their producers or
   // the worker stops at once; DEADLINE_EXCEEDED once the timeout passed. Cheap enough for an inner
@@ -207,6 +210,10 @@ struct WorkerOptions {
   Duration connect_timeout{0};
   // Gets what happens to the connection, one line each; from Run()'s thread.
   std::function<void(std::string_view line)> log{};
+  // While Run() runs, the first SIGTERM or SIGINT does what Drain() does, and a second one what
+  // Stop() does. Where the program handles or ignores one of them, that one is left alone; false:
+  // both are.
+  bool handle_signals = true;
 };
 
 // Not thread-safe, except Drain() and Stop(), which are async-signal-safe too.
@@ -225,7 +232,7 @@ class Worker {
   // REQUIRES: Run() has not been called.
   void HandleBatch(std::string queue, BatchHandler handler);
 
-  // Runs jobs until Drain() or Stop() has taken effect; reconnects by itself.
+  // Runs jobs until Drain(), Stop() or a signal has taken effect; reconnects by itself.
   // Returns OK after these; else why it cannot go on: UNAVAILABLE (no broker within
   // connect_timeout), FAILED_PRECONDITION (refused by the broker, or no handler), or what a
   // handler gave to FailWorker.

@@ -83,7 +83,9 @@ wire::AdminReply Broker::OnAdmin(const wire::AdminRequest& request, uint64_t* co
   wire::AdminReply reply;
   switch (request.request_case()) {
     case wire::AdminRequest::kStatus:
-      *reply.mutable_status() = Status(request.status().after(), kAdminReplyBytes);
+      *reply.mutable_status() = request.status().queue().empty()
+                                    ? Status(request.status().after(), kAdminReplyBytes)
+                                    : StatusOfQueue(request.status().queue());
       break;
     case wire::AdminRequest::kPause:
       reply = OnPause(request.pause(), commit);

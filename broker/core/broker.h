@@ -67,7 +67,6 @@ class Broker {
   bool has_more() const { return is_left_ || has_carried(); }
   // No further inputs are to be read before it.
   bool has_carried() const { return !carried_.empty() || !departures_.empty() || configured_; }
-
   // When Step must be called at the latest, with or without inputs.
   MonoTime NextDeadline() const;
   // The ledger and every cross-index; CHECKs. Slow: for tests.
@@ -80,8 +79,8 @@ class Broker {
   uint64_t used_bytes() const { return used_bytes_; }
   DiskState disk_state() const { return disk_.state(); }
 
-  // For tests.
   const std::map<std::string, std::unique_ptr<Queue>>& queues() const { return queues_; }
+  // For tests.
   const LeaseTable& leases() const { return leases_; }
   const DeadJobs& dead() const { return dead_; }
   // Some worker would take a start of this queue now.
@@ -212,8 +211,8 @@ class Broker {
   // job_names.cc
   uint32_t FreshNames(const Queue& queue, const wire::Submit& submit, uint32_t begin, uint32_t end,
                       absl::Status* error) const;
-  void KeepNames(Stream& stream, const wire::Submit& submit, uint64_t first, uint32_t begin,
-                 uint32_t end);
+  void KeepNames(Queue& queue, uint64_t stream, uint64_t first, RunData names);
+  void EndNames(Queue& queue, uint64_t stream, uint64_t begin, uint64_t end, const NameEnds& ends);
   void ExpireNames(Queue& queue);
   void DropOldestNames(Queue& queue);
 
@@ -417,6 +416,7 @@ class Broker {
   void Log(LogLevel level, std::string_view event, LogFields fields);
   void Count(std::string_view name, uint64_t n = 1);
   std::string GateOf(const Queue& queue) const;
+  wire::StatusReply StatusOfQueue(const std::string& name) const;
   void FillStatus(const Queue& queue, wire::QueueStatus* q) const;
   void FillStatus(const Peer& peer, wire::WorkerStatus* w) const;
 

@@ -49,6 +49,10 @@ uint64_t CancelEnd(const Stream& stream, uint64_t first, uint64_t end, uint64_t 
   if (group != stream.groups.end()) end = std::min(end, group->first);
   most = std::max(most, left - groups);
   if (stream.rows != nullptr) bound(*stream.rows);
+  if (stream.queue->names.count() > 0) {  // each of them may have one, which is free then
+    end = std::min(end, first + std::max<uint64_t>(left, 1));
+    most = std::max(most, end - first);
+  }
   *work += most;
   return end;
 }

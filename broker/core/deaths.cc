@@ -22,6 +22,8 @@ wire::Attempt FailedAttempt(const wire::Status& status, const std::string& worke
   attempt.set_worker(worker);
   attempt.set_at_ms(Milliseconds(at));
   attempt.mutable_status()->set_code(status.code());
+  attempt.mutable_status()->set_exit_code(status.exit_code());
+  attempt.mutable_status()->set_signal(status.signal());
   attempt.mutable_status()->set_message(CutMiddle(status.message(), kAttemptMessageBytesMax));
   return attempt;
 }
@@ -108,7 +110,9 @@ record::Dead Broker::TakeDead(const DeadJobs::Id& id) {
   const uint64_t bytes = dead_.bytes();
   record::Dead job = dead_.Take(id);
   used_bytes_ += dead_.bytes() - bytes;
-  if (queues_.at(job.queue())->policy.durable) {
+  Queue& queue = *queues_.at(job.queue());
+  EndNames(queue, id.first, id.second, id.second + 1, [](uint64_t) { return NameEnd::kFree; });
+  if (queue.policy.durable) {
     record::Record* gone = Write();
     gone->set_erased(true);
     gone->mutable_dead()->set_stream(job.stream());
@@ -119,6 +123,8 @@ record::Dead Broker::TakeDead(const DeadJobs::Id& id) {
 
 // It is a new job, of nobody: its outcome is only counted.
 DeadJobs::Id Broker::RequeueDead(const DeadJobs::Id& id) {
+  // The new one has its name, and stands for it.
+  std::string name = queues_.at(dead_.Find(id)->queue())->names.NameOf(id.first, id.second);
   record::Dead job = TakeDead(id);
   Queue& queue = *queues_.at(job.queue());
   Stream& stream = follow_ons_.StreamOf(0, queue);
@@ -143,6 +149,11 @@ DeadJobs::Id Broker::RequeueDead(const DeadJobs::Id& id) {
        {"job", slice.options->requeue_of()},
        {"as", JobIdText(now.first, now.second)}});
   if (!Planted("lose_requeued")) AddJobs(stream, std::move(slice));
+  if (!name.empty()) {
+    RunData names;
+    names.Append(name);
+    KeepNames(queue, now.first, now.second, std::move(names));
+  }
   return now;
 }
 

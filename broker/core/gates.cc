@@ -209,10 +209,18 @@ void Broker::ConfigureQueues() {
   for (auto it = queues_.upper_bound(*configured_); it != queues_.end(); ++it) {
     if (!std::exchange(first, false) && IsExhausted()) return;
     Work();
+    Queue& queue = *it->second;
     QueuePolicy policy = PolicyOf(it->first);
-    policy.durable = it->second->policy.durable;  // for as long as the queue lives
-    Configure(*it->second, policy);
+    queue.durable_kept = policy.durable != queue.policy.durable;
+    policy.durable = queue.policy.durable;  // for as long as the queue lives
+    Configure(queue, policy);
     configured_ = it->first;
+    if (!queue.durable_kept) continue;
+    Log(LogLevel::kWarning, "durable_kept",
+        {{"queue", it->first},
+         {"durable", policy.durable},
+         {"reason", std::string("a queue stays as it began until it is dropped: "
+                                "whippletree-broker queue drop")}});
   }
   configured_.reset();
 }

@@ -30,7 +30,7 @@ uint64_t JobNames::BytesOf(const Batch& batch) {
   uint64_t named = 0;
   for (uint32_t i = 0; i < batch.names.count(); ++i)
     named += batch.names.payload(i).empty() ? 0 : 1;
-  return kRunOverheadBytes + batch.names.bytes(0, batch.names.count()) +
+  return kRunOverheadBytes + batch.names.bytes(0, batch.names.count()) + batch.ends.size() +
          named * kJobNameOverheadBytes;
 }
 
@@ -38,7 +38,8 @@ void JobNames::Keep(uint64_t stream, uint64_t first, WallTime accepted, RunData 
   const auto [it, is_new] = batches_.try_emplace({accepted, stream, first});
   WT_CHECK(is_new);
   Batch& batch = it->second;
-  batch = {stream, first, accepted, std::move(names)};
+  batch = {stream, first, accepted, std::move(names), {}};
+  by_job_[{stream, first}] = &batch;
   bytes_ += BytesOf(batch);
   for (uint32_t i = 0; i < batch.names.count(); ++i) {
     const std::string_view name = batch.names.payload(i);
@@ -54,7 +55,57 @@ void JobNames::Keep(uint64_t stream, uint64_t first, WallTime accepted, RunData 
 std::optional<JobNames::Job> JobNames::Find(std::string_view name, WallTime since) const {
   const auto it = jobs_.find(name);
   if (it == jobs_.end() || it->second.batch->accepted <= since) return std::nullopt;
-  return Job{it->second.batch->stream, it->second.batch->first + it->second.index};
+  const auto& [batch, index] = it->second;
+  const NameEnd end = batch->ends.empty() ? NameEnd::kNone : NameEnd{batch->ends[index]};
+  return Job{batch->stream, batch->first + index, end};
+}
+
+bool JobNames::Has(std::string_view name, const Batch& batch, uint32_t index) const {
+  const auto it = jobs_.find(name);
+  return it != jobs_.end() && it->second.batch == &batch && it->second.index == index;
+}
+
+std::string JobNames::NameOf(uint64_t stream, uint64_t number) const {
+  auto it = by_job_.upper_bound({stream, number});
+  if (it == by_job_.begin() || (--it)->first.first != stream) return "";
+  const Batch& batch = *it->second;
+  if (number - batch.first >= batch.names.count()) return "";
+  const auto index = static_cast<uint32_t>(number - batch.first);
+  const std::string_view name = batch.names.payload(index);
+  return !name.empty() && Has(name, batch, index) ? std::string(name) : "";
+}
+
+void JobNames::SetEnds(uint64_t stream, uint64_t begin, uint64_t end, const NameEnds& ends,
+                       std::vector<const Batch*>* changed) {
+  auto it = by_job_.upper_bound({stream, begin});
+  if (it != by_job_.begin()) --it;
+  for (; it != by_job_.end() && it->first < Id{stream, end}; ++it) {
+    if (it->first.first != stream) continue;
+    Batch& batch = *it->second;
+    const uint64_t count = batch.names.count();
+    bool is_changed = false;
+    for (uint64_t i = begin > batch.first ? begin - batch.first : 0;
+         i < count && batch.first + i < end; ++i) {
+      const auto index = static_cast<uint32_t>(i);
+      const std::string_view name = batch.names.payload(index);
+      const NameEnd now = ends(batch.first + i);
+      if (name.empty() || now == NameEnd::kNone) continue;
+      if (batch.ends.empty()) {
+        batch.ends.resize(count, static_cast<char>(NameEnd::kNone));
+        bytes_ += count;
+      }
+      if (batch.ends[index] == static_cast<char>(NameEnd::kFree)) continue;
+      batch.ends[index] = static_cast<char>(now);
+      is_changed = true;
+      if (now == NameEnd::kFree && Has(name, batch, index)) jobs_.erase(name);
+    }
+    if (is_changed) changed->push_back(&batch);
+  }
+}
+
+const JobNames::Batch* JobNames::FindBatch(uint64_t stream, uint64_t first) const {
+  const auto it = by_job_.find({stream, first});
+  return it == by_job_.end() ? nullptr : it->second;
 }
 
 void JobNames::DropOldest() {
@@ -64,7 +115,18 @@ void JobNames::DropOldest() {
     if (it != jobs_.end() && it->second.batch == &batch) jobs_.erase(it);
   }
   bytes_ -= BytesOf(batch);
+  by_job_.erase({batch.stream, batch.first});
   batches_.erase(batches_.begin());
+}
+
+RunData NamesOf(const wire::Submit& submit, uint32_t begin, uint32_t end) {
+  RunData names;
+  uint64_t bytes = 0;
+  for (uint32_t i = begin; i < end && submit.names_size() > 0; ++i) {
+    names.Append(submit.names(static_cast<int>(i)));
+    bytes += submit.names(static_cast<int>(i)).size();
+  }
+  return bytes > 0 ? std::move(names) : RunData();
 }
 
 // Of the jobs [begin, end) of a message, where the first is whose name is not to be taken; `error`
@@ -83,8 +145,17 @@ uint32_t Broker::FreshNames(const Queue& queue, const wire::Submit& submit, uint
     }
     if (Planted("ignore_names")) continue;
     if (const auto job = queue.names.Find(name, since)) {
-      *error = absl::AlreadyExistsError("job " + JobIdText(job->stream, job->number) +
-                                        " has the name \"" + name + "\" already");
+      const std::string has =
+          "job " + JobIdText(job->stream, job->number) + " has the name \"" + name + "\" already";
+      *error = absl::AlreadyExistsError(has);
+      // It stands for this one no longer, so this is no success.
+      if (job->end == NameEnd::kDead) {
+        *error = absl::FailedPreconditionError(
+            has +
+            ", and is dead: requeue or drop it (whippletree-broker dead), or use another name");
+      } else if (job->end == NameEnd::kExpired) {
+        *error = absl::FailedPreconditionError(has + ", and expired after a failed attempt");
+      }
       return i;
     }
     // The job before it in this message is accepted first, or there is no room for either.
@@ -93,32 +164,30 @@ uint32_t Broker::FreshNames(const Queue& queue, const wire::Submit& submit, uint
   return end;
 }
 
-// Jobs [begin, end) of the message were accepted, the first of them as number `first`.
-void Broker::KeepNames(Stream& stream, const wire::Submit& submit, uint64_t first, uint32_t begin,
-                       uint32_t end) {
-  Queue& queue = *stream.queue;
-  if (queue.policy.names_window == Duration(0) || submit.names_size() == 0) return;
+// Jobs [first, …) of the stream were accepted under these names, of which some are not empty.
+void Broker::KeepNames(Queue& queue, uint64_t stream, uint64_t first, RunData names) {
   // As a store has it.
-  const auto accepted_ms = static_cast<uint64_t>(ToMilliseconds(now_.wall.time_since_epoch()));
-  RunData names;
-  uint64_t bytes = 0;
-  for (uint32_t i = begin; i < end; ++i) {
-    names.Append(submit.names(static_cast<int>(i)));
-    bytes += submit.names(static_cast<int>(i)).size();
-  }
-  if (bytes == 0) return;
-  if (stream.rows != nullptr && !Planted("lose_name_row")) {
-    record::JobNames* row = Write()->mutable_job_names();
-    row->set_stream(stream.number);
-    row->set_first(first);
-    row->set_queue(queue.name);
-    row->set_accepted_ms(accepted_ms);
-    for (uint32_t i = begin; i < end; ++i) row->add_names(submit.names(static_cast<int>(i)));
-  }
+  const auto accepted = ToMilliseconds(now_.wall.time_since_epoch());
   Counted(queue, {&used_bytes_, &name_bytes_}, [&](JobNames& all) {
-    all.Keep(stream.number, first, FromMilliseconds(accepted_ms), std::move(names));
+    all.Keep(stream, first, FromMilliseconds(static_cast<uint64_t>(accepted)), std::move(names));
   });
+  if (queue.policy.durable && !Planted("lose_name_row")) {
+    changed_.names.emplace(queue.name, stream, first);
+  }
   SetWallTimer(queue);
+}
+
+void Broker::EndNames(Queue& queue, uint64_t stream, uint64_t begin, uint64_t end,
+                      const NameEnds& ends) {
+  std::vector<const JobNames::Batch*> changed;
+  Counted(queue, {&used_bytes_, &name_bytes_},
+          [&](JobNames& all) { all.SetEnds(stream, begin, end, ends, &changed); });
+  for (const JobNames::Batch* batch : changed) {
+    Work(batch->names.count());
+    if (queue.policy.durable && !Planted("lose_name_row")) {
+      changed_.names.emplace(queue.name, batch->stream, batch->first);
+    }
+  }
 }
 
 void Broker::ExpireNames(Queue& queue) {
@@ -149,6 +218,11 @@ absl::Status Broker::RestoreNames(const record::JobNames& row) {
   for (const std::string& name : row.names()) names.Append(name);
   Counted(*queue->second, {&used_bytes_, &name_bytes_}, [&](JobNames& all) {
     all.Keep(row.stream(), row.first(), FromMilliseconds(row.accepted_ms()), std::move(names));
+  });
+  std::vector<const JobNames::Batch*> changed;
+  Counted(*queue->second, {&used_bytes_, &name_bytes_}, [&](JobNames& all) {
+    const auto end = [&](uint64_t number) { return NameEnd{row.ends()[number - row.first()]}; };
+    all.SetEnds(row.stream(), row.first(), row.first() + row.ends().size(), end, &changed);
   });
   // Its number is not to be given to another stream as long as jobs are known by it.
   last_stream_ = std::max(last_stream_, row.stream());

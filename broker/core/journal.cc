@@ -128,6 +128,11 @@ void Broker::WriteRows() {
     row->set_queue(stream.queue->name);
     row->set_follow_on(stream.follow_on);
     row->set_next(stream.next);
+    row->set_hashed(stream.hashed);
+    row->set_input_hash(stream.input_hash);
+    row->set_dead(stream.dead);
+    row->set_cancelled(stream.cancelled);
+    row->set_expired(stream.expired);
   }
   for (uint64_t token : std::exchange(changed_.leases, {})) {
     const Lease& lease = *leases_.Find(token);
@@ -150,6 +155,21 @@ void Broker::WriteRows() {
     }
     if (!Planted("forget_charges")) FillRanges(lease.charged, row->mutable_charged());
     FillRanges(lease.cancelled, row->mutable_cancelled());
+  }
+  for (const auto& [name, stream, first] : std::exchange(changed_.names, {})) {
+    const auto queue = queues_.find(name);
+    const auto* names =
+        queue == queues_.end() ? nullptr : queue->second->names.FindBatch(stream, first);
+    if (names == nullptr) continue;
+    record::JobNames* row = Write()->mutable_job_names();
+    row->set_stream(stream);
+    row->set_first(first);
+    row->set_queue(name);
+    row->set_accepted_ms(static_cast<uint64_t>(ToMilliseconds(names->accepted.time_since_epoch())));
+    for (uint32_t i = 0; i < names->names.count(); ++i) {
+      row->add_names(std::string(names->names.payload(i)));
+    }
+    row->set_ends(names->ends);
   }
   for (const auto& [producer, number] : std::exchange(changed_.groups, {})) {
     const Peer& peer = *peers_.at(producer);

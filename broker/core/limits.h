@@ -79,6 +79,11 @@ inline constexpr size_t kAttemptMessageBytesMax = 512;
 inline constexpr uint64_t kSmallReplyBytes = 1 << 10;
 // An admin's reply goes on in another one beyond so many bytes. One job may be larger: it is alone.
 inline constexpr uint64_t kAdminReplyBytes = 256 << 10;
+// To a producer whose queue nobody serves so many others are named, with so many bytes together,
+// and so many are looked at for it.
+inline constexpr int kServedTold = 10;
+inline constexpr size_t kServedBytes = 512;
+inline constexpr int kServedLookedAt = 1000;
 // Dead jobs that one admin request lists, requeues or drops.
 inline constexpr uint32_t kDeadPerReply = 1000;
 

@@ -19,6 +19,12 @@ uint64_t OutcomeBytes(const wire::OutcomeRange& outcome) {
          outcome.status().message().size();
 }
 
+void CountEnd(wire::OutcomeRange::Kind kind, uint64_t count, Stream* stream) {
+  if (kind == wire::OutcomeRange::DEAD) stream->dead += count;
+  if (kind == wire::OutcomeRange::CANCELLED) stream->cancelled += count;
+  if (kind == wire::OutcomeRange::EXPIRED) stream->expired += count;
+}
+
 }  // namespace
 
 void Broker::EndJobs(Stream& stream, wire::OutcomeRange outcome, bool keep) {
@@ -27,6 +33,14 @@ void Broker::EndJobs(Stream& stream, wire::OutcomeRange outcome, bool keep) {
   const uint64_t removed = stream.open.Remove(outcome.first(), outcome.first() + count);
   WT_CHECK(removed == count);  // one outcome a job
   stream.discarded.Remove(outcome.first(), outcome.first() + count);
+  if (queue.names.oldest() != nullptr && outcome.kind() != wire::OutcomeRange::COMPLETED) {
+    EndNames(queue, stream.number, outcome.first(), outcome.first() + count, [&](uint64_t number) {
+      const bool tried = outcome.attempts() > 0 || attempts_.Find(stream.number, number) != nullptr;
+      return outcome.kind() == wire::OutcomeRange::DEAD               ? NameEnd::kDead
+             : outcome.kind() == wire::OutcomeRange::EXPIRED && tried ? NameEnd::kExpired
+                                                                      : NameEnd::kFree;
+    });
+  }
   ForgetAttempts(stream, outcome.first(), outcome.first() + count);
   if (!stream.groups.empty()) outcome.set_group(stream.GroupAt(outcome.first()));
   switch (outcome.kind()) {
@@ -44,6 +58,12 @@ void Broker::EndJobs(Stream& stream, wire::OutcomeRange outcome, bool keep) {
       break;
     default:
       WT_CHECK(false);
+  }
+  // The next process of a named producer is told what became of jobs of the one before.
+  if (outcome.kind() != wire::OutcomeRange::COMPLETED && stream.producer != 0 &&
+      peers_.at(stream.producer)->producer->named) {
+    CountEnd(outcome.kind(), count, &stream);
+    NoteStream(stream);
   }
   if (!Planted("forget_end")) NoteQueue(queue);
   if (stream.rows != nullptr && !Planted("forget_end")) {

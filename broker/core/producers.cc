@@ -103,11 +103,18 @@ void Broker::ClaimStream(Peer& peer, const wire::StreamClaim& claim, Claimant cl
     FillUpdate(*stream, update);
     update->set_state(wire::StreamUpdate::LOST);
     *update->mutable_status() =
-        WireStatus(absl::StatusCode::kUnavailable, "outcome unknown: the broker restarted");
+        WireStatus(absl::StatusCode::kUnavailable,
+                   "outcome unknown: the broker restarted, and the queue was in memory (see "
+                   "whippletree-broker serve --data-dir)");
     return;
   }
   if (claim.wanted() > 1) DropSettled(*stream, claim.wanted());
   FillUpdate(*stream, update);
+  update->set_hashed(stream->hashed);
+  update->set_input_hash(stream->input_hash);
+  update->set_dead(stream->dead);
+  update->set_cancelled(stream->cancelled);
+  update->set_expired(stream->expired);
 }
 
 void Broker::OnOpenStream(Peer& peer, const wire::StreamClaim& claim) {
@@ -281,13 +288,21 @@ bool Broker::OnSubmit(Peer& peer, wire::Submit& submit, bool is_rest) {
     if (room > 0) {
       const uint64_t first = stream->next;
       Accept(*stream, run, begin, begin + room);
-      KeepNames(*stream, submit, first, begin, begin + room);
+      RunData names = NamesOf(submit, begin, begin + room);
+      const bool is_named = stream->queue->policy.names_window > Duration(0) && names.count() > 0;
+      if (is_named) KeepNames(*stream->queue, stream->number, first, std::move(names));
     }
     begin += room;
     if (begin < end) {  // that queue's producers wait, others go on
       MarkFull(*stream, run->payload(begin).size());
       return true;
     }
+  }
+  // Accepted or rejected to its end.
+  if (submit.input_hash() != 0 && peer.producer->named) {
+    stream->hashed = stream->next - 1;
+    stream->input_hash = submit.input_hash();
+    NoteStream(*stream);
   }
   return true;
 }

@@ -59,6 +59,7 @@ struct Queue {
   uint64_t follow_ons = 0;  // of accepted
   uint64_t last_batch = 0;  // number of a batch that is to be tried again, in the store
   JobNames names;
+  bool durable_kept = false;  // policy.durable is not what the configuration says
   bool dead_dropped = false;  // some were, and that was logged
 
   // Gates.

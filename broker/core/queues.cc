@@ -81,7 +81,7 @@ absl::Status Broker::DropError(const Queue& queue) const {
 void Broker::DropQueue(Queue& queue) {
   WT_CHECK(DropError(queue).ok());
   const bool durable = queue.policy.durable;
-  while (queue.names.count() > 0) DropOldestNames(queue);
+  while (queue.names.oldest() != nullptr) DropOldestNames(queue);
   CountMemory(queue);
   WT_CHECK(queue.bytes == 0);
   used_bytes_ -= queue.record_bytes;

@@ -155,6 +155,35 @@ wire::StatusReply Broker::Status(const wire::StatusCursor& after, uint64_t bytes
   return reply;
 }
 
+wire::StatusReply Broker::StatusOfQueue(const std::string& name) const {
+  wire::StatusReply reply;
+  const auto serves = [this](uint64_t number) {
+    const Peer& peer = *peers_.at(number);
+    return peer.connected() && !peer.worker->draining;
+  };
+  const auto is_served = [&](const Queue& queue) {
+    return std::any_of(queue.workers.begin(), queue.workers.end(), serves);
+  };
+  if (const auto it = queues_.find(name); it != queues_.end()) {
+    FillStatus(*it->second, reply.add_queues());
+    if (is_served(*it->second)) return reply;
+    reply.mutable_queues(0)->set_workers(0);
+  }
+  size_t bytes = 0;
+  int looked_at = 0;
+  for (const auto& [other, queue] : queues_) {
+    if (!is_served(*queue)) {
+      reply.set_more_served(++looked_at == kServedLookedAt);
+    } else if (bytes += other.size(); reply.served_size() < kServedTold && bytes <= kServedBytes) {
+      reply.add_served(other);
+    } else {
+      reply.set_more_served(true);
+    }
+    if (reply.more_served()) break;
+  }
+  return reply;
+}
+
 void Broker::FillStatus(const Queue& queue, wire::QueueStatus* q) const {
   const Ledger& ledger = queue.ledger;
   q->set_name(queue.name);
@@ -179,6 +208,7 @@ void Broker::FillStatus(const Queue& queue, wire::QueueStatus* q) const {
   q->set_full_by_disk(q->full() &&
                       streams_.at(queue.full_streams.front())->full_bytes >= DiskRoom(queue));
   q->set_durable(queue.policy.durable);
+  q->set_durable_kept(queue.durable_kept);
   q->set_gate(GateOf(queue));
   q->set_scheduled(queue.jobs.scheduled());
   q->set_paused(queue.paused);

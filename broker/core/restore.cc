@@ -126,6 +126,11 @@ absl::Status Broker::RestoreStream(const record::Stream& row) {
   Stream& stream = AddStream(row.number(), *queue->second, producer);
   stream.next = Planted("forget_next") ? 1 : row.next();
   stream.follow_on = row.follow_on();
+  stream.hashed = row.hashed();
+  stream.input_hash = row.input_hash();
+  stream.dead = row.dead();
+  stream.cancelled = row.cancelled();
+  stream.expired = row.expired();
   last_stream_ = std::max(last_stream_, row.number());
   if (producer != 0) {
     ProducerState& state = *peers_.at(producer)->producer;
@@ -212,6 +217,7 @@ absl::Status Broker::FinishRestore(Instant now, Effects* effects) {
   for (auto& [name, queue] : queues_) {  // limits begin with this start, but for rates
     QueuePolicy policy = std::exchange(queue->policy, QueuePolicy{});
     Configure(*queue, policy);
+    queue->durable_kept = !PolicyOf(name).durable;
     // A calendar that was set back leaves the bucket empty.
     const uint64_t full_at_ms = restoring_->buckets_full_at_ms[name];
     if (policy.rate.count > 0 && full_at_ms > 0) {

@@ -4,6 +4,7 @@
 #include <initializer_list>
 #include <string>
 
+#include "broker/core/job_names.h"
 #include "broker/core/limits.h"
 #include "broker/core/restoring.h"
 #include "common/codec.h"
@@ -98,6 +99,14 @@ bool IsGroup(const record::Group& row) {
          AreCounts({row.completed(), row.dead(), row.cancelled(), row.expired(), row.rejected()});
 }
 
+bool IsJobNames(const record::JobNames& row) {
+  const auto jobs = static_cast<uint64_t>(row.names_size());
+  return IsNumber(row.stream()) && IsRange(row.first(), jobs) &&
+         (row.ends().empty() || row.ends().size() == jobs) &&
+         std::all_of(row.ends().begin(), row.ends().end(),
+                     [](char end) { return end >= 0 && end <= static_cast<char>(NameEnd::kFree); });
+}
+
 bool IsSound(const record::Record& row) {
   using record::Record;
   switch (row.row_case()) {
@@ -109,7 +118,9 @@ bool IsSound(const record::Record& row) {
     case Record::kProducer:
       return IsProducer(row.producer());
     case Record::kStream:
-      return IsNumber(row.stream().number()) && IsNumber(row.stream().next());
+      return IsNumber(row.stream().number()) && IsNumber(row.stream().next()) &&
+             row.stream().hashed() < row.stream().next() &&
+             AreCounts({row.stream().dead(), row.stream().cancelled(), row.stream().expired()});
     case Record::kLease:
       return IsLease(row.lease());
     case Record::kRun:
@@ -124,8 +135,7 @@ bool IsSound(const record::Record& row) {
     case Record::kGroup:
       return IsGroup(row.group());
     case Record::kJobNames:
-      return IsNumber(row.job_names().stream()) &&
-             IsRange(row.job_names().first(), static_cast<uint64_t>(row.job_names().names_size()));
+      return IsJobNames(row.job_names());
     case Record::kAttempts:
       return IsRange(row.attempts().first(), row.attempts().count());
     case Record::kDead:

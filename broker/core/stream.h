@@ -54,6 +54,14 @@ struct Stream {
   // Its producer was told that an earlier start of the broker had accepted jobs that are lost.
   bool lost = false;
 
+  // Of a named producer, which starts anew and is told. The hash of its input up to a job.
+  uint64_t hashed = 0;
+  uint64_t input_hash = 0;
+  // Jobs by how they ended.
+  uint64_t dead = 0;
+  uint64_t cancelled = 0;
+  uint64_t expired = 0;
+
   // It was opened, and no more: nothing was ever accepted of it.
   bool is_unused() const { return next == 1 && !follow_on && !lost && outcomes.empty(); }
 

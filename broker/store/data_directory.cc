@@ -73,7 +73,7 @@ absl::StatusOr<DirectoryState> LookAtDirectory(const std::string& dir) {
   if (status.type() == fs::file_type::not_found) {
     return absl::NotFoundError(absl::StrCat(dir, " does not exist"));
   }
-  if (error) return absl::PermissionDeniedError(absl::StrCat(dir, ": ", error.message()));
+  if (error) return NoAccess("look at", dir, error.value());
   if (status.type() != fs::file_type::directory) {
     return absl::InvalidArgumentError(
         absl::StrCat(dir, " is not a directory: name a directory for the store"));
@@ -92,7 +92,7 @@ absl::StatusOr<DirectoryState> LookAtDirectory(const std::string& dir) {
       foreign = name;
     }
   }
-  if (error) return absl::PermissionDeniedError(absl::StrCat(dir, ": ", error.message()));
+  if (error) return NoAccess("look at", dir, error.value());
   if (has_main_file) return DirectoryState::kStore;
   if (!foreign.empty()) {
     return absl::InvalidArgumentError(

@@ -156,7 +156,6 @@ void History::OnDeliverySent(const wire::Delivery& delivery, const std::string& 
     if (job.seen == MonoTime{}) {
       job.seen = at;
       job.seen_epoch = epoch_;
-      CheckName(job);
     }
     if (job.parent == 0 && number != job.number) {
       Violation("I4", Name(job) + " is number " + std::to_string(number));
@@ -197,14 +196,16 @@ Job* History::PickOpen(Prng* prng) {
   return open.empty() ? nullptr : open[prng->Below(open.size())];
 }
 
-// It was accepted. No other one with its name was, so near that it was surely within the window.
+// It completed, so its name was never free again. No other one with its name did so that was
+// accepted so near that it was surely within the window.
 void History::CheckName(const Job& job) const {
   if (job.name.empty()) return;
   // The broker counts it in milliseconds.
   const Duration window = options_->broker.queues.at(job.queue).names_window - milliseconds(1);
   for (const auto& [uid, other] : jobs_) {
     if (other.name != job.name || other.queue != job.queue || uid == job.spec.uid) continue;
-    if (other.seen == MonoTime{}) continue;
+    if (other.seen == MonoTime{} || job.seen == MonoTime{}) continue;
+    if (!other.ended || other.outcome != OutcomeRange::COMPLETED) continue;
     // Names in memory end with the broker.
     if (!IsDurable(job) && other.seen_epoch != job.seen_epoch) continue;
     situations_->Checked(4);
@@ -356,8 +357,13 @@ void History::SettleJob(uint64_t process, Job& job, const OutcomeRange& range, u
   }
   job.ended = true;
   job.outcome = range.kind();
+  const auto has_code = [&range](absl::StatusCode code) {
+    return range.status().code() == static_cast<int>(code);
+  };
+  const bool other_failed = has_code(absl::StatusCode::kFailedPrecondition) &&
+                            range.status().message().find(" has the name ") != std::string::npos;
   if (range.kind() == OutcomeRange::REJECTED &&
-      range.status().code() == static_cast<int>(absl::StatusCode::kAlreadyExists)) {
+      (has_code(absl::StatusCode::kAlreadyExists) || other_failed)) {
     job.repeated = true;
     situations_->Count("name_repeated");
   }
@@ -377,6 +383,7 @@ void History::SettleJob(uint64_t process, Job& job, const OutcomeRange& range, u
       Violation("I5", Name(job) + " has another's result");
     }
   }
+  if (range.kind() == OutcomeRange::COMPLETED) CheckName(job);
   CheckOutcome(job, range);
   if (!job.excused) CheckCharges(job, range);
 }

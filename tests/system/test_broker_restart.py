@@ -46,7 +46,8 @@ class BrokerRestartTest(SystemTest):
         completed = {o["number"]: o["result"] for o in outcomes if o["outcome"] == "completed"}
         self.assertEqual(sorted(o["number"] for o in unknown), list(range(1, CAPACITY + 1)))
         self.assertEqual({(o["status"], o["error"]) for o in unknown},
-                         {("UNAVAILABLE", "outcome unknown: the broker restarted")})
+                         {("UNAVAILABLE", "outcome unknown: the broker restarted, and the queue was in "
+                           "memory (see whippletree-broker serve --data-dir)")})
         self.assertEqual(completed, {n: f"{n * n}\n" for n in range(CAPACITY + 1, 301)})
         self.assertEqual(len(outcomes), 300)
         self.assertIn("job 1 (1-1) unknown: UNAVAILABLE: outcome unknown: the broker restarted",

@@ -59,6 +59,50 @@ class ConfigTest(SystemTest):
                          (2, "", [PROGRAM + "a command is required: check, show or running "
                                   "(see whippletree-broker config --help)"]))
 
+    def test_check_warns_of_durable_queues_without_a_directory(self):
+        warning = "durable: true needs a broker that is started with --data-dir"
+        self.write("queues: {mail: {durable: true}, sh: {}}\n")
+        self.assertEqual(self.run_broker("config", "check", "b.yaml"),
+                         (0, "b.yaml: ok, 2 queues, 1 warning\n",
+                          [f"{PROGRAM}b.yaml: warning: queues.mail: {warning}"]))
+        self.write("queues: {mail: {}}\ndefaults: {durable: true}\n")
+        self.assertEqual(self.run_broker("config", "check", "b.yaml"),
+                         (0, "b.yaml: ok, 1 queue, 1 warning\n",
+                          [f"{PROGRAM}b.yaml: warning: defaults: {warning}"]))
+
+    def test_what_a_reload_does_not_change_is_said(self):
+        """A queue stays durable until it is dropped; log, `config running` and status say so."""
+        path = self.write("queues: {mail: {durable: true}}\n")
+        broker = self.broker("--config", path, "--data-dir", self.directory / "data")
+        producer = self.producer(broker, "--queue", "mail", "--no-wait", jobs=["x"])
+        self.assertEqual(producer.wait(), 0)
+        self.write("queues: {mail: {durable: false}}\n")
+        broker.signal(signal.SIGHUP)
+        wait_for(lambda: broker.event("durable_kept", level="warn", queue="mail", durable=True),
+                 "the line in the log")
+        self.assertTrue(broker.queue("mail")["durable_kept"])
+        status = self.run_broker("status", "--broker", broker.door)[1]
+        self.assertIn("Queue mail is durable, and stays so until it is dropped (whippletree-broker "
+                      "queue drop): the configuration says durable: false\n", status)
+        running = self.run_broker("config", "running", "--broker", broker.door)[1]
+        self.assertIn("# not in force: queue mail is durable: true until it is dropped "
+                      "(whippletree-broker queue drop)\n", running)
+        self.write("queues: {mail: {durable: true}}\n")
+        broker.signal(signal.SIGHUP)
+        wait_for(lambda: not broker.queue("mail")["durable_kept"], "the policy that it has")
+        self.assertNotIn("# not", self.run_broker("config", "running", "--broker", broker.door)[1])
+
+    def test_a_file_that_may_not_be_read(self):
+        path = self.write(GOOD)
+        path.chmod(0)
+        options = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
+        done = subprocess.run([BIN / "whippletree-broker", "config", "check", path],
+                              capture_output=True, timeout=PATIENCE, check=False, text=True,
+                              env=environment(), **options)
+        self.assertEqual((done.stderr, done.returncode),
+                         (f'{PROGRAM}cannot read "{path}": Permission denied: give the user that '
+                          "runs this the right to it (chmod, chown), also to its directories\n", 5))
+
     def test_check_warns_of_settings_that_defeat_each_other(self):
         in_mail, in_defaults = (
             "batches have at most 3 jobs: the rate counts jobs and its burst is 3; raise burst or "
@@ -265,7 +309,7 @@ class ConfigTest(SystemTest):
                 (b"\xff\xfe{\n", ":1:1: not text: this line is not UTF-8"),
                 (b"[" * 1_000_000, ":1:51: nested too deeply: expected at most 50 levels"),
                 (b"[" + b"a," * 500_000,
-                 ":1:1: not YAML: end of sequence flow not found")]:
+                 ":1:1: not YAML: a [ is not closed: expected , or ]")]:
             path.write_bytes(content)
             refused(f"{path}{error}")
         self.assertLess(broker.memory_peak_bytes() - before, SLOW * (300 << 20))

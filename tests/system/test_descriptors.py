@@ -7,7 +7,7 @@ import socket
 import time
 import urllib.request
 
-from harness import PATIENCE, SystemTest, descriptors, main, wait_for
+from harness import PATIENCE, SystemTest, descriptors, free_ports, main, wait_for
 
 FLOOD = 300
 
@@ -32,6 +32,32 @@ class DescriptorsTest(SystemTest):
         """Submits one job by a producer that runs, and waits for its result."""
         os.write(feed, job + b"\n")
         wait_for(lambda: job.decode() in producer.lines(), f"the result of {job}")
+
+    def test_standard_streams_that_are_closed(self):
+        """No socket or file gets their numbers; outcomes that cannot be written are an error."""
+        broker = self.broker()
+        self.worker(broker, "w", "--queue", "q", "--handler", "echo")
+        submit = [self.program("whippletree-producer"), "submit", "-q", "q", "--broker", broker.door]
+        producer = self.start("producer", ["sh", "-c", 'echo x | "$@" >&-', "sh", *submit])
+        self.assertEqual(producer.wait(), 5)
+        self.assertIn("cannot write the outcomes to stdout: Bad file descriptor\n",
+                      producer.stderr())
+        producer = self.start("producer", ["sh", "-c", '"$@" <&-', "sh", *submit])
+        self.assertEqual(producer.wait(), 5)
+        self.assertIn("cannot read stdin: Bad file descriptor\n", producer.stderr())
+        producer = self.start("producer", ["sh", "-c", 'echo x | "$@" 2>&-', "sh", *submit])
+        self.assertEqual(producer.wait(), 0)
+        self.assertEqual(producer.lines(), ["x"])
+
+        port = free_ports(3)
+        quiet = self.start("broker", ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh",
+                                      self.program("whippletree-broker"), "serve", "--port", port,
+                                      "--http-port", "0"])
+        status = [self.program("whippletree-broker"), "status", "--broker", f"127.0.0.1:{port}",
+                  "--connect-timeout", f"{PATIENCE}s"]
+        self.assertEqual(self.start("status", status).wait(), 0)
+        for fd in range(3):
+            self.assertEqual(os.readlink(f"/proc/{quiet.pid}/fd/{fd}"), "/dev/null")
 
     def test_a_flood_of_connections(self):
         """Who is connected goes on, HTTP answers, nothing spins; after the flood all is as before."""

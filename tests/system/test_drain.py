@@ -1,9 +1,10 @@
 """Signals: a worker finishes what it runs and leaves; a producer takes back what it submitted."""
 
 import json
+import os
 import signal
 
-from harness import SystemTest, main, wait_for
+from harness import SystemTest, group_members, main, wait_for
 
 # Runs until the test lets it, or is killed.
 GATED = 'read n; : >"$PWD/started-$n"; until [ -e "$PWD/go" ]; do sleep 0.05; done; echo $((n*n))'
@@ -48,6 +49,34 @@ class DrainTest(SystemTest):
         left = broker.event("worker_left", reason="said goodbye")
         self.assertEqual(left["leased"], 0)
         self.assertTrue(second.running())
+
+    def test_a_closed_terminal_ends_a_producer_unless_it_is_ignored(self):
+        """SIGHUP is like SIGTERM; under nohup it is nothing."""
+        broker = self.broker()
+        submit = [self.program("whippletree-producer"), "submit", "-q", "q", "--broker", broker.door]
+        jobs = 'echo x | "$@"'
+        plain = self.start("plain", ["sh", "-c", jobs, "sh", *submit])
+        nohup = self.start("nohup", ["sh", "-c", f'trap "" HUP; {jobs}', "sh", *submit])
+        wait_for(lambda: broker.queue("q")["waiting"] == 2, "both jobs")
+        for process in (plain, nohup):
+            for member in group_members(process.pid):
+                if member != process.pid:
+                    os.kill(member, signal.SIGHUP)
+        self.assertEqual(plain.wait(), 130)
+        self.assertIn("cancelling the jobs that have no outcome yet", plain.stderr())
+        wait_for(lambda: broker.queue("q")["cancelled"] == 1, "the cancelled job")
+        self.worker(broker, "w", "--queue", "q", "--handler", "echo")
+        self.assertEqual(nohup.wait(), 0)
+        self.assertEqual(nohup.lines(), ["x"])
+
+    def test_a_worker_says_at_once_that_its_broker_is_gone(self):
+        """Not after a lease of an hour."""
+        broker = self.broker("--lease", "1h")
+        worker = self.worker(broker, "w", "--queue", "q", "--handler", "echo")
+        wait_for(lambda: broker.workers(), "the worker")
+        broker.kill()
+        wait_for(lambda: worker.event("connection", message="the broker has closed the connection; "
+                                      "trying again"), "its word")
 
     def test_second_signal_hands_back(self):
         """Running programs are killed; the jobs go to another worker at once, not after the lease."""

@@ -53,6 +53,45 @@ class JobsTest(SystemTest):
         self.assertEqual(broker.queue("q")["accepted"], 51)
         self.assert_ledger_balances(broker)
 
+    def test_a_named_producer_that_runs_again_tells_of_its_dead_jobs(self):
+        """Its first run failed, and said so; the second one has nothing to do and fails too."""
+        broker = self.start_broker()
+        self.worker(broker, "w", "--queue", "q", "--exec", "sh")
+        for start in (1, 2):
+            producer = self.producer(broker, "--queue", "q", "--name", "n", "--max-attempts", "1",
+                                     jobs=["echo good", "exit 1"])
+            self.assertEqual(producer.wait(), 1)
+            if start == 1:
+                broker.kill()
+                broker = self.start_broker(self.port)
+        self.assertIn('whippletree-producer: not all jobs that "n" has submitted before have '
+                      "completed: 1 dead; see whippletree-broker dead list\n", producer.stderr())
+
+    def test_a_named_producer_refuses_another_input(self):
+        """Else what differs in the part that it skips would never be run."""
+        broker = self.start_broker()
+        self.worker(broker, "w", "--queue", "q", "--handler", "echo")
+        def run(jobs):
+            return self.producer(broker, "--queue", "q", "--name", "n", jobs=jobs)
+
+        self.assertEqual(run(["a", "b", "c"]).wait(), 0)
+        other = run(["a", "B", "c", "d"])
+        self.assertEqual(other.wait(), 2)
+        self.assertEqual(other.stderr().splitlines()[-1], "whippletree-producer: this is not the "
+                         'input that "n" has submitted before: they differ within the first 3 '
+                         "jobs; give the same input again, or another --name to submit all of it")
+        shorter = run(["a", "b"])
+        self.assertEqual(shorter.wait(), 2)
+        self.assertEqual(shorter.stderr().splitlines()[-1], "whippletree-producer: the input has 1 "
+                         'job fewer than "n" has submitted before; give the same input again, or '
+                         "another --name to submit all of it")
+        broker.kill()
+        broker = self.start_broker(self.port)
+        self.assertEqual(run(["A", "b", "c"]).wait(), 2)
+        longer = run(["a", "b", "c", "d"])
+        self.assertEqual(longer.wait(), 0)
+        self.assertEqual(longer.lines(), ["d"])
+
     def test_dead_jobs_are_kept_requeued_and_dropped(self):
         """With their payload and history, over a crash; the ledger adds up."""
         broker = self.start_broker()

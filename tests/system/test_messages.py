@@ -1,6 +1,7 @@
 """What users are told when something is wrong: the exact words and exit codes of the programs."""
 
 import contextlib
+import json
 import shlex
 import shutil
 import socket
@@ -113,9 +114,11 @@ class MessagesTest(SystemTest):
                 ("broker", "serve", "ACCEPT_DATA_LOSS", "2", '--accept-data-loss: "2" is not known '
                  "here: expected true or false (from WHIPPLETREE_ACCEPT_DATA_LOSS) (see "
                  "whippletree-broker serve --help)"),
-                ("broker", "dead drop 1-1", "QUEUE", "x", "ID cannot be given together with "
-                 "--queue (--queue is from WHIPPLETREE_QUEUE) (see whippletree-broker dead drop "
-                 "--help)"),
+                # What was exported for other commands does not make it mean all of a queue.
+                ("broker", "dead drop", "QUEUE", "x", "say which dead jobs: their ids, or --queue "
+                 "for all of a queue"),
+                ("broker", "dead requeue", "QUEUE", "x", "say which dead jobs: their ids, or "
+                 "--queue for all of a queue"),
                 ("producer", "submit -q q --no-wait", "ORDERED", "1", "--ordered cannot be given "
                  "together with --no-wait (--ordered is from WHIPPLETREE_ORDERED) (see "
                  "whippletree-producer submit --help)"),
@@ -145,6 +148,10 @@ class MessagesTest(SystemTest):
                 ("worker", f"--queue q --broker {broker.door} --exec no-such-program",
                  '--exec: cannot run "no-such-program": command not found; install it on this '
                  "machine or give its full path"),
+                ("worker", f"--queue q --broker {broker.door} --exec 'tr a-z A-Z'",
+                 '--exec: cannot run "tr a-z A-Z": command not found; give the program and its '
+                 "arguments without quotes around them all (--exec tr a-z A-Z), or a command line "
+                 "to a shell (--exec sh -c '...')"),
                 ("worker", f"--queue q --broker {broker.door} --exec /no/such/program",
                  '--exec: cannot run "/no/such/program": there is no such file, or the interpreter '
                  "that its first line names is missing"),
@@ -162,6 +169,16 @@ class MessagesTest(SystemTest):
         self.assertEqual(producer.lines(), ["", "good"])
         self.assertIn("sh ended with exit code 127 (command not found); stderr: sh: 1: gzipp: not "
                       "found", producer.stderr())
+        producer = self.producer(broker, "--queue", "q", "--ordered", "--max-attempts", "1",
+                                 "--output", "jsonl", jobs=["exit 3", "kill -9 $$"])
+        self.assertEqual(producer.wait(), 1)
+        self.assertEqual([(o.get("exit_code"), o.get("signal"))
+                          for o in map(json.loads, producer.lines())], [(3, None), (None, 9)])
+        dead = subprocess.run([BIN / "whippletree-broker", "dead", "list", "--json", "--broker",
+                               broker.door], check=True, capture_output=True, env=environment())
+        self.assertEqual([(d.get("exit_code"), d.get("signal"))
+                          for d in map(json.loads, dead.stdout.splitlines())],
+                         [(127, None), (3, None), (None, 9)])
         self.assertTrue(worker.running())
 
     def test_unreachable_broker(self):
@@ -173,6 +190,36 @@ class MessagesTest(SystemTest):
                    f"no broker answers at {nobody}; is it running? (whippletree-broker serve)", stdin=b"1\n")
         self.check("worker", f"--queue q --handler square {timeout}", UNREACHABLE,
                    f"no broker answers at {nobody}; is it running? (whippletree-broker serve)")
+
+    def test_what_answers_at_a_wrong_port_is_named(self):
+        broker = self.broker()
+        door = ("; give the address of the broker's door (7711, or the --port that it was started "
+                "with)")
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            def greet(sock):
+                with sock, contextlib.suppress(OSError):
+                    sock.sendall(b"220 mail.example ESMTP\r\n")
+                    while sock.recv(1000):
+                        pass
+
+            def serve():
+                with contextlib.suppress(OSError):
+                    while True:
+                        threading.Thread(target=greet, args=[listener.accept()[0]]).start()
+
+            server = threading.Thread(target=serve, daemon=True)
+            server.start()
+            data = "that is the broker's submit or complete port"
+            for port, what in [(broker.http.rpartition(":")[2], "that is the broker's HTTP port"),
+                               (broker.ports["submit"], data), (broker.ports["complete"], data),
+                               (listener.getsockname()[1], "what answers there is no broker")]:
+                timeout = f"--broker 127.0.0.1:{port} --connect-timeout 4s"
+                expected = f"no broker answers at 127.0.0.1:{port}: {what}{door}"
+                self.check("broker", f"status {timeout}", UNREACHABLE, expected)
+                self.check("producer", f"submit --queue q {timeout}", UNREACHABLE, expected)
+                self.check("worker", f"--queue q --handler square {timeout}", UNREACHABLE, expected)
+            listener.shutdown(socket.SHUT_RDWR)
+        server.join(10)
 
     def test_a_host_whose_name_does_not_resolve(self):
         """RFC 6761: `invalid` never does. How that is told differs where there is no DNS."""
@@ -190,6 +237,27 @@ class MessagesTest(SystemTest):
                 self.assertEqual(done.returncode, UNREACHABLE)
                 if program != "broker":
                     self.assertRegex(lines[-2], f"{why}; trying again")
+
+    def test_a_queue_that_no_worker_serves(self):
+        """A typo, or a worker that nobody started: it is said, and again when that changes."""
+        broker = self.broker()
+        for queue in ("mail", "sh"):
+            self.worker(broker, queue, "--queue", queue, "--handler", "echo")
+        wait_for(lambda: len(broker.workers()) == 2, "two workers")
+        producer = self.producer(broker, "--queue", "maill", "--progress", "always", jobs=["x"])
+        start = "whippletree-producer: "
+        wait_for(lambda: f"{start}no worker serves queue maill; queues with workers: mail, sh\n"
+                 in producer.stderr(), "the warning")
+        wait_for(lambda: "[no worker serves the queue]" in producer.stderr(), "the progress line")
+        subprocess.run([BIN / "whippletree-broker", "pause", "maill", "--broker", broker.door],
+                       check=True, capture_output=True, env=environment())
+        self.worker(broker, "late", "--queue", "maill", "--handler", "echo")
+        wait_for(lambda: f"{start}queue maill is paused (whippletree-broker resume maill lets it go "
+                 "on)\n" in producer.stderr(), "what it is by now")
+        subprocess.run([BIN / "whippletree-broker", "resume", "maill", "--broker", broker.door],
+                       check=True, capture_output=True, env=environment())
+        self.assertEqual(producer.wait(), 0)
+        self.assertEqual(producer.lines(), ["x"])
 
     def test_a_broker_that_has_no_room(self):
         """What it says to each hello is told once, and in the end, with another exit code."""

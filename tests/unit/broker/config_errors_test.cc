@@ -253,9 +253,25 @@ TEST(ConfigErrorsTest, AllAreToldInTheOrderOfTheFileAtMostTwenty) {
 }
 
 TEST(ConfigErrorsTest, WhatIsNotYamlIsAnErrorWithAPlace) {
-  EXPECT_EQ(Errors("a: [1\nb: 2\n").find("b.yaml:2:2: not YAML: "), 0u);
-  EXPECT_EQ(Errors("a:\n\t- b\n").find("b.yaml:2:2: not YAML: "), 0u);
-  EXPECT_EQ(Errors("queues: *x").find("b.yaml:1:9: not YAML: "), 0u);
+  // In words of people who do not know the library's.
+  const struct {
+    const char* text;
+    const char* error;
+  } cases[] = {
+      {"a: [1\nb: 2\n", "2:2: not YAML: a [ is not closed: expected , or ]"},
+      {"a: {b: 1\n", "2:1: not YAML: a { is not closed: expected , or }"},
+      {"a:\n\t- b\n", "2:2: not YAML: a \"- \" where no list is expected"},
+      {"queues: *x", "1:9: not YAML: "},
+      {"a: b: c\n",
+       "1:5: not YAML: a colon where none is expected: put a value that has one in "
+       "quotes"},
+      {"a: @b\n", "1:4: not YAML: a character that no value begins with: put the value in quotes"},
+      {"a: 1\n- b\n", "2:1: not YAML: "},
+  };
+  for (const auto& each : cases) {
+    EXPECT_EQ(Errors(each.text).find(std::string("b.yaml:") + each.error), 0u)
+        << each.text << Errors(each.text);
+  }
   EXPECT_EQ(Errors("- a"), "b.yaml:1:1: a list where settings are expected, as in queues: …");
   EXPECT_EQ(Errors("queues: {}\n---\nqueues: {}\n"), "b.yaml:3:1: a second document: expected one");
 }

@@ -49,7 +49,8 @@ TEST(CliTest, ByteSizesHaveUnits) {
 }
 
 TEST(CliTest, ByteSizesPrintAsTheyParse) {
-  for (const char* text : {"0", "1", "1000000", "1KiB", "1536MiB", "2TiB"}) {
+  for (const char* text :
+       {"0", "1", "1000001", "1KiB", "1536MiB", "2TiB", "1MB", "5TB", "9999KiB"}) {
     EXPECT_EQ(FormatByteSize(*ParseByteSize(text)), text);
   }
 }

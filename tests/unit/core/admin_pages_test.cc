@@ -69,6 +69,41 @@ TEST(AdminPagesTest, AStatusHasEveryQueueAndWorkerOnce) {
   EXPECT_FALSE(h.broker.Status().has_next());
 }
 
+wire::StatusReply AskOfQueue(BrokerHarness* h, const std::string& queue) {
+  wire::AdminRequest request;
+  request.mutable_status()->set_queue(queue);
+  wire::AdminReply reply = h->Ask(std::move(request));
+  EXPECT_EQ(reply.number(), 0u) << "it is not small";
+  return reply.status();
+}
+
+TEST(AdminPagesTest, AQueueThatNobodyServesIsToldWithThoseThatAreServed) {
+  BrokerHarness h;
+  ProducerPeer producer(&h, "p");
+  OpenQueues(&producer, 3000);
+  EXPECT_EQ(AskOfQueue(&h, QueueName(1)).served_size(), 0);
+  EXPECT_TRUE(AskOfQueue(&h, QueueName(1)).more_served());  // not all of 3,000 were looked at
+  WorkerPeer worker(&h, "w", {.queues = {"mail", "q", "sh"}});
+  worker.Join();
+  const wire::StatusReply status = AskOfQueue(&h, "maill");
+  EXPECT_EQ(status.queues_size(), 0);
+  EXPECT_EQ(status.workers_size() + status.counters_size(), 0);
+  ASSERT_EQ(status.served_size(), 2);  // by name before the 3,000
+  EXPECT_EQ(status.served(0), "mail");
+  EXPECT_EQ(status.served(1), "q");
+  EXPECT_TRUE(status.more_served());
+  const wire::StatusReply served = AskOfQueue(&h, "mail");
+  ASSERT_EQ(served.queues_size(), 1);
+  EXPECT_EQ(served.queues(0).workers(), 1u);
+  EXPECT_EQ(served.served_size(), 0);
+  WorkerPeer many(&h, "m");
+  many.options.queues.clear();
+  for (int i = 0; i < 100; ++i) many.options.queues.push_back(QueueName(i));
+  many.Join();
+  EXPECT_EQ(AskOfQueue(&h, QueueName(200)).served_size(), 6);  // kServedBytes
+  EXPECT_TRUE(AskOfQueue(&h, QueueName(200)).more_served());
+}
+
 struct DeadScene {
   explicit DeadScene(std::vector<std::string> payloads)
       : producer(&h, "p"), worker(&h, "w", {.slots = 1000}) {

@@ -134,7 +134,7 @@ TEST(JobNamesTest, EachQueueHasItsOwn) {
   EXPECT_EQ(s.h.ledger("other").accepted, 1u);
 }
 
-TEST(JobNamesTest, TheNameStaysWhateverBecameOfTheJob) {
+TEST(JobNamesTest, TheNameOfAJobThatCompletedStays) {
   Scene s;
   WorkerPeer worker(&s.h, "w");
   worker.Join();
@@ -144,6 +144,112 @@ TEST(JobNamesTest, TheNameStaysWhateverBecameOfTheJob) {
   s.producer.Ack("q", 2);
   s.Submit(2, {"a"});
   EXPECT_EQ(s.producer.TakeOutcome().kind(), Range::REJECTED);
+}
+
+// Whoever submits it again takes it for done otherwise.
+TEST(JobNamesTest, ADeadJobIsNoSuccessOfTheNextOneWithItsName) {
+  Scene s(true);
+  WorkerPeer worker(&s.h, "w");
+  worker.Join();
+  s.Submit(1, {"a"});
+  worker.Failed(worker.TakeDelivery().token(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(s.producer.TakeOutcome().kind(), Range::DEAD);
+  const std::string why =
+      "job 1-1 has the name \"a\" already, and is dead: requeue or drop it (whippletree-broker "
+      "dead), or use another name";
+  s.Submit(2, {"a"});
+  EXPECT_EQ(FromWire(s.producer.TakeOutcome().status()), absl::FailedPreconditionError(why));
+  // A restart does not change that.
+  BrokerHarness h(s.h.NextConfig(), s.h.rows, s.h.now);
+  ProducerPeer other(&h, "other");
+  other.Join();
+  h.Submit(Scene::Message(other, 1, {"a"}));
+  other.TakeUpdate();
+  EXPECT_EQ(other.TakeOutcome().status().message(), why);
+}
+
+TEST(JobNamesTest, ADroppedJobGivesItsNameFree) {
+  Scene s(true);
+  WorkerPeer worker(&s.h, "w");
+  worker.Join();
+  s.Submit(1, {"a"});
+  worker.Failed(worker.TakeDelivery().token(), absl::StatusCode::kInvalidArgument);
+  s.producer.TakeOutcome();
+  wire::AdminRequest drop;
+  drop.mutable_dead()->set_action(wire::DeadRequest::DROP);
+  drop.mutable_dead()->set_queue("q");
+  EXPECT_EQ(s.h.Ask(std::move(drop)).dead().jobs_size(), 1);
+  s.Submit(2, {"a"});
+  EXPECT_EQ(s.h.ledger("q").accepted, 2u);
+  worker.TakeDelivery();
+}
+
+TEST(JobNamesTest, ARequeuedJobStandsForTheDeadOne) {
+  Scene s(true);
+  WorkerPeer worker(&s.h, "w");
+  worker.Join();
+  s.Submit(1, {"a"});
+  worker.Failed(worker.TakeDelivery().token(), absl::StatusCode::kInvalidArgument);
+  s.producer.TakeOutcome();
+  wire::AdminRequest requeue;
+  requeue.mutable_dead()->set_action(wire::DeadRequest::REQUEUE);
+  requeue.mutable_dead()->set_queue("q");
+  EXPECT_EQ(s.h.Ask(std::move(requeue)).dead().jobs_size(), 1);
+  worker.Completed(worker.TakeDelivery().token());
+  s.Submit(2, {"a"});
+  EXPECT_EQ(FromWire(s.producer.TakeOutcome().status()),
+            absl::AlreadyExistsError("job 2-1 has the name \"a\" already"));
+  BrokerHarness h(s.h.NextConfig(), s.h.rows, s.h.now);
+  EXPECT_EQ(h.queue("q").names.count(), 1u);
+  EXPECT_EQ(h.queue("q").names.NameOf(2, 1), "a");
+}
+
+TEST(JobNamesTest, ACancelledJobGivesItsNameFree) {
+  Scene s(true);
+  s.Submit(1, {"a", "b", "c"});
+  s.producer.Cancel("q", 1, 2);
+  EXPECT_EQ(s.producer.TakeOutcome().kind(), Range::CANCELLED);
+  BrokerHarness h(s.h.NextConfig(), s.h.rows, s.h.now);
+  for (BrokerHarness* each : {&s.h, &h}) {
+    ProducerPeer other(each, "other");
+    other.Join();
+    each->Submit(Scene::Message(other, 1, {"a", "b", "c"}));
+    EXPECT_EQ(other.TakeUpdate().next(), 4u);
+    const Range outcome = other.TakeOutcome();
+    EXPECT_EQ(outcome.first(), 3u);
+    EXPECT_EQ(outcome.count(), 1u);
+  }
+}
+
+TEST(JobNamesTest, AJobThatExpiresUnstartedGivesItsNameFree) {
+  Scene s;
+  wire::JobOptions options;
+  options.set_expires_at_ms(
+      static_cast<uint64_t>(ToMilliseconds((s.h.now.wall + seconds(5)).time_since_epoch())));
+  options.set_max_attempts(5);
+  wire::Envelope message = s.producer.SubmitMessage("q", 1, {"one", "two"}, options);
+  for (const char* name : {"tried", "waits"}) message.mutable_submit()->add_names(name);
+  s.h.Submit(std::move(message));
+  s.producer.TakeUpdate();
+  WorkerPeer worker(&s.h, "w");
+  worker.Join();
+  worker.Failed(worker.TakeDelivery().token(), absl::StatusCode::kInternal);
+  worker.Goodbye();
+  s.h.sent.clear();
+  s.PassTime(seconds(5));
+  for (int expired = 0; expired < 2;) {
+    const wire::Outcomes outcomes = s.producer.TakeOutcomes();
+    for (const Range& range : outcomes.ranges()) {
+      EXPECT_EQ(range.kind(), Range::EXPIRED);
+      expired += static_cast<int>(range.count());
+    }
+  }
+  s.Submit(3, {"waits", "tried"});
+  EXPECT_EQ(s.h.ledger("q").accepted, 3u);
+  const Range outcome = s.producer.TakeOutcome();
+  EXPECT_EQ(outcome.first(), 4u);
+  EXPECT_EQ(outcome.status().message(),
+            "job 1-1 has the name \"tried\" already, and expired after a failed attempt");
 }
 
 TEST(JobNamesTest, AfterTheWindowTheNameIsFree) {

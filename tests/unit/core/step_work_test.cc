@@ -292,6 +292,29 @@ TEST(StepWorkTest, JobsWithNamesAreAcceptedInSeveralSteps) {
   s.h.sent.clear();
 }
 
+// Each of these gives its name free.
+TEST(StepWorkTest, ACancelOfNamedJobsTakesSeveralSteps) {
+  Scene s;
+  s.Pause();
+  wire::Envelope message =
+      s.producer.SubmitMessage("q", 1, std::vector<std::string>(100, "payload"));
+  for (int i = 0; i < 100; ++i) {
+    message.mutable_submit()->add_names("name-" + std::to_string(i));
+  }
+  s.MostChanged({s.h.Signed(Channel::kSubmit, "", message)},
+                [&] { return s.h.queue("q").ledger.accepted; });
+  ASSERT_EQ(s.h.queue("q").names.count(), 100u);
+  wire::Envelope cancel;
+  cancel.mutable_cancel()->set_session(s.producer.session);
+  cancel.mutable_cancel()->set_queue("q");
+  cancel.mutable_cancel()->add_firsts(1);
+  cancel.mutable_cancel()->add_counts(100);
+  EXPECT_LE(s.MostEnded({s.h.Signed(Channel::kSubmit, "", cancel)}), kMost + 1);
+  EXPECT_EQ(s.h.ledger("q").cancelled, 100u);
+  EXPECT_EQ(s.h.queue("q").names.count(), 0u);
+  s.h.sent.clear();
+}
+
 TEST(StepWorkTest, JobsThatAreTooLargeAreRejectedInSeveralSteps) {
   Config config = Bounded();
   config.payload_bytes_max = 1;

@@ -38,6 +38,47 @@ TEST(StreamResumeTest, AReconnectLearnsWhatWasAccepted) {
   EXPECT_EQ(h.ledger("q").accepted, 5u);
 }
 
+// What the next process of a named producer is told: of its input, and of jobs that failed.
+TEST(StreamResumeTest, ANamedProducerThatRestartsLearnsItsInputAndWhatFailed) {
+  BrokerHarness h;
+  ProducerPeer first(&h, "p", {.named = true, .process = 1});
+  first.Join({{"q"}});
+  const auto submit = [&](uint64_t number, int count, uint64_t hash) {
+    wire::Envelope message = first.SubmitMessage("q", number, std::vector<std::string>(count, "x"));
+    message.mutable_submit()->set_input_hash(hash);
+    h.Submit(std::move(message));
+    EXPECT_EQ(first.TakeUpdate().next(), 6u);
+  };
+  first.SubmitAccepted("q", 1, 3);
+  submit(4, 2, 55);
+  submit(4, 2, 44);  // again: what counts is the first
+  WorkerPeer worker(&h, "w", {.slots = 5});
+  worker.Join();
+  for (uint32_t jobs = 0; jobs < 5;) {
+    for (const wire::Delivery& delivery : worker.TakeDeliveries()) {
+      for (int i = 0; i < delivery.run().sizes_size(); ++i, ++jobs) {
+        const auto index = static_cast<uint32_t>(i);
+        if (jobs < 2) {
+          worker.Completed(delivery.token(), index);
+        } else {
+          worker.Failed(delivery.token(), absl::StatusCode::kInvalidArgument, index);
+        }
+      }
+    }
+  }
+  uint64_t ranges = 0;
+  while (h.HasFrameFor("p")) ranges += static_cast<uint64_t>(first.TakeOutcomes().ranges_size());
+  first.Ack("q", ranges + 1);  // all of it was told
+  ProducerPeer second(&h, "p", {.named = true, .process = 2, .route = "p2"});
+  const State state = second.Join({{"q"}}).streams(0);
+  EXPECT_EQ(h.TakeRefusal("p").action(), wire::Refusal::GIVE_UP);
+  EXPECT_EQ(state.unsettled(), 0u);
+  EXPECT_EQ(state.hashed(), 5u);
+  EXPECT_EQ(state.input_hash(), 55u);
+  EXPECT_EQ(state.dead(), 3u);
+  EXPECT_EQ(state.cancelled() + state.expired(), 0u);
+}
+
 TEST(StreamResumeTest, ANamedProducerThatRestartsLearnsNextAndGetsUnsettledOutcomes) {
   BrokerHarness h;
   ProducerPeer first(&h, "p", {.named = true, .process = 1});
@@ -95,7 +136,9 @@ TEST(StreamResumeTest, StreamsOfAnEarlierBrokerAreLost) {
   ASSERT_EQ(welcome.streams_size(), 2);
   EXPECT_EQ(welcome.streams(0).state(), State::LOST);
   EXPECT_EQ(welcome.streams(0).next(), 11u);
-  EXPECT_EQ(welcome.streams(0).status().message(), "outcome unknown: the broker restarted");
+  EXPECT_EQ(welcome.streams(0).status().message(),
+            "outcome unknown: the broker restarted, and the queue was in memory (see "
+            "whippletree-broker serve --data-dir)");
   EXPECT_EQ(welcome.streams(1).state(), State::OPEN);
   EXPECT_EQ(welcome.streams(1).next(), 1u);
   // It goes on with its numbers.

@@ -33,6 +33,7 @@ TEST(InterruptTest, TheFirstSignalIsAnEventAndTheSecondTheEnd) {
   WaitEvent();
   EXPECT_TRUE(WaitReadable(ends[0], 0));
   EXPECT_EXIT(raise(SIGTERM), testing::ExitedWithCode(kExitInterrupted), "");
+  EXPECT_EXIT(raise(SIGHUP), testing::ExitedWithCode(kExitInterrupted), "");
   close(ends[0]);
   close(ends[1]);
 }

@@ -117,8 +117,11 @@ TEST(ProgressMeterTest, SaysWhatHoldsItUp) {
   sample.full_reason = "the disk is full";
   EXPECT_EQ(meter.Line(kStart + seconds(1), sample),
             "0 of 0 so far, 0.0/s [waiting: the disk is full]");
-  sample.connected = false;
+  sample.note = "no worker serves the queue";
   EXPECT_EQ(meter.Line(kStart + seconds(2), sample),
+            "0 of 0 so far, 0.0/s [no worker serves the queue]");
+  sample.connected = false;
+  EXPECT_EQ(meter.Line(kStart + seconds(3), sample),
             "0 of 0 so far, 0.0/s [the broker does not answer]");
 }
 

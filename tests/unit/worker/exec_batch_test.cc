@@ -119,7 +119,7 @@ TEST(ExecBatchTest, ExitCodesAreForTheWhole) {
   EXPECT_TRUE(absl::IsInvalidArgument(RunBatch("cat; exit 65", {"a", "b"}).status()));
   EXPECT_TRUE(absl::IsUnavailable(RunBatch("cat; exit 75", {"a", "b"}).status()));
   EXPECT_EQ(RunBatch("exit 1", {"a", "b\n"}).status(),
-            absl::UnknownError("sh ended with exit code 1"));
+            WithProgramEnd(absl::UnknownError("sh ended with exit code 1"), {.exit_code = 1}));
 }
 
 TEST(ExecBatchTest, TheFirstJobIsInTheEnvironment) {

@@ -22,6 +22,8 @@
 #include <utility>
 #include <vector>
 
+#include "common/status.h"
+
 namespace whippletree {
 namespace {
 
@@ -130,15 +132,17 @@ TEST(ExecHandlerTest, ExitCodesDecideWhatFollows) {
   EXPECT_TRUE(absl::IsInvalidArgument(Sh("exit 65").result.status()));
   EXPECT_TRUE(absl::IsUnavailable(Sh("exit 75").result.status()));
   EXPECT_EQ(Sh("echo partial; echo boom >&2; exit 7").result.status(),
-            absl::UnknownError("sh ended with exit code 7; stderr: boom"));
+            WithProgramEnd(absl::UnknownError("sh ended with exit code 7; stderr: boom"), {7, 0}));
   EXPECT_TRUE(Sh("exit 75").worker_failure.ok());
 }
 
 TEST(ExecHandlerTest, SignalsAreNamed) {
-  EXPECT_EQ(Sh("echo dying >&2; kill -SEGV $$").result.status(),
-            absl::UnknownError("sh was killed by signal 11 (SIGSEGV); stderr: dying"));
+  EXPECT_EQ(
+      Sh("echo dying >&2; kill -SEGV $$").result.status(),
+      WithProgramEnd(absl::UnknownError("sh was killed by signal 11 (SIGSEGV); stderr: dying"),
+                     {0, 11}));
   EXPECT_EQ(Sh("kill -KILL $$").result.status(),
-            absl::UnknownError("sh was killed by signal 9 (SIGKILL)"));
+            WithProgramEnd(absl::UnknownError("sh was killed by signal 9 (SIGKILL)"), {0, 9}));
 }
 
 TEST(ExecHandlerTest, EndOfStderrIsInTheMessage) {
