@@ -81,7 +81,6 @@ bool Contains(const std::string& text, const std::string& part) {
 
 std::string Body(const std::string& answer) { return answer.substr(answer.find("\r\n\r\n") + 4); }
 
-constexpr char kGetHealth[] = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
 constexpr char kGetMetrics[] = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
 constexpr char kHalfRequest[] = "GET /healthz HTTP/1.1\r\nHost: ";
 constexpr Duration kNever = std::chrono::hours(1);
