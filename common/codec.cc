@@ -61,6 +61,12 @@ absl::Status CheckDelivery(const wire::Delivery& delivery) {
   if (delivery.indexes_size() != 0 && delivery.indexes_size() != delivery.run().sizes_size()) {
     return Broken("indexes do not fit their run");
   }
+  for (int i = 0; i < delivery.indexes_size(); ++i) {
+    const bool goes_up = i == 0 || delivery.indexes(i) > delivery.indexes(i - 1);
+    if (!goes_up || delivery.indexes(i) >= kJobsPerRunMax) {
+      return Broken("indexes of jobs out of order or range");
+    }
+  }
   if (delivery.started() > static_cast<uint32_t>(delivery.run().sizes_size())) {
     return Broken("more jobs started than delivered");
   }

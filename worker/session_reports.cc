@@ -87,7 +87,7 @@ WorkerSession::Lease* WorkerSession::FindLease(uint64_t token) {
 
 void WorkerSession::OnStarted(uint64_t token, uint32_t first, uint32_t count) {
   Lease* lease = FindLease(token);
-  if (lease == nullptr) return;
+  if (lease == nullptr || count == 0) return;
   if (lease->batch) {
     if (!lease->open.ContainsAll(first, uint64_t{first} + count)) return;
     unmarked_ -= lease->unmarked.size();

@@ -156,6 +156,12 @@ TEST(CodecTest, BrokenDeliveries) {
     delivery(m)->add_indexes(0);
     delivery(m)->add_indexes(1);
   });
+  ExpectBroken(GoodDelivery(), [&](auto* m) { delivery(m)->add_indexes(kJobsPerRunMax); });
+  ExpectBroken(GoodDelivery(), [&](auto* m) {
+    AppendToRun("payload", delivery(m)->mutable_run());
+    delivery(m)->add_indexes(1);
+    delivery(m)->add_indexes(1);
+  });
   // A lease that ended meanwhile has nothing in it.
   wire::Envelope ended;
   ended.mutable_deliveries()->add_deliveries();
