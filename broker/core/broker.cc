@@ -264,7 +264,7 @@ void Broker::FireTimers() {
     queue.timer = kNever;
     Work(1 + queue.jobs.ReleaseDue(now_, config_.step_work_max));
     CountMemory(queue);
-    SetTimer(queue, queue.jobs.next_due());
+    SetTimer(queue, std::max(queue.jobs.next_due(), now_.mono));  // others are due, too
     Wake(queue);
     if (IsExhausted()) break;
   }
@@ -284,8 +284,8 @@ void Broker::FireTimers() {
     CheckPeer(peer);
     if (IsExhausted()) break;  // the timers of the others are left
   }
-  overdue_.TakeDue();
-  FireWallTimers();  // after what may return jobs
+  if (departures_.empty()) overdue_.TakeDue();  // it may end leases that these are to end
+  FireWallTimers();                             // after what may return jobs
   if (now_.mono >= next_tick_) Tick();
 }
 

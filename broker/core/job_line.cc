@@ -168,6 +168,11 @@ Slice JobLine::Segment::TakeFirst(const Counts& counts) {
   return slice;
 }
 
+void JobLine::Segment::PutFirst(Slice slice, const Counts& counts) {
+  CountRecord(slice.arrived, counts);
+  slices.push_front(std::move(slice));
+}
+
 // A record of its own then.
 Slice JobLine::Segment::TakeFromTail(const Counts& counts) {
   auto& parts = tail->parts;

@@ -47,18 +47,20 @@ class JobLine {
   // How many jobs there are, counted up to `most`.
   uint64_t JobsUpTo(uint64_t most) const;
 
-  // Replaces records by what clean(record), a list of them, makes of each, at most `*looks`, which
-  // become fewer. Returns whether all are done that were there when it was first called with this
-  // `sweep`, a number above 0.
+  // Replaces records by what clean(&record, looks), a list of them, makes of each; what is left of
+  // the record stays. At most `*looks`, which become fewer. Returns whether all are done that were
+  // there when it was first called with this `sweep`, a number above 0.
   template <typename Clean>
   bool Sweep(uint32_t sweep, uint64_t* looks, const Counts& counts, Clean&& clean) {
-    for (; *looks > 0; --*looks) {
+    while (*looks > 0) {
       const auto source = Unswept(sweep);
       if (source == rest_.end()) break;
       Segment* swept = source == rest_.begin() ? &head_ : &*std::prev(source);
       Slice slice = source->TakeFirst(counts);
+      --*looks;
+      for (Slice& part : clean(&slice, looks)) swept = AppendTo(swept, std::move(part), counts);
+      if (slice.count() > 0) source->PutFirst(std::move(slice), counts);
       if (source->empty()) rest_.erase(source);
-      for (Slice& part : clean(std::move(slice))) swept = AppendTo(swept, std::move(part), counts);
     }
     const bool done = Unswept(sweep) == rest_.end();
     Refill(counts);
@@ -128,6 +130,7 @@ class JobLine {
     bool empty() const { return slices.empty() && !tail; }
     // The first record, or what is packed in one. REQUIRES: !empty().
     Slice TakeFirst(const Counts& counts);
+    void PutFirst(Slice slice, const Counts& counts);
     Slice TakeFromTail(const Counts& counts);
     template <typename Each>
     bool ForEach(Each&& each) const {

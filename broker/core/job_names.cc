@@ -183,10 +183,11 @@ void Broker::EndNames(Queue& queue, uint64_t stream, uint64_t begin, uint64_t en
   Counted(queue, {&used_bytes_, &name_bytes_},
           [&](JobNames& all) { all.SetEnds(stream, begin, end, ends, &changed); });
   for (const JobNames::Batch* batch : changed) {
-    Work(batch->names.count());
-    if (queue.policy.durable && !Planted("lose_name_row")) {
-      changed_.names.emplace(queue.name, batch->stream, batch->first);
-    }
+    Work();
+    if (!queue.policy.durable || Planted("lose_name_row")) continue;
+    // A row is written once a step, however many of its jobs end.
+    const bool is_first = changed_.names.emplace(queue.name, batch->stream, batch->first).second;
+    if (is_first) Work(batch->names.count() / 16);
   }
 }
 

@@ -152,19 +152,41 @@ std::vector<Slice> JobQueue::ExtractSealed(std::deque<std::vector<Slice>>::itera
   return batch;
 }
 
-void JobQueue::Delay(Slice slice, MonoTime until) {
+void JobQueue::CountDelayed(const Slice& slice) {
   delayed_ += slice.count();
   ++records_;
   CountStored(slice, false);
   keys_.HoldBack(slice.options->key(), slice.count());
   if (slice.is_sealed()) keys_.Enter(slice.options->key(), slice.count());
+}
+
+void JobQueue::UncountDelayed(const Slice& slice) {
+  delayed_ -= slice.count();
+  --records_;
+  UncountStored(slice, false);
+  keys_.LetGo(slice.options->key(), slice.count());
+  if (slice.is_sealed()) keys_.Leave(slice.options->key(), slice.count());
+}
+
+void JobQueue::Delay(Slice slice, MonoTime until) {
+  CountDelayed(slice);
   backing_off_.emplace(std::pair(until, ++delay_count_), std::move(slice));
 }
 
-void JobQueue::Schedule(Slice slice, WallTime until) {
+void JobQueue::CountScheduled(const Slice& slice) {
   scheduled_ += slice.count();
   ++records_;
   CountStored(slice, false);
+}
+
+void JobQueue::UncountScheduled(const Slice& slice) {
+  scheduled_ -= slice.count();
+  --records_;
+  UncountStored(slice, false);
+}
+
+void JobQueue::Schedule(Slice slice, WallTime until) {
+  CountScheduled(slice);
   by_wall_time_.emplace(std::pair(until, ++delay_count_), std::move(slice));
 }
 
@@ -175,12 +197,10 @@ uint64_t JobQueue::ReleaseDue(Instant now, uint64_t most) {
        ++released) {
     Slice slice = std::move(backing_off_.begin()->second);
     backing_off_.erase(backing_off_.begin());
-    delayed_ -= slice.count();
-    --records_;
-    UncountStored(slice, false);
-    keys_.LetGo(slice.options->key(), slice.count());
-    if (slice.is_sealed()) keys_.Leave(slice.options->key(), slice.count());
-    Return(std::move(slice));
+    UncountDelayed(slice);
+    const auto options = slice.options;
+    for (Slice& part : Cleaned(std::move(slice))) Return(std::move(part));
+    TakeTurnOf(options->key());
   }
   for (; released < most && !parked_.empty() && parked_.begin()->first <= now.mono; ++released) {
     const auto line = lines_.find(parked_.begin()->second);
@@ -192,9 +212,7 @@ uint64_t JobQueue::ReleaseDue(Instant now, uint64_t most) {
        ++released) {
     Slice slice = std::move(by_wall_time_.begin()->second);
     by_wall_time_.erase(by_wall_time_.begin());
-    scheduled_ -= slice.count();
-    --records_;
-    UncountStored(slice, false);
+    UncountScheduled(slice);
     if (slice.arrived != MonoTime{}) slice.arrived = now.mono;
     Push(std::move(slice));
   }
@@ -295,6 +313,7 @@ bool JobQueue::MayGo(const std::vector<Slice>& batch, MonoTime now) {
 }
 
 std::vector<Slice> JobQueue::TakeSealed(uint64_t most, bool apart, MonoTime now) {
+  if (!apart && sealed_.size() == sealed_apart_) return {};
   for (size_t i = 0; i < sealed_.size();) {
     uint64_t jobs = 0;
     bool stays = !apart && IsApart(sealed_[i]);

@@ -280,6 +280,10 @@ class JobQueue {
 
   void CountReady(const Slice& slice);
   void UncountReady(const Slice& slice);
+  void CountDelayed(const Slice& slice);
+  void UncountDelayed(const Slice& slice);
+  void CountScheduled(const Slice& slice);
+  void UncountScheduled(const Slice& slice);
   // `ready`: in a line or a sealed batch.
   void CountStored(const Slice& slice, bool ready);
   void UncountStored(const Slice& slice, bool ready);
@@ -300,7 +304,7 @@ class JobQueue {
   uint32_t SkipCancelled(const Slice& slice, uint32_t* clean);
   // Those of a slice in a line are dropped, up to the first that is not cancelled.
   void DropCancelledHead(Slice* slice);
-  // How many jobs of the slice come before its first that is cancelled, as far as one look goes.
+  // How many jobs of the slice come before its first that is cancelled.
   uint32_t CleanHead(const Slice& slice) const;
   bool HasCancelled(const Slice& slice) const;
   bool HasCancelled(const std::vector<Slice>& batch) const;
@@ -310,8 +314,10 @@ class JobQueue {
   // Of what the sweep looks at now. Each return whether that is done.
   bool SweepPart(uint64_t* looks);
   bool SweepBatches(std::deque<std::vector<Slice>>* batches, uint64_t* looks);
-  bool SweepBackingOff(uint64_t* looks);
-  bool SweepScheduled(uint64_t* looks);
+  // From `*next` on, which is moved.
+  template <typename Held, typename Uncount, typename Count>
+  bool SweepHeld(Held* held, typename Held::key_type* next, uint64_t* looks, Uncount&& uncount,
+                 Count&& count);
   bool SweepLines(uint64_t* looks);
   bool SweepAside(uint64_t* looks);
   static bool IsApart(const std::vector<Slice>& batch);
@@ -322,6 +328,9 @@ class JobQueue {
   void SealCleaned(std::vector<Slice> batch, bool ready);
   // The parts of `slice` that are not cancelled; the others are forgotten.
   std::deque<Slice> Cleaned(Slice slice);
+  // The same for as much of `slice` as so many looks allow, which become fewer; it is the rest
+  // then.
+  std::deque<Slice> CleanedPart(Slice* slice, uint64_t* looks);
 
   Lines lines_;  // none is empty
   Turns turns_;
@@ -337,8 +346,8 @@ class JobQueue {
   MonoTime pass_again_at_ = kNever;  // there was more to be set aside than one call does
   uint64_t aside_jobs_ = 0;
   uint64_t aside_bytes_ = 0;
-  std::map<std::pair<MonoTime, uint64_t>, Slice> backing_off_;
-  std::map<std::pair<WallTime, uint64_t>, Slice> by_wall_time_;
+  std::multimap<std::pair<MonoTime, uint64_t>, Slice> backing_off_;
+  std::multimap<std::pair<WallTime, uint64_t>, Slice> by_wall_time_;
   std::map<uint64_t, IntervalSet> cancelled_;  // by stream
   uint64_t cancelled_count_ = 0;
   bool sweep_wanted_ = false;

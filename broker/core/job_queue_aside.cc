@@ -46,6 +46,7 @@ void JobQueue::Resume(uint64_t stream) {
     if (stays) {
       stopped_sealed_.push_back(std::move(batch));
     } else {
+      sweep_wanted_ = sweep_wanted_ || HasCancelled(batch);  // one under way may have passed it
       AddSealed(std::move(batch));
     }
   }
@@ -81,9 +82,13 @@ bool JobQueue::ClearFront(uint64_t most, MonoTime now) {
   uint64_t looks = most + kPassedMax;
   for (auto turn = turns_.begin(); turn != turns_.end() && jobs < most;) {
     const Lines::iterator line = *turn++;
+    const uint64_t wanted = std::min(most - jobs, keys_.Allowed(line->first, now));
+    if (wanted == 0) {
+      Park(line, now);
+      continue;
+    }
     bool goes_on = true;
-    const uint64_t found = ClearFrontOf(line, most - jobs, &looks, &goes_on);
-    jobs += std::min(found, keys_.Allowed(line->first, now));
+    jobs += std::min(wanted, ClearFrontOf(line, wanted, &looks, &goes_on));
     if (line->second.jobs.empty()) {
       EraseLine(line);
     } else if (!goes_on) {

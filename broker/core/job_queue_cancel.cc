@@ -9,6 +9,17 @@
 #include "broker/core/job_queue.h"
 
 namespace whippletree::core {
+namespace {
+
+// The first part of [begin, end) that is in the set; it begins at `end` if there is none.
+IntervalSet::Interval FirstPart(const IntervalSet& set, uint64_t begin, uint64_t end) {
+  uint64_t none = 0;
+  const uint64_t at = set.Contains(begin) ? begin : set.EndOf(begin, end, &none);
+  return at >= end ? IntervalSet::Interval{end, end}
+                   : IntervalSet::Interval{at, std::min(end, set.FirstMissing(at))};
+}
+
+}  // namespace
 
 void JobQueue::Cancel(uint64_t stream, const IntervalSet& jobs) {
   IntervalSet& cancelled = cancelled_[stream];
@@ -25,21 +36,40 @@ uint32_t JobQueue::SkipCancelled(const Slice& slice, uint32_t* clean) {
   *clean = slice.count();
   auto it = cancelled_.find(slice.stream);
   if (it == cancelled_.end()) return 0;
-  const auto parts = it->second.Intersect(slice.first, slice.first + slice.count());
-  if (parts.empty()) return 0;
-  uint32_t skipped = 0;
-  size_t next = 0;
-  if (parts[0].begin == slice.first) {
-    skipped = static_cast<uint32_t>(parts[0].end - parts[0].begin);
-    it->second.Remove(parts[0].begin, parts[0].end);
-    if (it->second.empty()) cancelled_.erase(it);
-    cancelled_count_ -= skipped;
-    dropped_bytes_ += slice.bytes(0, skipped);
-    next = 1;
-  }
-  *clean = next < parts.size() ? static_cast<uint32_t>(parts[next].begin - slice.first) - skipped
-                               : slice.count() - skipped;
+  const uint64_t end = slice.first + slice.count();
+  const IntervalSet::Interval part = FirstPart(it->second, slice.first, end);
+  *clean = static_cast<uint32_t>(part.begin - slice.first);
+  if (part.begin > slice.first) return 0;
+  const auto skipped = static_cast<uint32_t>(part.end - slice.first);
+  *clean = static_cast<uint32_t>(FirstPart(it->second, part.end, end).begin - part.end);
+  it->second.Remove(part.begin, part.end);
+  if (it->second.empty()) cancelled_.erase(it);
+  cancelled_count_ -= skipped;
+  dropped_bytes_ += slice.bytes(0, skipped);
   return skipped;
+}
+
+uint32_t JobQueue::CleanHead(const Slice& slice) const {
+  const auto it = cancelled_.find(slice.stream);
+  if (it == cancelled_.end()) return slice.count();
+  const uint64_t end = slice.first + slice.count();
+  return static_cast<uint32_t>(FirstPart(it->second, slice.first, end).begin - slice.first);
+}
+
+std::deque<Slice> JobQueue::CleanedPart(Slice* slice, uint64_t* looks) {
+  const auto it = cancelled_.find(slice->stream);
+  const uint64_t begin = slice->first;
+  uint64_t end = begin + slice->count();
+  if (it != cancelled_.end()) {
+    const uint64_t most = std::max<uint64_t>(1, *looks);
+    uint64_t left = most;
+    end = it->second.EndOf(begin, end, &left);
+    *looks -= std::min(*looks, most - left);
+  }
+  const auto n = static_cast<uint32_t>(end - begin);
+  Slice part = slice->Part(0, n);
+  *slice = slice->Part(n, slice->count() - n);
+  return Cleaned(std::move(part));
 }
 
 std::deque<Slice> JobQueue::Cleaned(Slice slice) {
@@ -53,11 +83,7 @@ std::deque<Slice> JobQueue::Cleaned(Slice slice) {
   return parts;
 }
 
-bool JobQueue::HasCancelled(const Slice& slice) const {
-  const auto it = cancelled_.find(slice.stream);
-  return it != cancelled_.end() &&
-         !it->second.Intersect(slice.first, slice.first + slice.count()).empty();
-}
+bool JobQueue::HasCancelled(const Slice& slice) const { return CleanHead(slice) < slice.count(); }
 
 bool JobQueue::HasCancelled(const std::vector<Slice>& batch) const {
   return std::any_of(batch.begin(), batch.end(),
@@ -93,9 +119,15 @@ bool JobQueue::SweepPart(uint64_t* looks) {
     case SweepAt::kStoppedSealed:
       return SweepBatches(&stopped_sealed_, looks);
     case SweepAt::kBackingOff:
-      return SweepBackingOff(looks);
+      return SweepHeld(
+          &backing_off_, &sweep_.backing_off, looks,
+          [this](const Slice& slice) { UncountDelayed(slice); },
+          [this](const Slice& slice) { CountDelayed(slice); });
     case SweepAt::kScheduled:
-      return SweepScheduled(looks);
+      return SweepHeld(
+          &by_wall_time_, &sweep_.scheduled, looks,
+          [this](const Slice& slice) { UncountScheduled(slice); },
+          [this](const Slice& slice) { CountScheduled(slice); });
     case SweepAt::kLines:
       return SweepLines(looks);
     case SweepAt::kAside:
@@ -136,55 +168,42 @@ void JobQueue::SealCleaned(std::vector<Slice> batch, bool ready) {
   if (!kept.empty()) Seal(std::move(kept));
 }
 
-bool JobQueue::SweepBackingOff(uint64_t* looks) {
-  auto it = backing_off_.lower_bound(sweep_.backing_off);
-  for (; *looks > 0 && it != backing_off_.end(); --*looks) {
+template <typename Held, typename Uncount, typename Count>
+bool JobQueue::SweepHeld(Held* held, typename Held::key_type* next, uint64_t* looks,
+                         Uncount&& uncount, Count&& count) {
+  auto it = held->lower_bound(*next);
+  while (*looks > 0 && it != held->end()) {
+    --*looks;
     if (!HasCancelled(it->second)) {
       ++it;
       continue;
     }
-    const MonoTime until = it->first.first;
+    const auto until = it->first;
     Slice slice = std::move(it->second);
     const auto options = slice.options;
-    it = backing_off_.erase(it);
-    delayed_ -= slice.count();
-    --records_;
-    UncountStored(slice, false);
-    keys_.LetGo(options->key(), slice.count());
-    if (slice.is_sealed()) keys_.Leave(options->key(), slice.count());
-    for (Slice& part : Cleaned(std::move(slice))) Delay(std::move(part), until);
+    it = held->erase(it);
+    uncount(slice);
+    for (Slice& part : CleanedPart(&slice, looks)) {
+      count(part);
+      held->emplace_hint(it, until, std::move(part));
+    }
+    if (slice.count() > 0) {
+      count(slice);
+      it = held->emplace_hint(it, until, std::move(slice));
+    }
     TakeTurnOf(options->key());
   }
-  if (it == backing_off_.end()) return true;
-  sweep_.backing_off = it->first;
-  return false;
-}
-
-bool JobQueue::SweepScheduled(uint64_t* looks) {
-  auto it = by_wall_time_.lower_bound(sweep_.scheduled);
-  for (; *looks > 0 && it != by_wall_time_.end(); --*looks) {
-    if (!HasCancelled(it->second)) {
-      ++it;
-      continue;
-    }
-    const WallTime until = it->first.first;
-    Slice slice = std::move(it->second);
-    it = by_wall_time_.erase(it);
-    scheduled_ -= slice.count();
-    --records_;
-    UncountStored(slice, false);
-    for (Slice& part : Cleaned(std::move(slice))) Schedule(std::move(part), until);
-  }
-  if (it == by_wall_time_.end()) return true;
-  sweep_.scheduled = it->first;
+  if (it == held->end()) return true;
+  *next = it->first;
   return false;
 }
 
 bool JobQueue::SweepLines(uint64_t* looks) {
-  const auto clean = [this](Slice slice) {
-    UncountReady(slice);
-    std::deque<Slice> parts = Cleaned(std::move(slice));
+  const auto clean = [this](Slice* slice, uint64_t* left) {
+    UncountReady(*slice);
+    std::deque<Slice> parts = CleanedPart(slice, left);
     for (const Slice& part : parts) CountReady(part);
+    CountReady(*slice);
     return parts;
   };
   auto it = lines_.lower_bound(sweep_.key);
@@ -210,12 +229,14 @@ bool JobQueue::SweepAside(uint64_t* looks) {
     }
     Aside& aside = it->second;
     sweep_.key = it->first;
-    const bool done = aside.line.Sweep(sweep_.number, looks, counts(&aside), [&](Slice slice) {
-      UncountAside(slice, &aside);
-      std::deque<Slice> parts = Cleaned(std::move(slice));
-      for (const Slice& part : parts) CountAside(part, &aside);
-      return parts;
-    });
+    const bool done =
+        aside.line.Sweep(sweep_.number, looks, counts(&aside), [&](Slice* slice, uint64_t* left) {
+          UncountAside(*slice, &aside);
+          std::deque<Slice> parts = CleanedPart(slice, left);
+          for (const Slice& part : parts) CountAside(part, &aside);
+          CountAside(*slice, &aside);
+          return parts;
+        });
     if (aside.line.empty()) {
       line_bytes_ -= BytesOfLine(it->first);
       lines->second.erase(it);

@@ -160,12 +160,10 @@ uint32_t JobQueue::AskForRow(const Slice& slice, bool must, const LoadPlan& plan
   return jobs;
 }
 
-// The look at a part bounds the work where very many jobs are one slice.
 void JobQueue::DropCancelledHead(Slice* slice) {
   while (slice->count() > 0) {
     uint32_t clean = 0;
-    const uint32_t skipped =
-        SkipCancelled(slice->Part(0, std::min(slice->count(), kJobsPerRunMax)), &clean);
+    const uint32_t skipped = SkipCancelled(*slice, &clean);
     if (skipped == 0) return;
     ready_ -= skipped;
     ready_bytes_ -= slice->bytes(0, skipped);
@@ -173,15 +171,6 @@ void JobQueue::DropCancelledHead(Slice* slice) {
     *slice = slice->Part(skipped, slice->count() - skipped);
     CountStored(*slice, true);
   }
-}
-
-uint32_t JobQueue::CleanHead(const Slice& slice) const {
-  const auto it = cancelled_.find(slice.stream);
-  if (it == cancelled_.end()) return slice.count();
-  const uint32_t looks = std::min(slice.count(), kJobsPerRunMax);
-  const auto parts = it->second.Intersect(slice.first, slice.first + looks);
-  if (!parts.empty()) return static_cast<uint32_t>(parts[0].begin - slice.first);
-  return slice.stored() ? looks : slice.count();
 }
 
 bool JobQueue::AskForSlice(JobLine::Cursor* at, bool must, const LoadPlan& plan,

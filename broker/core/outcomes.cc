@@ -36,7 +36,9 @@ void Broker::EndJobs(Stream& stream, wire::OutcomeRange outcome, bool keep) {
   if (queue.names.oldest() != nullptr && outcome.kind() != wire::OutcomeRange::COMPLETED) {
     EndNames(queue, stream.number, outcome.first(), outcome.first() + count, [&](uint64_t number) {
       const bool tried = outcome.attempts() > 0 || attempts_.Find(stream.number, number) != nullptr;
-      return outcome.kind() == wire::OutcomeRange::DEAD               ? NameEnd::kDead
+      // One that is not kept could not be requeued or dropped.
+      const bool kept = dead_.Find({stream.number, number}) != nullptr;
+      return outcome.kind() == wire::OutcomeRange::DEAD && kept       ? NameEnd::kDead
              : outcome.kind() == wire::OutcomeRange::EXPIRED && tried ? NameEnd::kExpired
                                                                       : NameEnd::kFree;
     });

@@ -113,7 +113,7 @@ void Broker::DropQueue(Queue& queue) {
 
 bool Broker::IsUnused(Queue& queue) const {
   const bool used = policies_.queues.contains(queue.name) || queue.paused ||
-                    queue.names.count() > 0 || !DropError(queue).ok();
+                    queue.names.oldest() != nullptr || !DropError(queue).ok();
   if (used) {
     queue.unused_since = kNever;
   } else if (queue.unused_since == kNever) {

@@ -56,12 +56,19 @@ bool IsProducer(const record::Producer& row) {
                      });
 }
 
+// What runs apart is one job, or of a batch that was halved.
+template <typename Jobs>
+bool MayRunApart(const Jobs& jobs) {
+  return jobs.losses() < kLossesApart || jobs.halvings() > 0 || jobs.count() == 1;
+}
+
 // Its memory follows from its counts, so these are what one delivery may have.
 bool IsLease(const record::Lease& row) {
   uint64_t jobs = 0;
   for (const record::LeasePart& part : row.parts()) {
     if (!IsNumber(part.stream()) || !IsRange(part.first(), part.count(), kJobsLeasedMax) ||
-        part.attempts() > kAttemptsStoredMax || part.halvings() > kHalvingsMax) {
+        part.attempts() > kAttemptsStoredMax || part.halvings() > kHalvingsMax ||
+        !MayRunApart(part)) {
       return false;
     }
     jobs += part.count();
@@ -72,11 +79,9 @@ bool IsLease(const record::Lease& row) {
 }
 
 bool IsReturned(const record::Returned& row) {
-  // What runs apart is one job, or of a batch that was halved.
-  const bool alone = row.losses() < kLossesApart || row.halvings() > 0 || row.count() == 1;
-  return alone && IsRange(row.first(), row.count(), kStoredJobsMax) &&
+  return MayRunApart(row) && IsRange(row.first(), row.count(), kStoredJobsMax) &&
          row.attempts() <= kAttemptsStoredMax && row.halvings() <= kHalvingsMax &&
-         row.batch() <= kNumberStoredMax;
+         row.batch() <= kNumberStoredMax && (row.batch() == 0 || row.halvings() > 0);
 }
 
 bool IsOutcome(const wire::OutcomeRange& outcome) {

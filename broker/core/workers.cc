@@ -271,6 +271,7 @@ void Broker::FailJobs(Lease& lease, const Interval& part, const Failure& failure
       } else if (retryable && attempts < max_attempts) {
         queue.retries += slice.count();
         if (failure.lost) {
+          Work(slice.count());
           Log(LogLevel::kInfo, "jobs_retried", std::move(fields));
           NoteAttempt(slice, status, worker);
           RetryLost(lease, slice, index);
@@ -342,7 +343,7 @@ void Broker::ReturnJobs(Lease& lease, Slice slice, uint64_t index, Duration dela
   WatchExpiry(queue, slice);
   if (delay > Duration(0)) {
     queue.jobs.Delay(std::move(slice), now_.mono + delay);
-    if (!Planted("forget_backoff")) SetTimer(queue, queue.jobs.next_due());
+    if (!Planted("forget_backoff")) SetTimer(queue, std::max(queue.jobs.next_due(), now_.mono));
   } else {
     queue.jobs.Return(std::move(slice));
   }

@@ -156,6 +156,41 @@ TEST(JobQueueSweepTest, WhatIsCancelledIsNoPartOfWhatABatchCanHave) {
   EXPECT_EQ(TakeAll(&queue).size(), 104u);
 }
 
+TEST(JobQueueSweepTest, ALargeRecordIsTakenApartSomeAtATime) {
+  JobQueue queue;
+  Slice stored = Jobs(1, 1, 60'000);
+  stored.KeepStored();
+  queue.Push(std::move(stored));
+  IntervalSet jobs;
+  for (uint64_t number = 1; number <= 60'000; ++number) {
+    if (number % 4 != 0) jobs.Add(number, number + 1);
+  }
+  queue.Cancel(1, jobs);
+  EXPECT_GE(SweepUp(&queue, 1000), 15);
+  EXPECT_EQ(queue.records(), 15'000u);
+  EXPECT_EQ(queue.ready(), 15'000u);
+}
+
+// What is in the way of nobody is not looked for: a step that finds no batch is not repeated at
+// once.
+TEST(JobQueueSweepTest, WhatKeysKeepBackDoesNotHideTheRest) {
+  KeyPolicy policy;
+  policy.concurrency = 1;
+  JobQueue queue;
+  queue.SetKeyPolicy(policy, MonoTime{}, MonoTime{});
+  constexpr uint64_t kBatch = 100;
+  const std::vector<std::shared_ptr<const wire::JobOptions>> keys = {Options("a"), Options("b"),
+                                                                     Options("c")};
+  for (uint64_t i = 0; i < 3 * 2000; ++i) queue.Push(Jobs(1, i, 1, keys[i % 3]));
+  queue.Cancel(1, IntervalSet(5900, 5901));
+  EXPECT_EQ(queue.Startable(kBatch, MonoTime{}), 3u);
+  EXPECT_EQ(queue.next_due(), kNever);
+  // The same where keys let nothing pass.
+  const auto taken = queue.Take({.jobs = 1}, false, kAttempts, MonoTime{});
+  EXPECT_EQ(queue.Startable(kBatch, MonoTime{}), 2u);
+  EXPECT_EQ(queue.next_due(), kNever);
+}
+
 // Whatever happens in whatever order, what waits is what should, and each line keeps its order.
 class JobQueueModel {
  public:
