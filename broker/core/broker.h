@@ -316,7 +316,7 @@ class Broker {
                 Verdict verdict);
   // Jobs `part` of `lease` were started and failed: retried, or dead, cancelled, expired.
   void FailJobs(Lease& lease, const IntervalSet::Interval& part, const Failure& failure);
-  void RetryLost(Lease& lease, const Slice& slice, uint64_t index);
+  Duration RetryLost(Lease& lease, const Slice& slice, uint64_t index);
   void GiveBack(Lease& lease, const IntervalSet::Interval& part, bool cancelled, bool suspect);
   // The jobs of `slice`, from index `index` of the lease on, wait again, as `slice` says.
   void ReturnJobs(Lease& lease, Slice slice, uint64_t index, Duration delay, Verdict verdict);

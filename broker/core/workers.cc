@@ -272,9 +272,9 @@ void Broker::FailJobs(Lease& lease, const Interval& part, const Failure& failure
         queue.retries += slice.count();
         if (failure.lost) {
           Work(slice.count());
-          Log(LogLevel::kInfo, "jobs_retried", std::move(fields));
           NoteAttempt(slice, status, worker);
-          RetryLost(lease, slice, index);
+          fields.push_back({"delay_ms", ToMilliseconds(RetryLost(lease, slice, index))});
+          Log(LogLevel::kInfo, "jobs_retried", std::move(fields));
           return;
         }
         if (!delay) delay = BackoffDelay(queue.policy, attempts, &prng_);
@@ -303,16 +303,19 @@ void Broker::FailJobs(Lease& lease, const Interval& part, const Failure& failure
 // One of them may have ended the worker. Those that are innocent are not to meet it again each
 // time: each has a back-off of its own, and after its second loss, or before its last attempt, it
 // runs apart from others of this kind.
-void Broker::RetryLost(Lease& lease, const Slice& slice, uint64_t index) {
+Duration Broker::RetryLost(Lease& lease, const Slice& slice, uint64_t index) {
   const QueuePolicy& policy = lease.queue->policy;
+  Duration longest{0};
   for (uint32_t i = 0; i < slice.count(); ++i) {
     Slice again = slice.Part(i, 1);
     ++again.attempts;
     const bool last = IsLastAttempt(again, policy.max_attempts);
     again.losses = last ? kLossesApart : std::min(again.losses + 1, kLossesApart);
     const Duration delay = BackoffDelay(policy, again.attempts, &prng_);
+    longest = std::max(longest, delay);
     ReturnJobs(lease, std::move(again), index + i, delay, Verdict::kFailed);
   }
+  return longest;
 }
 
 // Jobs that were not started, or may not have been, leave their worker.
