@@ -148,6 +148,7 @@ void PolicyChecker::CheckApart(const core::Broker& core, const core::Lease& leas
 
 // Where nothing but slots keeps them, jobs that are not stopped do not wait while one is free.
 void PolicyChecker::CheckOthersGoOn(const core::Broker& core, Instant now) const {
+  if (core.has_more()) return;  // it is not through
   for (const auto& [name, queue] : core.queues()) {
     if (!queue->jobs.has_stopped()) continue;
     const core::QueuePolicy& policy = policies_.at(name);
