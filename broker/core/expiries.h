@@ -2,11 +2,11 @@
 // by one; a pruning drops their records, some at a time.
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <iterator>
 #include <map>
 #include <optional>
+#include <tuple>
 
 #include "common/time.h"
 
@@ -56,7 +56,9 @@ class Expiries {
     uint64_t stream = 0;
     uint64_t begin = 0;
 
-    auto operator<=>(const Key&) const = default;
+    friend bool operator<(const Key& a, const Key& b) {
+      return std::tie(a.at, a.stream, a.begin) < std::tie(b.at, b.stream, b.begin);
+    }
   };
   std::map<Key, uint64_t> by_time_;  // the end of the jobs
   std::optional<Key> prune_from_;
