@@ -264,7 +264,7 @@ void Broker::FireTimers() {
     queue.timer = kNever;
     Work(1 + queue.jobs.ReleaseDue(now_, config_.step_work_max));
     CountMemory(queue);
-    SetTimer(queue, std::max(queue.jobs.next_due(), now_.mono));  // others are due, too
+    SetTimer(queue, queue.jobs.next_due());
     Wake(queue);
     if (IsExhausted()) break;
   }
@@ -297,6 +297,7 @@ void Broker::SetTimer(Peer& peer, MonoTime at) {
 }
 
 void Broker::SetTimer(Queue& queue, MonoTime at) {
+  at = std::max(at, now_.mono);  // what was due before is first
   if (at >= queue.timer) return;
   if (queue.timer != kNever) queue_timers_.erase({queue.timer, queue.number});
   queue.timer = at;

@@ -153,8 +153,8 @@ void Broker::EndWaiting(Stream& stream, const IntervalSet& waiting,
     });
   }
   CountMemory(queue);
-  SetTimer(queue, std::max(queue.jobs.next_due(), now_.mono));  // to sweep
-  load_queues_.insert(queue.number);                            // others are next
+  SetTimer(queue, queue.jobs.next_due());  // to sweep
+  load_queues_.insert(queue.number);       // others are next
   Wake(queue);  // which may have waited for these: of their key, or batch
 }
 

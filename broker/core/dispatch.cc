@@ -284,7 +284,7 @@ uint32_t Broker::Grant(Peer& peer, WorkerQueue& wq, uint32_t jobs, bool to_hold)
 void Broker::AfterGrants(Peer& peer, Queue& queue, uint32_t granted) {
   CountMemory(queue);
   load_queues_.insert(queue.number);
-  SetTimer(queue, std::max(queue.jobs.next_due(), now_.mono));  // for keys that wait for their rate
+  SetTimer(queue, queue.jobs.next_due());  // for keys that wait for their rate
   if (granted == 0) return;
   delivery_peers_.insert(peer.number);
   UpdateReady(peer);

@@ -26,8 +26,7 @@ bool IsToBePacked(const Slice& slice, const Slice& before) {
   return !goes_on && JobPack::Takes(slice);
 }
 
-}  // namespace
-
+// Makes `slice` a part of `last` if it goes on where that one ends.
 bool Join(const Slice& slice, Slice* last) {
   const bool belongs = last->stream == slice.stream && last->first + last->count() == slice.first &&
                        last->options == slice.options && last->attempts == slice.attempts &&
@@ -51,6 +50,8 @@ bool Join(const Slice& slice, Slice* last) {
   last->end += slice.count();
   return true;
 }
+
+}  // namespace
 
 void JobLine::Append(Slice slice, const Counts& counts) {
   AppendTo(rest_.empty() ? &head_ : &rest_.back(), std::move(slice), counts);

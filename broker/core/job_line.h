@@ -163,7 +163,4 @@ class JobLine {
   std::list<Segment> rest_;
 };
 
-// Makes `slice` a part of `last` if it goes on where that one ends.
-bool Join(const Slice& slice, Slice* last);
-
 }  // namespace whippletree::core

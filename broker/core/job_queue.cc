@@ -104,12 +104,8 @@ void JobQueue::Push(Slice slice) {
 }
 
 void JobQueue::Return(Slice slice) {
-  if (slice.halvings > 0) {
+  if (slice.is_sealed()) {
     Seal({std::move(slice)});
-    return;
-  }
-  if (slice.apart()) {
-    for (uint32_t i = 0; i < slice.count(); ++i) Seal({slice.Part(i, 1)});
     return;
   }
   if (!stopped_.empty() && IsStopped(slice) && !IsOrdered(slice.options->key())) {

@@ -199,13 +199,12 @@ bool JobQueue::AskForSlice(JobLine::Cursor* at, bool must, const LoadPlan& plan,
 
 // One batch after the other: the room is not asked, since they are to go as they are.
 void JobQueue::AskForSealed(const LoadPlan& plan, LoadsAsked* asked) {
-  for (;;) {  // cancelled jobs may have no row any more
-    const auto stored = std::find_if(sealed_.begin(), sealed_.end(), HasStored);
-    if (stored == sealed_.end()) return;
-    if (!HasCancelled(*stored)) break;
-    SealCleaned(ExtractSealed(stored), true);
+  const auto next = [this] { return std::find_if(sealed_.begin(), sealed_.end(), HasStored); };
+  auto batch = next();
+  for (; batch != sealed_.end() && HasCancelled(*batch); batch = next()) {
+    SealCleaned(ExtractSealed(batch), true);  // cancelled jobs may have no row any more
   }
-  const auto batch = std::find_if(sealed_.begin(), sealed_.end(), HasStored);
+  if (batch == sealed_.end()) return;
   records_ -= batch->size();
   std::vector<Slice> parts;
   for (Slice& slice : *batch) {

@@ -346,7 +346,7 @@ void Broker::ReturnJobs(Lease& lease, Slice slice, uint64_t index, Duration dela
   WatchExpiry(queue, slice);
   if (delay > Duration(0)) {
     queue.jobs.Delay(std::move(slice), now_.mono + delay);
-    if (!Planted("forget_backoff")) SetTimer(queue, std::max(queue.jobs.next_due(), now_.mono));
+    if (!Planted("forget_backoff")) SetTimer(queue, queue.jobs.next_due());
   } else {
     queue.jobs.Return(std::move(slice));
   }

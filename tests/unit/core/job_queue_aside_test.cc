@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "broker/core/job_queue.h"
+#include "tests/unit/core/small_jobs.h"
 
 namespace whippletree::core {
 namespace {
@@ -13,24 +14,6 @@ namespace {
 constexpr uint32_t kAttempts = 5;
 constexpr uint64_t kStopped = 1;
 constexpr uint64_t kOther = 2;
-
-std::shared_ptr<const wire::JobOptions> Options(const std::string& key = "") {
-  wire::JobOptions options;
-  options.set_key(key);
-  return std::make_shared<wire::JobOptions>(options);
-}
-
-Slice Jobs(uint64_t stream, uint64_t first, uint32_t count = 1,
-           std::shared_ptr<const wire::JobOptions> options = Options()) {
-  Slice slice;
-  slice.data = std::make_shared<RunData>();
-  for (uint32_t i = 0; i < count; ++i) slice.data->Append("12345678");
-  slice.end = count;
-  slice.stream = stream;
-  slice.first = first;
-  slice.options = std::move(options);
-  return slice;
-}
 
 // Stream and number of all jobs that can be had, in order.
 using Ids = std::vector<std::pair<uint64_t, uint64_t>>;

@@ -12,6 +12,7 @@
 
 #include "broker/core/job_queue.h"
 #include "common/prng.h"
+#include "tests/unit/core/small_jobs.h"
 
 namespace whippletree::core {
 namespace {
@@ -19,24 +20,6 @@ namespace {
 constexpr uint32_t kAttempts = 5;
 using Id = std::pair<uint64_t, uint64_t>;  // stream and number
 using Ids = std::vector<Id>;
-
-std::shared_ptr<const wire::JobOptions> Options(const std::string& key = "") {
-  wire::JobOptions options;
-  options.set_key(key);
-  return std::make_shared<wire::JobOptions>(options);
-}
-
-Slice Jobs(uint64_t stream, uint64_t first, uint32_t count = 1,
-           std::shared_ptr<const wire::JobOptions> options = Options()) {
-  Slice slice;
-  slice.data = std::make_shared<RunData>();
-  for (uint32_t i = 0; i < count; ++i) slice.data->Append("12345678");
-  slice.end = count;
-  slice.stream = stream;
-  slice.first = first;
-  slice.options = std::move(options);
-  return slice;
-}
 
 Ids TakeAll(JobQueue* queue) {
   Ids ids;

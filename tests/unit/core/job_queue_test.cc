@@ -7,31 +7,17 @@
 #include <vector>
 
 #include "broker/core/limits.h"
+#include "tests/unit/core/small_jobs.h"
 
 namespace whippletree::core {
 namespace {
 
 constexpr uint32_t kAttempts = 5;
 
-std::shared_ptr<const wire::JobOptions> Options(const std::string& key = "",
-                                                uint32_t max_attempts = 0) {
-  wire::JobOptions options;
-  options.set_key(key);
-  options.set_max_attempts(max_attempts);
-  return std::make_shared<wire::JobOptions>(options);
-}
-
-// Jobs [first, first + count) of a stream.
+// The stream is the same in most of these.
 Slice Jobs(uint64_t first, uint32_t count, std::shared_ptr<const wire::JobOptions> options,
            uint64_t stream = 1) {
-  Slice slice;
-  slice.data = std::make_shared<RunData>();
-  for (uint32_t i = 0; i < count; ++i) slice.data->Append("12345678");
-  slice.end = count;
-  slice.stream = stream;
-  slice.first = first;
-  slice.options = std::move(options);
-  return slice;
+  return core::Jobs(stream, first, count, std::move(options));
 }
 
 // Numbers of all jobs that can be had, in order.
