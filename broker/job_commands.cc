@@ -255,7 +255,9 @@ int JobCommands::ListJobs() const {
     all.MergeFrom(reply->jobs());
   }
   std::fputs((json_ ? JobsJson(all) : JobsText(all)).c_str(), stdout);
-  if (all.more() && !json_) std::printf("and more; see --limit\n");
+  if (json_) return kExitOk;
+  if (all.more()) std::printf("and more; see --limit\n");
+  if (all.cut()) std::printf("and perhaps more, behind what the broker looks through\n");
   return kExitOk;
 }
 

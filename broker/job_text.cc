@@ -193,9 +193,13 @@ std::string JobText(const wire::JobState& job) {
   if (job.until_ms() > 0) absl::StrAppend(&state, " until ", TimeText(job.until_ms()));
   if (job.cancelling()) state += ", to be cancelled";
   if (job.suspect()) state += ", its worker died when it may have been started";
+  if (job.far()) {
+    state +=
+        ", behind more than the broker looks through (no attempts, key or payload are told of it)";
+  }
   std::string out = absl::StrCat("job ", JobIdText(job.id()), " of queue ", Printable(job.queue()),
                                  " is ", state, "\n");
-  AddLine("attempts", absl::StrCat(job.attempts()), &out);
+  if (!job.far()) AddLine("attempts", absl::StrCat(job.attempts()), &out);
   AddLine("producer", Printable(job.producer()), &out);
   AddLine("key", Printable(job.key()), &out);
   AddLine("requeue of", job.requeue_of(), &out);
@@ -207,9 +211,16 @@ std::string JobText(const wire::JobState& job) {
 std::string JobsJson(const wire::JobsReply& reply) {
   std::string out;
   for (const wire::JobState& job : reply.jobs()) {
-    Json json = {{"id", JobIdText(job.id())},  {"jobs", job.count()},
-                 {"queue", job.queue()},       {"state", job.state()},
-                 {"attempts", job.attempts()}, {"payload_bytes", job.payload_bytes()}};
+    Json json = {{"id", JobIdText(job.id())},
+                 {"jobs", job.count()},
+                 {"queue", job.queue()},
+                 {"state", job.state()}};
+    if (job.far()) {
+      json["far"] = true;
+    } else {
+      json["attempts"] = job.attempts();
+      json["payload_bytes"] = job.payload_bytes();
+    }
     SetText("worker", job.worker(), &json);
     SetText("producer", job.producer(), &json);
     SetText("key", job.key(), &json);

@@ -234,12 +234,20 @@ wire::JobState Broker::StateOf(const wire::JobId& id, const Stream* stream,
         return false;
       });
     });
+    uint64_t looks = kRecordsLookedAt;
+    bool is_waiting = false;
     const auto show = [&](const Slice& slice, const JobQueue::Until& until) {
-      if (!has(slice)) return true;
-      state = WaitingState(slice, until);
-      return false;
+      is_waiting = has(slice);
+      if (is_waiting) state = WaitingState(slice, until);
+      return !is_waiting && --looks > 0;
     };
     if (!is_leased) stream->queue->jobs.ForEach(show);
+    if (!is_leased && !is_waiting) {
+      state.set_queue(stream->queue->name);
+      state.set_state("waiting");
+      state.set_far(true);
+      if (stream->producer != 0) state.set_producer(peers_.at(stream->producer)->name);
+    }
     if (const auto* attempts = attempts_.Find(id.stream(), id.number())) {
       *state.mutable_history() = *attempts;
     }
@@ -318,6 +326,11 @@ wire::JobState Broker::WaitingState(const Slice& slice, const JobQueue::Until& u
 void Broker::ListJobs(const Queue& queue, uint64_t after, uint32_t limit,
                       wire::JobsReply* reply) const {
   uint64_t bytes = 0;
+  uint64_t looks = kRecordsLookedAt;
+  const auto may_look = [&] {
+    if (looks == 0) reply->set_cut(true);
+    return looks > 0 && looks-- > 0;
+  };
   // False: no more. Lines that were told before are not worth a state.
   const auto add = [&](const auto& state_of) {
     if (after > 0) {
@@ -336,6 +349,7 @@ void Broker::ListJobs(const Queue& queue, uint64_t after, uint32_t limit,
   };
   uint64_t leased = queue.ledger.leased;  // in leases that are still to come
   for (auto it = leases_.all().begin(); leased > 0; ++it) {
+    if (!may_look()) return;
     const Lease& lease = it->second;
     if (lease.queue != &queue) continue;
     leased -= lease.open.size();
@@ -345,6 +359,7 @@ void Broker::ListJobs(const Queue& queue, uint64_t after, uint32_t limit,
     if (!go_on) return;
   }
   queue.jobs.ForEach([&](const Slice& slice, const JobQueue::Until& until) {
+    if (!may_look()) return false;
     const auto stream = streams_.find(slice.stream);
     if (stream == streams_.end()) return true;  // all were cancelled
     // Cancelled ones may still lie there.

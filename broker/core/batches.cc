@@ -2,7 +2,8 @@
 //
 // A batch whose worker died, whose attempt timed out, or that got one non-retryable status for
 // several jobs is halved, so that a guilty job is found and its neighbours complete. A halved try
-// charges nobody, and each job is in at most log2 of the largest batch of them.
+// charges nobody, and each job is in at most log2 of the largest batch of them. Of a batch with
+// more jobs than a step has room for, one part after the other is halved.
 #include <algorithm>
 #include <bit>
 #include <utility>
@@ -103,15 +104,20 @@ bool Broker::MayHalve(const Slice& slice, const QueuePolicy& policy) const {
          !Planted("never_halve");
 }
 
-void Broker::HalveBatch(Lease& lease, const Failure& failure) {
+uint64_t Broker::HalvedAtOnce(uint64_t jobs) const {
+  const uint64_t most = std::max<uint64_t>(config_.step_work_max, 2);
+  if (jobs <= most) return jobs;
+  return jobs < 2 * most ? jobs / 2 : most;  // no single one is left: it would seem the guilty one
+}
+
+void Broker::HalveBatch(Lease& lease, const IntervalSet::Interval& part, const Failure& failure) {
   Queue& queue = *lease.queue;
   const bool counts = IsRetryable(failure.status.code());
-  const bool alone = lease.open.size() == 1;  // it is the guilty one
+  const bool alone = lease.open.size() == 1 && !lease.halved;  // it is the guilty one
+  lease.halved = true;
   std::vector<Slice> guilty_or_not;
-  guilty_or_not.reserve(lease.slices.size());
-  const IntervalSet open = lease.open;
-  for (const auto& part : open.intervals()) {
-    lease.ForEach(part, [&](const Slice& slice, uint64_t at) {
+  for (const auto& open : lease.open.Intersect(part.begin, part.end)) {
+    lease.ForEach(open, [&](const Slice& slice, uint64_t at) {
       const IntervalSet::Interval piece{at, at + slice.count()};
       if (alone || !MayHalve(slice, queue.policy)) {
         FailJobs(lease, piece, failure);

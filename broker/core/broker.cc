@@ -111,7 +111,7 @@ void Broker::ApplyDoor(FrameIn& in) {
   wire::Envelope& message = in.message;
   switch (message.body_case()) {
     case wire::Envelope::kHello:
-      OnHello(in.route, *message.mutable_hello());
+      if (!hellos_.On(in.route, message.hello(), in.is_rest)) CarryRest(in);
       return;
     case wire::Envelope::kHeartbeat: {
       const wire::Heartbeat& heartbeat = message.heartbeat();
@@ -310,7 +310,7 @@ void Broker::CheckPeer(Peer& peer) {
   if (!peer.connected()) {
     if (peer.worker) {
       if (now_.mono >= peer.last_heard + silence_max && !Planted("forget_expiry")) {
-        departures_.Forget(peer, "its lease ended");
+        departures_.ForgetWorker(peer, "its lease ended");
       } else {
         SetTimer(peer, peer.last_heard + silence_max);
       }
@@ -321,9 +321,9 @@ void Broker::CheckPeer(Peer& peer) {
   if (now_.mono >= peer.last_heard + silence_max) {
     LoseSession(peer, "silent for too long");
     if (peer.worker) {
-      departures_.Forget(peer, "its lease ended");
+      departures_.ForgetWorker(peer, "its lease ended");
     } else if (peer.producer->is_blank()) {  // nothing of it is to be kept
-      ForgetProducer(peer, false);
+      departures_.ForgetProducer(peer, false);
     } else {
       SetTimer(peer, now_.mono + kProducerRetention);
     }
@@ -413,6 +413,7 @@ void Broker::Refuse(const std::string& route, const absl::Status& status,
 
 void Broker::FinishStep() {
   SendUpdates();
+  work_ = 0;
   for (uint64_t number : std::exchange(outcome_peers_, {})) {
     if (auto it = peers_.find(number); it != peers_.end()) SendOutcomes(*it->second);
   }
@@ -440,7 +441,7 @@ void Broker::FinishStep() {
   }
   PruneHeld();
   WriteRows();
-  if (follow_ons_.under_way()) {
+  if (follow_ons_.under_way() || departures_.holds_commit()) {
     effects_->writes.swap(open_writes_);  // all of them or none, with what the next steps write
   } else if (!effects_->writes.empty()) {
     effects_->commit = ++commit_;

@@ -28,6 +28,7 @@
 #include "broker/core/disk_gate.h"
 #include "broker/core/effects.h"
 #include "broker/core/follow_on.h"
+#include "broker/core/hellos.h"
 #include "broker/core/lease.h"
 #include "broker/core/options_keeper.h"
 #include "broker/core/outgoing.h"
@@ -90,6 +91,7 @@ class Broker {
  private:
   friend class Departures;
   friend class FollowOns;
+  friend class Hellos;
   friend class Outgoing;
   friend class Overdue;
   friend class StoredOutcomes;
@@ -119,19 +121,9 @@ class Broker {
   uint64_t ThisCommit() const { return commit_ + 1; }
   void Start(Instant now);
 
-  // hello.cc
-  absl::Status CheckHello(const wire::Hello& hello) const;
-  // DATA_LOSS: the peer was told of commits that the store does not have. Says which.
-  // PERMISSION_DENIED: it cannot prove that it was told.
-  absl::Status CheckCommits(const wire::Hello& hello) const;
-
   // sessions.cc
-  void OnHello(const std::string& route, wire::Hello& hello);
   void OnGoodbye(Peer& peer);
   void DropExpiredNames();
-  void WelcomeProducer(Peer& peer, const wire::Hello& hello, Claimant claimant,
-                       wire::Welcome* welcome);
-  void WelcomeWorker(Peer& peer, const wire::Hello& hello, wire::Welcome* welcome);
   void OfferRefused(Peer& peer);  // to say hello again, if it can serve a refused queue now
   // The last commit that what a welcome says of the peer depends on.
   uint64_t CommitOf(const Peer& peer) const;
@@ -141,7 +133,6 @@ class Broker {
   // to say hello.
   Peer* FindSession(uint64_t session, wire::Role role, const FrameIn& in);
   void LoseSession(Peer& peer, std::string_view reason);
-  void ForgetProducer(Peer& peer, bool may_return);  // it was silent for too long
   void CheckLostProducer(Peer& peer);
   // Calls each(stream) for all streams of the producer.
   template <typename Each>
@@ -151,6 +142,7 @@ class Broker {
   }
   Peer& AddPeer(wire::Role role, const std::string& name);
   void SetRoute(Peer& peer, const std::string& route);
+  void LeaveQueues(const Peer& worker);  // serves them no more
   void ErasePeer(Peer& peer);
 
   // producers.cc
@@ -218,6 +210,8 @@ class Broker {
 
   // cancel.cc
   bool OnCancel(Peer& peer, wire::Cancel& cancel);  // as OnReport
+  // How far jobs [first, end) of the stream can be cancelled in this step, which is its work then.
+  uint64_t CancelEnd(const Stream& stream, uint64_t first, uint64_t end);
   void CancelJobs(Stream& stream, const IntervalSet& jobs);
   IntervalSet WaitingOf(const Stream& stream, const IntervalSet& jobs) const;
   void EndWaiting(Stream& stream, const IntervalSet& waiting, const wire::OutcomeRange& outcome);
@@ -235,7 +229,7 @@ class Broker {
   bool OnGroupAck(Peer& peer, wire::GroupAck& ack);  // as OnReport
   void SendGroupUpdates(Peer& peer);
   void ResumeGroups(Peer& peer, const wire::Hello& hello, bool known);
-  void CancelUnclosedGroups(Peer& peer);
+  void EraseGroup(Peer& peer, uint64_t group);
 
   // gates.cc
   // How many starts its gates let pass now; sets the timer for when it may be more.
@@ -264,8 +258,11 @@ class Broker {
   // The jobs of the next batch, which may be one that runs `apart`; empty: none may go yet.
   std::vector<Slice> NextBatch(Queue& queue, bool apart, BatchReason* reason);
   bool MayHalve(const Slice& slice, const QueuePolicy& policy) const;
-  // All jobs of a batch are tried again in two halves, uncharged; those that cannot be are failed.
-  void HalveBatch(Lease& lease, const Failure& failure);
+  // How many of the next `jobs` of a batch are halved, or fail, together.
+  uint64_t HalvedAtOnce(uint64_t jobs) const;
+  // Jobs `part` of a batch are tried again in two halves, uncharged; those that cannot be are
+  // failed.
+  void HalveBatch(Lease& lease, const IntervalSet::Interval& part, const Failure& failure);
 
   // outcomes.cc
   void OnOutcomeAck(Peer& peer, const wire::OutcomeAck& ack);
@@ -449,6 +446,7 @@ class Broker {
   Overdue overdue_{this};
   Departures departures_{this};
   FollowOns follow_ons_{this};
+  Hellos hellos_{this};
   std::map<std::string, ExpiredName> expired_names_;
 
   uint64_t commit_ = 0;

@@ -30,10 +30,11 @@ void ForEachOpen(const Lease& lease, uint64_t stream, const IntervalSet& jobs, E
   }
 }
 
-// How far jobs [first, end) of the stream can be cancelled with so much work: each lease that has
-// some, each outcome and each row is work, which is added to `*work`.
-uint64_t CancelEnd(const Stream& stream, uint64_t first, uint64_t end, uint64_t left,
-                   uint64_t* work) {
+}  // namespace
+
+// Each lease that has some of them, each outcome and each row is work.
+uint64_t Broker::CancelEnd(const Stream& stream, uint64_t first, uint64_t end) {
+  const uint64_t left = config_.step_work_max - std::min(config_.step_work_max, work_);
   uint64_t most = 0;
   const auto bound = [&](const auto& parts) {
     uint64_t n = left;
@@ -53,11 +54,9 @@ uint64_t CancelEnd(const Stream& stream, uint64_t first, uint64_t end, uint64_t 
     end = std::min(end, first + std::max<uint64_t>(left, 1));
     most = std::max(most, end - first);
   }
-  *work += most;
+  Work(most);
   return end;
 }
-
-}  // namespace
 
 bool Broker::OnCancel(Peer& peer, wire::Cancel& cancel) {
   auto it = peer.producer->streams.find(cancel.queue());
@@ -72,12 +71,11 @@ bool Broker::OnCancel(Peer& peer, wire::Cancel& cancel) {
   IntervalSet jobs;
   int done = 0;
   for (; done < cancel.firsts_size() && !IsExhausted(); ++done) {
-    Work();
+    Work(2);
     const uint64_t first = cancel.firsts(done);
     if (first >= stream.next) continue;
     const uint64_t end = first + std::min(cancel.counts(done), stream.next - first);
-    const uint64_t left = config_.step_work_max - std::min(config_.step_work_max, work_);
-    const uint64_t part_end = CancelEnd(stream, first, end, left, &work_);
+    const uint64_t part_end = CancelEnd(stream, first, end);
     jobs.Add(first, part_end);
     if (part_end == end) continue;
     cancel.set_firsts(done, part_end);

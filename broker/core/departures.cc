@@ -1,8 +1,11 @@
 #include "broker/core/departures.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "broker/core/broker.h"
+#include "broker/core/limits.h"
 #include "common/check.h"
 
 namespace whippletree::core {
@@ -14,7 +17,7 @@ void Departures::End(const Peer& worker, std::vector<uint64_t> tokens, bool unch
   GoOn();
 }
 
-void Departures::Forget(const Peer& worker, std::string_view reason) {
+void Departures::ForgetWorker(const Peer& worker, std::string_view reason) {
   WT_CHECK(!worker.connected());
   const std::set<uint64_t>& leases = worker.worker->leases;
   const bool said_goodbye = reason == "said goodbye";
@@ -34,8 +37,26 @@ void Departures::Forget(const Peer& worker, std::string_view reason) {
   GoOn();
 }
 
+void Departures::ForgetProducer(Peer& peer, bool may_return) {
+  WT_CHECK(!peer.connected());
+  ProducerState& producer = *peer.producer;
+  // It may come back to another start of the broker, which has its durable jobs no more; those of a
+  // name may have been accepted from a process before.
+  const bool is_kept = producer.named || producer.durable;
+  if (may_return && is_kept && !producer.streams.empty()) {
+    b_.expired_names_[peer.name] = {b_.now_.mono + kNamedProducerRetention, producer.durable};
+  }
+  Forgotten& forgotten = forgotten_.emplace_back();
+  forgotten.producer = peer.number;
+  b_.ForEachStream(producer,
+                   [&](const Stream& stream) { forgotten.streams.push_back(stream.number); });
+  GoOn();
+}
+
 void Departures::GoOn() {
   while (!endings_.empty() && GoOn(endings_.front())) endings_.pop_front();
+  if (!endings_.empty()) return;
+  while (!forgotten_.empty() && GoOn(forgotten_.front())) forgotten_.pop_front();
 }
 
 bool Departures::GoOn(Ending& ending) {
@@ -52,6 +73,68 @@ bool Departures::GoOn(Ending& ending) {
   }
   if (ending.forget) b_.ErasePeer(*b_.peers_.at(ending.worker));
   return true;
+}
+
+bool Departures::GoOn(Forgotten& forgotten) {
+  Peer& peer = *b_.peers_.at(forgotten.producer);
+  ProducerState& producer = *peer.producer;
+  if (!forgotten.is_going) {
+    if (!CancelUnclosedGroups(peer, forgotten)) return false;
+    forgotten.is_going = true;
+    producer.stopped = false;
+    producer.unsent.clear();
+    producer.stored_streams.clear();
+  }
+  if (!DropStreams(&producer.streams) || !DropStreams(&producer.follow_on_streams)) return false;
+  while (!producer.groups.empty()) {
+    if (b_.IsExhausted()) return false;
+    b_.Work();
+    b_.EraseGroup(peer, producer.groups.begin()->first);
+  }
+  b_.ErasePeer(peer);
+  return true;
+}
+
+bool Departures::DropStreams(std::map<std::string, uint64_t>* streams) {
+  while (!streams->empty()) {
+    if (b_.IsExhausted()) return false;
+    Stream& stream = *b_.streams_.at(streams->begin()->second);
+    b_.Work(1 + stream.groups.size() / 4);
+    b_.DropStream(stream);
+    streams->erase(streams->begin());
+  }
+  return true;
+}
+
+bool Departures::CancelUnclosedGroups(const Peer& peer, Forgotten& forgotten) {
+  for (; forgotten.cancelled < forgotten.streams.size(); ++forgotten.cancelled) {
+    if (b_.IsExhausted()) return false;
+    Stream& stream = *b_.streams_.at(forgotten.streams[forgotten.cancelled]);
+    if (!CancelUnclosedGroups(peer, stream, &forgotten.next)) return false;
+    forgotten.next = 0;
+  }
+  return true;
+}
+
+bool Departures::CancelUnclosedGroups(const Peer& peer, Stream& stream, uint64_t* next) {
+  auto range = stream.groups.upper_bound(*next);
+  if (range != stream.groups.begin() && std::prev(range)->second.end > *next) --range;
+  IntervalSet jobs;
+  bool done = true;
+  for (; done && range != stream.groups.end(); ++range) {
+    const auto& [first, members] = *range;
+    done = !b_.IsExhausted();
+    if (!done) break;
+    b_.Work();
+    const uint64_t begin = std::max(*next, first);
+    const bool closed = peer.producer->groups.at(members.group).closed;
+    *next = closed ? members.end : b_.CancelEnd(stream, begin, members.end);
+    if (!closed) jobs.Add(begin, *next);
+    done = *next == members.end;
+  }
+  b_.Count("group_jobs_cancelled", jobs.size());
+  b_.CancelJobs(stream, jobs);
+  return done;
 }
 
 }  // namespace whippletree::core

@@ -123,7 +123,7 @@ void Broker::UpdateReady(Peer& peer) {
     put(&wq.queue->ready, &wq.is_ready, takes && Room(worker, wq, false) > 0);
     put(&wq.queue->ready_to_hold, &wq.is_ready_to_hold, takes && Room(worker, wq, true) > 0);
   }
-  Work(changes / 32);
+  Work(changes / 16);
 }
 
 void Broker::Dispatch() {

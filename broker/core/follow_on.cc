@@ -11,13 +11,6 @@
 
 namespace whippletree::core {
 
-namespace {
-
-// Of a queue or stream that is opened, beside a job that is accepted.
-constexpr uint64_t kOpenWork = 8;
-
-}  // namespace
-
 absl::Status FollowOns::Error(const Queue& parent, const wire::FollowOn& follow_on) {
   absl::Status error = Broker::OptionsError(follow_on.options());
   if (!error.ok()) return error;

@@ -208,7 +208,7 @@ void Broker::ConfigureQueues() {
   bool first = true;  // it gets on in each step
   for (auto it = queues_.upper_bound(*configured_); it != queues_.end(); ++it) {
     if (!std::exchange(first, false) && IsExhausted()) return;
-    Work();
+    Work(2);
     Queue& queue = *it->second;
     QueuePolicy policy = PolicyOf(it->first);
     queue.durable_kept = policy.durable != queue.policy.durable;

@@ -170,12 +170,8 @@ bool Broker::OnGroupAck(Peer& peer, wire::GroupAck& ack) {
       // Whoever counts up has long left these behind.
       ended.Add(ended.front(), std::next(ended.intervals().begin())->begin);
     }
-    if (it->second.durable) {
-      NoteProducer(peer);  // `ended_groups`
-      EraseGroupRow(peer, number);
-    }
-    UncountGroup(it->second);
-    peer.producer->groups.erase(it);
+    if (it->second.durable) NoteProducer(peer);  // `ended_groups`
+    EraseGroup(peer, number);
   }
   CountPeer(peer);
   ack.mutable_groups()->ExtractSubrange(0, done, nullptr);
@@ -242,17 +238,11 @@ void Broker::ResumeGroups(Peer& peer, const wire::Hello& hello, bool known) {
   SendTo(peer, std::move(message));
 }
 
-// Its producer is gone: nobody will close what is open.
-void Broker::CancelUnclosedGroups(Peer& peer) {
-  ForEachStream(*peer.producer, [&](Stream& stream) {
-    IntervalSet jobs;
-    for (const auto& [first, range] : stream.groups) {
-      if (!peer.producer->groups.at(range.group).closed) jobs.Add(first, range.end);
-    }
-    if (jobs.empty()) return;
-    Count("group_jobs_cancelled", jobs.size());
-    CancelJobs(stream, jobs);
-  });
+void Broker::EraseGroup(Peer& peer, uint64_t number) {
+  const auto it = peer.producer->groups.find(number);
+  if (it->second.durable) EraseGroupRow(peer, number);
+  UncountGroup(it->second);
+  peer.producer->groups.erase(it);
 }
 
 }  // namespace whippletree::core

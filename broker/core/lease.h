@@ -43,6 +43,7 @@ struct Lease {
   bool batch = false;
   uint64_t breaker_generation = 0;   // of its queue's breaker when it was granted
   Verdict verdict = Verdict::kNone;  // of a batch so far
+  bool halved = false;               // part of a batch was, and is in it no more
   MonoTime granted;
   Duration timeout{0};         // as of then, of jobs that say none; 0: for ever
   Duration end_grace{0};       // what the worker needs to end one

@@ -84,8 +84,13 @@ inline constexpr uint64_t kAdminReplyBytes = 256 << 10;
 inline constexpr int kServedTold = 10;
 inline constexpr size_t kServedBytes = 512;
 inline constexpr int kServedLookedAt = 1000;
+// To tell an admin of jobs, so many records are looked at.
+inline constexpr uint64_t kRecordsLookedAt = 100'000;
 // Dead jobs that one admin request lists, requeues or drops.
 inline constexpr uint32_t kDeadPerReply = 1000;
+
+// What a queue or stream that is opened is counted as, in units of work: it is new memory.
+inline constexpr uint64_t kOpenWork = 8;
 
 inline constexpr int kHeartbeatsPerLease = 5;
 

@@ -177,6 +177,12 @@ void Broker::SendOutcomes(Peer& peer) {
   while (!producer.unsent.empty()) {
     const std::set<uint64_t> round = producer.unsent;
     for (uint64_t number : round) {
+      if (IsExhausted()) {
+        outcome_peers_.insert(peer.number);
+        is_left_ = true;
+        return;
+      }
+      Work();
       Stream& stream = *streams_.at(number);
       if (!stream.outcomes.has_unsent()) {
         producer.unsent.erase(number);
@@ -203,6 +209,7 @@ void Broker::SendOutcomes(Peer& peer) {
         stream.outcomes.MarkSent(now_.mono);
       }
       if (outcomes->ranges().empty()) return;  // the window is used up
+      if (!stream.outcomes.has_unsent()) producer.unsent.erase(number);
       SetTimer(peer, stream.outcomes.resend_at());
       SendTo(peer, std::move(message), stream.commit);
     }

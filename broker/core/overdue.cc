@@ -126,8 +126,9 @@ void Overdue::OnAskedBack(const Ranges& ranges) {
 void Overdue::TakeDue() {
   uint64_t jobs = 0;
   while (jobs < kOverdueJobsPerStep) {
-    const std::optional<DueAnswers::Due> due = due_.Take(b_.now_.mono);
+    std::optional<DueAnswers::Due> due = due_.Take(b_.now_.mono);
     if (!due) return;
+    if (due->kind == Kind::kStarted) CutToStep(&*due);
     CountMemory();
     if (due->kind == Kind::kStarted && Planted("forget_overdue")) continue;
     if (due->kind == Kind::kAskedBack && Planted("forget_asked_back")) continue;
@@ -135,6 +136,17 @@ void Overdue::TakeDue() {
     b_.Work(1 + taken);
     jobs += taken;
   }
+}
+
+// What fails together is a matter of each job; the rest is due as well.
+void Overdue::CutToStep(DueAnswers::Due* due) {
+  const Lease& lease = *b_.leases_.Find(due->token);
+  if (lease.batch && !lease.open.empty()) due->part = {lease.open.front(), lease.open.end()};
+  const uint64_t end = due->part.begin + b_.HalvedAtOnce(due->part.end - due->part.begin);
+  if (end < due->part.end) {
+    due_.Expect({due->token, {end, due->part.end}, due->kind}, b_.now_.mono);
+  }
+  due->part.end = end;
 }
 
 uint64_t Overdue::Take(const DueAnswers::Due& due) {
@@ -186,7 +198,7 @@ void Overdue::TakeJobs(Lease& lease, const DueAnswers::Due& due) {
                  "its worker neither ended it in " +
                      std::to_string(ToMilliseconds(TimeoutOf(lease))) + " ms nor said why");
   if (started && lease.batch) {
-    b_.HalveBatch(lease, {status, name});
+    b_.HalveBatch(lease, due.part, {status, name});
     return;
   }
   const bool suspect = lease.sends > 0;

@@ -56,6 +56,7 @@ class Overdue {
   // To be called when due_ has changed.
   void CountMemory();
   void ExpectEnd(const Lease& lease, const IntervalSet::Interval& part, Duration timeout);
+  void CutToStep(DueAnswers::Due* due);
   // Returns how many jobs these were.
   uint64_t Take(const DueAnswers::Due& due);
   void TakeJobs(Lease& lease, const DueAnswers::Due& due);

@@ -466,7 +466,9 @@ void Broker::DropStream(Stream& stream) {
   }
   stream.outcomes.Clear();
   stored_outcomes_.Drop(stream, ~uint64_t{0});
-  stream.groups.clear();
+  for (const auto& [first, range] : std::exchange(stream.groups, {})) {
+    GroupOf(stream, range.group)->open -= range.end - first;
+  }
   NoteStream(stream);
   stream.producer = 0;
   queue.jobs.Resume(stream.number);

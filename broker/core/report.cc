@@ -50,7 +50,7 @@ std::string Broker::GateOf(const Queue& queue) const {
 void Broker::Tick() {
   const bool summary = now_.mono >= next_summary_;
   auto it = queues_.upper_bound(ticked_);
-  for (uint64_t n = 0; it != queues_.end() && n < config_.step_work_max; ++n) {
+  for (uint64_t n = 0; it != queues_.end() && n < config_.step_work_max; n += 2) {
     Queue& queue = *it->second;
     ticked_ = it->first;
     ++it;

@@ -60,9 +60,8 @@ bool Broker::OnReport(Peer& peer, wire::Report& report) {
       continue;
     }
     // Each job that fails is a matter of its own.
-    if (item.kind() == wire::ReportItem::FAILED && !item.whole_batch() &&
-        item.count() > config_.step_work_max) {
-      const auto part = static_cast<uint32_t>(config_.step_work_max);
+    const auto part = static_cast<uint32_t>(HalvedAtOnce(item.count()));
+    if (item.kind() == wire::ReportItem::FAILED && part < item.count()) {
       wire::ReportItem piece = item;
       piece.set_count(part);
       OnReportItem(peer, piece);
@@ -190,7 +189,7 @@ void Broker::OnFailed(Peer& peer, Lease& lease, const Interval& part, wire::Repo
   };
   if (lease.batch && item.whole_batch() &&
       (timed_out || !IsRetryable(status.code()) || last_attempt())) {
-    HalveBatch(lease, {status, peer.name});
+    HalveBatch(lease, part, {status, peer.name});
   } else {
     FailJobs(lease, part, {status, peer.name});
   }
@@ -406,16 +405,20 @@ bool Broker::EndLease(uint64_t token, bool uncharged, std::string_view why) {
       WireStatus(absl::StatusCode::kUnavailable, "its worker was lost: " + std::string(why));
   const std::string worker = peers_.at(lease.worker)->name;
   Work();
-  if (lease.batch && !uncharged) {
-    HalveBatch(lease, {lost, worker, true});
-    EraseIfDone(lease);
-    return true;
-  }
   uint64_t most = config_.step_work_max;
-  uint64_t end = lease.open.EndOf(lease.open.front(), lease.open.end(), &most);
+  const uint64_t first = lease.open.front();
+  uint64_t end = lease.open.EndOf(first, lease.open.end(), &most);
+  if (lease.batch && !uncharged) {
+    end = first + HalvedAtOnce(lease.open.end() - first);
+    Work(end - first);
+    HalveBatch(lease, {first, end}, {lost, worker, true});
+    const bool done = lease.open.empty();
+    EraseIfDone(lease);
+    return done;
+  }
   // Each job that fails is a matter of its own.
   if (!uncharged && !lease.charged.empty()) {
-    end = std::min(end, lease.open.front() + config_.step_work_max);
+    end = std::min(end, first + config_.step_work_max);
   }
   for (const Interval& part : lease.open.Intersect(0, end)) {
     SplitBy(lease.charged, part, [&](Interval piece, bool charged) {

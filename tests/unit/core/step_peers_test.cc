@@ -1,0 +1,212 @@
+// Peers that come and go with much take several steps; and so does what a broken batch leaves.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "broker/core/limits.h"
+#include "tests/unit/core/step_scene.h"
+
+namespace whippletree::core {
+namespace {
+
+using Scene = StepScene;
+
+std::vector<ProducerPeer::Claim> Claims(int n) {
+  std::vector<ProducerPeer::Claim> claims;
+  for (int i = 0; i < n; ++i) claims.push_back({"queue-" + std::to_string(i)});
+  return claims;
+}
+
+TEST(StepPeersTest, AHelloOfManyStreamsOpensThemInSeveralSteps) {
+  Scene s;
+  ProducerPeer many(&s.h, "many");
+  wire::Envelope late = HeartbeatOf(s.producer.session);
+  std::vector<Input> inputs = {s.h.Signed(Channel::kDoor, "many", many.HelloMessage(Claims(100))),
+                               s.h.Signed(Channel::kDoor, "p", late)};
+  const size_t before = s.h.broker.queues().size();
+  EXPECT_LE(s.MostChanged(std::move(inputs), [&] { return s.h.broker.queues().size(); }), 2u);
+  EXPECT_EQ(s.h.broker.queues().size(), before + 100);
+  s.h.Take("p", wire::Envelope::kHeartbeat);
+  const wire::Welcome welcome = many.TakeWelcome();
+  ASSERT_EQ(welcome.streams_size(), 100);
+  std::set<uint64_t> numbers;
+  for (const wire::StreamUpdate& update : welcome.streams()) {
+    EXPECT_EQ(update.next(), 1u);
+    numbers.insert(update.stream());
+  }
+  EXPECT_EQ(numbers.size(), 100u);
+  many.SubmitAccepted("queue-99", 1, 1);
+}
+
+TEST(StepPeersTest, AProducerThatComesBackIsToldItsOutcomesAfterItsWelcome) {
+  Scene s;
+  s.worker.Goodbye();
+  ProducerPeer many(&s.h, "many", {.named = true});
+  s.MostChanged({s.h.Signed(Channel::kDoor, "many", many.HelloMessage(Claims(30)))},
+                [] { return 0; });
+  many.TakeWelcome();
+  std::vector<ProducerPeer::Claim> claims = Claims(30);
+  for (ProducerPeer::Claim& claim : claims) {
+    many.SubmitAccepted(claim.queue, 1, 1);
+    many.Cancel(claim.queue, 1, 1);
+    claim.next = 2;
+  }
+  s.h.sent.clear();
+  // A newer process of the name: the first claims are answered some steps before its session.
+  ProducerPeer newer(&s.h, "many", {.named = true, .process = 2, .route = "newer"});
+  newer.broker_start = many.broker_start;
+  s.MostChanged({s.h.Signed(Channel::kDoor, "newer", newer.HelloMessage(claims))},
+                [] { return 0; });
+  EXPECT_EQ(s.h.Take("many", wire::Envelope::kRefusal).refusal().action(), wire::Refusal::GIVE_UP);
+  EXPECT_EQ(newer.TakeWelcome().streams_size(), 30);
+  std::set<std::string> told;
+  while (s.h.HasFrameFor("newer")) told.insert(newer.TakeOutcomes().queue());
+  EXPECT_EQ(told.size(), 30u);
+}
+
+TEST(StepPeersTest, TheOpenGroupsOfAProducerThatLeavesAreCancelledInSeveralSteps) {
+  Scene s;
+  s.Pause();
+  for (uint64_t i = 1; i <= 100; ++i) {
+    wire::JobOptions options;
+    options.set_group(i);
+    s.producer.SubmitAccepted("q", i, 1, options);
+  }
+  wire::Envelope goodbye;
+  goodbye.mutable_goodbye()->set_session(s.producer.session);
+  ProducerPeer again(&s.h, "p", {.process = 2});
+  std::vector<Input> inputs = {s.h.Signed(Channel::kDoor, "p", goodbye),
+                               s.h.Signed(Channel::kDoor, "p", again.HelloMessage({}))};
+  EXPECT_LE(s.MostEnded(std::move(inputs)), kMost);
+  EXPECT_EQ(s.h.ledger("q").cancelled, 100u);
+  EXPECT_EQ(s.h.counter("group_jobs_cancelled"), 100u);
+  again.TakeWelcome();
+  again.SubmitAccepted("q", 1, 1);  // nothing is known of the one before
+  s.h.sent.clear();
+}
+
+TEST(StepPeersTest, WhatIsLeasedOfOpenGroupsIsAskedForInSeveralSteps) {
+  Scene s;
+  for (uint64_t i = 1; i <= 100; ++i) {
+    wire::JobOptions options;
+    options.set_group(1 + i / 2);
+    s.producer.SubmitAccepted("q", i, 1, options);
+  }
+  s.h.sent.clear();
+  wire::Envelope goodbye;
+  goodbye.mutable_goodbye()->set_session(s.producer.session);
+  const auto asked = [&] {
+    return std::count_if(s.h.sent.begin(), s.h.sent.end(),
+                         [](const Send& send) { return send.route == "w"; });
+  };
+  EXPECT_LE(s.MostChanged({s.h.Signed(Channel::kDoor, "p", goodbye)}, asked), kMost);
+  EXPECT_EQ(asked(), 100);
+  s.h.sent.clear();
+}
+
+// A batch with one bad job among many more than a step has room for.
+struct BatchScene : Scene {
+  static constexpr uint64_t kJobs = 101;
+  static constexpr uint64_t kBad = 77;
+
+  explicit BatchScene() : Scene(Batches()) {
+    wire::JobOptions options;
+    options.set_timeout_ms(1000);
+    producer.Submit("q", 1, std::vector<std::string>(kJobs, "payload"), options);
+    EXPECT_EQ(h.ledger("q").leased, kJobs);
+  }
+  static Config Batches() {
+    Config config = Bounded();
+    config.default_policy.batch.max_jobs = kJobs;
+    config.default_policy.backoff_min = config.default_policy.backoff_max = Duration(0);
+    return config;
+  }
+  // Halves are answered until all jobs have ended; how often each was started in them.
+  std::map<uint64_t, int> AnswerHalves(WorkerPeer& by, absl::StatusCode code) {
+    std::map<uint64_t, int> starts;
+    for (int round = 0; h.ledger("q").ended() < kJobs && round < 100; ++round) {
+      std::vector<wire::ReportItem> items;
+      for (const wire::Delivery& half : by.TakeDeliveries()) {
+        const auto n = static_cast<uint32_t>(half.run().sizes_size());
+        bool is_bad = false;
+        for (const wire::DeliveryPart& part : half.parts()) {
+          for (uint64_t job = part.first(); job < part.first() + part.count(); ++job) {
+            ++starts[job];
+            is_bad = is_bad || job == kBad;
+            EXPECT_EQ(part.attempt(), 1u);  // nobody was charged
+          }
+        }
+        items.push_back(WorkerPeer::Item(
+            is_bad ? wire::ReportItem::FAILED : wire::ReportItem::COMPLETED, half.token(), 0, n));
+        if (!is_bad) continue;
+        *items.back().mutable_status() = WireStatus(code, "one of them");
+        items.back().set_whole_batch(true);
+      }
+      by.Report(items);
+    }
+    return starts;
+  }
+  void ExpectOneDead(const std::map<uint64_t, int>& starts) {
+    EXPECT_EQ(h.ledger("q").dead, 1u);
+    EXPECT_EQ(h.ledger("q").completed, kJobs - 1);
+    EXPECT_EQ(starts.size(), kJobs);
+    for (const auto& [job, n] : starts) EXPECT_LE(n, 4) << job;  // of 5, 3, 2, and alone
+    h.sent.clear();
+  }
+  uint64_t leased() const { return h.ledger("q").leased; }
+};
+
+constexpr auto kFatal = absl::StatusCode::kInvalidArgument;
+
+TEST(StepPeersTest, ABatchThatFailsAsAWholeIsHalvedInParts) {
+  BatchScene s;
+  wire::Envelope pause;
+  const wire::Delivery all = s.worker.TakeDelivery();
+  s.Pause();
+  wire::ReportItem item =
+      WorkerPeer::Item(wire::ReportItem::FAILED, all.token(), 0, BatchScene::kJobs);
+  *item.mutable_status() = WireStatus(kFatal, "one of them");
+  item.set_whole_batch(true);
+  const Input report = s.h.Signed(Channel::kComplete, "", s.worker.ReportMessage({item}));
+  EXPECT_LE(s.MostChanged({report}, [&] { return s.leased(); }), kMost + kMost / 2);
+  s.worker.TakeReportAck();
+  EXPECT_EQ(s.leased(), 0u);
+  EXPECT_EQ(s.h.counter("jobs_halved"), BatchScene::kJobs);
+  s.Resume();
+  s.ExpectOneDead(s.AnswerHalves(s.worker, kFatal));
+}
+
+TEST(StepPeersTest, ABatchWhoseWorkerIsLostIsHalvedInParts) {
+  BatchScene s;
+  s.h.sent.clear();
+  s.Pause();
+  for (int i = 0; i < 60 && s.leased() > 0; ++i) {
+    s.h.now.mono += milliseconds(400);
+    s.h.now.wall += milliseconds(400);
+    EXPECT_LE(s.MostChanged({}, [&] { return s.leased(); }), kMost + kMost / 2);
+  }
+  EXPECT_EQ(s.leased(), 0u);
+  EXPECT_EQ(s.h.counter("jobs_halved"), BatchScene::kJobs);
+  s.h.sent.clear();
+}
+
+TEST(StepPeersTest, ABatchThatNobodyAnswersForIsHalvedInParts) {
+  BatchScene s;
+  s.h.sent.clear();
+  s.Pause();
+  for (int i = 0; i < 60 && s.leased() > 0; ++i) {
+    s.h.now.mono += milliseconds(400);
+    s.h.now.wall += milliseconds(400);
+    s.MostChanged({s.h.Signed(Channel::kDoor, "w", HeartbeatOf(s.worker.session))},
+                  [&] { return s.leased(); });
+  }
+  EXPECT_EQ(s.leased(), 0u);
+  EXPECT_EQ(s.h.counter("jobs_overdue"), BatchScene::kJobs);
+  EXPECT_EQ(s.h.counter("jobs_halved"), BatchScene::kJobs);
+  EXPECT_EQ(s.h.counter("leases_expired"), 0u);
+  s.h.sent.clear();
+}
+
+}  // namespace
+}  // namespace whippletree::core
