@@ -84,7 +84,7 @@ std::vector<Slice> Broker::NextBatch(Queue& queue, bool apart, BatchReason* reas
   std::vector<Slice> batch;
   uint64_t jobs = 0;
   uint64_t bytes = 0;
-  while (jobs < wanted && bytes < bytes_max) {
+  while (jobs < wanted && bytes < bytes_max && batch.size() < kBatchRecordsMax) {
     std::optional<Slice> slice = queue.jobs.Take({.jobs = static_cast<uint32_t>(wanted - jobs),
                                                   .bytes = bytes_max - bytes,
                                                   .exactly = jobs > 0},
@@ -102,12 +102,6 @@ bool Broker::MayHalve(const Slice& slice, const QueuePolicy& policy) const {
       std::bit_width(static_cast<uint64_t>(std::max(policy.batch.max_jobs, 1u)) - 1));
   return slice.halvings < halvings_max && MaxAttempts(slice, policy.max_attempts) > 1 &&
          !Planted("never_halve");
-}
-
-uint64_t Broker::HalvedAtOnce(uint64_t jobs) const {
-  const uint64_t most = std::max<uint64_t>(config_.step_work_max, 2);
-  if (jobs <= most) return jobs;
-  return jobs < 2 * most ? jobs / 2 : most;  // no single one is left: it would seem the guilty one
 }
 
 void Broker::HalveBatch(Lease& lease, const IntervalSet::Interval& part, const Failure& failure) {

@@ -96,7 +96,7 @@ MonoTime Broker::NextDeadline() const {
     next =
         std::min(next, now_.mono + std::max(Duration(0), wall_timers_.begin()->first - now_.wall));
   }
-  return next;
+  return std::max(next, now_.mono);
 }
 
 void Broker::Apply(FrameIn& in) {
@@ -334,6 +334,7 @@ void Broker::CheckPeer(Peer& peer) {
     peer.retry_at = kNever;
     outgoing_.Flush(peer);
     (peer.worker ? woken_workers_ : outcome_peers_).insert(peer.number);
+    if (peer.worker) peer.worker->is_stale = true;
     if (peer.worker) delivery_peers_.insert(peer.number);
   }
   SetTimer(peer, peer.retry_at);

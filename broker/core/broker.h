@@ -258,8 +258,6 @@ class Broker {
   // The jobs of the next batch, which may be one that runs `apart`; empty: none may go yet.
   std::vector<Slice> NextBatch(Queue& queue, bool apart, BatchReason* reason);
   bool MayHalve(const Slice& slice, const QueuePolicy& policy) const;
-  // How many of the next `jobs` of a batch are halved, or fail, together.
-  uint64_t HalvedAtOnce(uint64_t jobs) const;
   // Jobs `part` of a batch are tried again in two halves, uncharged; those that cannot be are
   // failed.
   void HalveBatch(Lease& lease, const IntervalSet::Interval& part, const Failure& failure);
@@ -296,10 +294,16 @@ class Broker {
   void ReleaseHeld();
   MonoTime NextHeld() const;
 
-  // workers.cc
-  // False: some of it is left, for the next step.
+  // worker_reports.cc. False: some of it is left, for the next step.
   bool OnReport(Peer& peer, wire::Report& report);
   bool OnReportItem(Peer& peer, wire::ReportItem& item);  // as OnReport
+  // Of a failure, the first jobs that one step takes.
+  uint32_t PartOf(const wire::ReportItem& item);
+
+  // workers.cc
+  // Where one step ends that takes jobs of the lease from index `first` on: each record, and each
+  // part between others, is work.
+  uint64_t StepEnd(const Lease& lease, uint64_t first) const;
   void OnStarted(Lease& lease, const IntervalSet::Interval& part);
   void OnFailed(Peer& peer, Lease& lease, const IntervalSet::Interval& part,
                 wire::ReportItem& item);
@@ -337,7 +341,6 @@ class Broker {
   void BoundDead(Queue& queue);
   record::Dead TakeDead(const DeadJobs::Id& id);
   DeadJobs::Id RequeueDead(const DeadJobs::Id& id);
-
   // admin.cc. `commit`: the last commit that the reply depends on.
   wire::AdminReply OnAdmin(const wire::AdminRequest& request, uint64_t* commit);
   wire::AdminReply OnDead(const wire::DeadRequest& request);
@@ -471,7 +474,6 @@ class Broker {
   // What is held back, until when: updates of streams, acknowledgements of workers' reports.
   std::deque<std::pair<MonoTime, uint64_t>> held_updates_;
   std::deque<std::pair<MonoTime, uint64_t>> held_acks_;
-
   ChangedRows changed_;
   std::unique_ptr<Restoring> restoring_;  // until FinishRestore
 

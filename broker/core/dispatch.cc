@@ -106,6 +106,7 @@ bool Broker::HasFreeSlot(const Queue& queue) const {
 
 void Broker::UpdateReady(Peer& peer) {
   WorkerState& worker = *peer.worker;
+  worker.is_stale = false;
   worker.load = LoadOf(worker);
   const bool takes = peer.writable() && !worker.draining && worker.stuck == Stuck::kNo;
   // A worker may serve a thousand queues, of which few change.
@@ -131,8 +132,8 @@ void Broker::Dispatch() {
   for (uint64_t number : woken_workers_) {
     auto it = peers_.find(number);
     if (it == peers_.end()) continue;
-    UpdateReady(*it->second);
     WorkerState& worker = *it->second->worker;
+    if (worker.is_stale) UpdateReady(*it->second);
     if (worker.free_slots() > 0) worker.free_at = now_.mono;
   }
   work_ = 0;  // it gets on in each step

@@ -11,6 +11,7 @@
 #include <optional>
 #include <set>
 #include <tuple>
+#include <vector>
 
 #include "broker/core/limits.h"
 #include "common/check.h"
@@ -38,10 +39,24 @@ class DueAnswers {
     end = std::max(end, due.part.end);
     by_time_.insert({std::get<2>(key), key});
   }
-  // The lease ended.
+  // The lease ended. What is expected of many parts of it goes some at a time, see GoOn.
   void Forget(uint64_t token) {
-    Erase({token, Kind::kStarted, MonoTime::min(), 0},
-          {token + 1, Kind::kStarted, MonoTime::min(), 0});
+    ended_.push_back(token);
+    GoOn(kForgottenAtOnce);
+  }
+  // Forgets so many answers of leases that have ended.
+  void GoOn(uint64_t most) {
+    while (!ended_.empty() && most > 0) {
+      const uint64_t token = ended_.back();
+      const auto first = by_lease_.lower_bound({token, Kind::kStarted, MonoTime::min(), 0});
+      auto last = first;
+      for (; most > 0 && last != by_lease_.end() && std::get<0>(last->first) == token; ++last) {
+        by_time_.erase({std::get<2>(last->first), last->first});
+        --most;
+      }
+      if (last == by_lease_.end() || std::get<0>(last->first) != token) ended_.pop_back();
+      by_lease_.erase(first, last);
+    }
   }
   // None of its jobs counts as started any more.
   void ForgetStarted(uint64_t token) {
@@ -51,11 +66,14 @@ class DueAnswers {
 
   // What this takes of the memory, about.
   uint64_t bytes() const { return by_lease_.size() * kDueAnswerBytes; }
-  // kNever: nothing is expected.
-  MonoTime next() const { return by_time_.empty() ? kNever : by_time_.begin()->first + paused_; }
+  // When there is something to be done; kNever: nothing is expected.
+  MonoTime next() const {
+    if (!ended_.empty()) return MonoTime{};
+    return by_time_.empty() ? kNever : by_time_.begin()->first + paused_;
+  }
   // What has been due for longest, which is not expected any more; nothing: none is.
   std::optional<Due> Take(MonoTime now) {
-    if (next() > now) return std::nullopt;
+    if (by_time_.empty() || by_time_.begin()->first + paused_ > now) return std::nullopt;
     const auto entry = by_lease_.find(by_time_.begin()->second);
     const auto [token, kind, at, begin] = entry->first;
     const Due due{token, {begin, entry->second}, kind};
@@ -75,17 +93,21 @@ class DueAnswers {
     }
     return covered.ContainsAll(due.part.begin, due.part.end);
   }
-  // Both indexes have the same, of leases for which is_lease(token); CHECKs. For tests.
+  // Both indexes have the same, of leases for which is_lease(token), or of such as have ended;
+  // CHECKs. For tests.
   template <typename IsLease>
   void Check(IsLease&& is_lease) const {
     WT_CHECK(by_time_.size() == by_lease_.size());
     for (const auto& [key, end] : by_lease_) {
       WT_CHECK(by_time_.contains({std::get<2>(key), key}));
-      WT_CHECK(std::get<3>(key) < end && is_lease(std::get<0>(key)));
+      const uint64_t token = std::get<0>(key);
+      WT_CHECK(std::get<3>(key) < end);
+      WT_CHECK(is_lease(token) || std::find(ended_.begin(), ended_.end(), token) != ended_.end());
     }
   }
 
  private:
+  static constexpr uint64_t kForgottenAtOnce = 64;
   using Key = std::tuple<uint64_t, Kind, MonoTime, uint64_t>;  // token, kind, when, first index
 
   void Erase(const Key& begin, const Key& end) {
@@ -99,6 +121,7 @@ class DueAnswers {
   Duration paused_{0};
   std::map<Key, uint64_t> by_lease_;  // → the end of the jobs
   std::set<std::pair<MonoTime, Key>> by_time_;
+  std::vector<uint64_t> ended_;  // leases of which something is still to be forgotten
 };
 
 }  // namespace whippletree::core

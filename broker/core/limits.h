@@ -31,6 +31,8 @@ inline constexpr uint32_t kHeldMax = 65'536;
 inline constexpr size_t kQueuesMax = 100'000;
 // Numbers of groups that ended are kept as so many ranges; the lowest grow together beyond.
 inline constexpr size_t kEndedGroupRangesMax = 10'000;
+// A batch is granted in one step, whatever its jobs have in common: so many parts at most.
+inline constexpr size_t kBatchRecordsMax = 4096;
 // Peers that one connection may bring: a process has a connection for each.
 inline constexpr uint32_t kPeersPerRouteMax = 4;
 inline constexpr size_t kPeerNameBytesMax = 128;
@@ -85,7 +87,7 @@ inline constexpr int kServedTold = 10;
 inline constexpr size_t kServedBytes = 512;
 inline constexpr int kServedLookedAt = 1000;
 // To tell an admin of jobs, so many records are looked at.
-inline constexpr uint64_t kRecordsLookedAt = 100'000;
+inline constexpr uint64_t kRecordsLookedAt = 50'000;
 // Dead jobs that one admin request lists, requeues or drops.
 inline constexpr uint32_t kDeadPerReply = 1000;
 

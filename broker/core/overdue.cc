@@ -97,7 +97,7 @@ void Overdue::OnBatchStep(Lease& lease, const Interval& part) {
   CountMemory();
   lease.ForEach({part.end - 1, part.end}, [&](const Slice& slice, uint64_t) {
     const Duration timeout = TimeoutOf(lease, slice);
-    for (const Interval& open : lease.open.intervals()) ExpectEnd(lease, open, timeout);
+    ExpectEnd(lease, {lease.open.front(), lease.open.end()}, timeout);
   });
 }
 
@@ -124,10 +124,13 @@ void Overdue::OnAskedBack(const Ranges& ranges) {
 }
 
 void Overdue::TakeDue() {
+  due_.GoOn(b_.config_.step_work_max);
+  CountMemory();
   uint64_t jobs = 0;
   while (jobs < kOverdueJobsPerStep) {
     std::optional<DueAnswers::Due> due = due_.Take(b_.now_.mono);
     if (!due) return;
+    if (b_.leases_.Find(due->token) == nullptr) continue;  // it is being forgotten
     if (due->kind == Kind::kStarted) CutToStep(&*due);
     CountMemory();
     if (due->kind == Kind::kStarted && Planted("forget_overdue")) continue;
@@ -138,11 +141,12 @@ void Overdue::TakeDue() {
   }
 }
 
-// What fails together is a matter of each job; the rest is due as well.
+// As much as a step has room for; the rest is due as well.
 void Overdue::CutToStep(DueAnswers::Due* due) {
   const Lease& lease = *b_.leases_.Find(due->token);
-  if (lease.batch && !lease.open.empty()) due->part = {lease.open.front(), lease.open.end()};
-  const uint64_t end = due->part.begin + b_.HalvedAtOnce(due->part.end - due->part.begin);
+  if (lease.batch) due->part = {lease.open.front(), lease.open.end()};
+  if (due->part.begin >= lease.open.end()) return;
+  const uint64_t end = std::min(due->part.end, b_.StepEnd(lease, due->part.begin));
   if (end < due->part.end) {
     due_.Expect({due->token, {end, due->part.end}, due->kind}, b_.now_.mono);
   }
@@ -249,6 +253,7 @@ void Overdue::Free(Peer& peer) {
   if (std::exchange(peer.worker->stuck, Stuck::kNo) == Stuck::kNo) return;
   b_.Log(LogLevel::kInfo, "worker_goes_on",
          {{"worker", peer.name}, {"owed", peer.worker->owed.starts()}});
+  peer.worker->is_stale = true;
   b_.woken_workers_.insert(peer.number);
 }
 

@@ -112,6 +112,7 @@ struct WorkerState {
   OwedJobs owed;        // take slots beyond these
   Stuck stuck = Stuck::kNo;
   WorkerLoad load;                   // as of the last UpdateReady
+  bool is_stale = false;             // what it is ready for has changed since
   MonoTime free_at{};                // when a slot was free last, or no queue waited for one
   ResendQueue<uint64_t> deliveries;  // tokens
   uint64_t report_next = 1;          // ordinal

@@ -10,6 +10,7 @@ namespace {
 
 constexpr uint32_t kHeld = 65'536;
 constexpr uint32_t kLeases = kLeasesPerWorkerMax;
+constexpr auto kBatchRecords = static_cast<uint32_t>(kBatchRecordsMax);
 
 enum class Order { kAscending, kDescending, kScattered };
 
@@ -225,6 +226,69 @@ Event ReportBatch(World& world, uint32_t n, bool whole) {
   return ReportOf(std::move(message));
 }
 
+// A batch of one record, of which every other job is to be cancelled, fails.
+Event ReportBatchWithHoles(World& world, uint32_t n) {
+  Peers peers;
+  peers.producer = world.JoinProducer("p");
+  world.SubmitAll(peers.producer, "q", n, n);
+  peers.worker = world.JoinWorker("w", {"q"}, 1, kHeld);
+  world.Step({}, seconds(2));
+  world.Settle();
+  for (uint32_t i = 0; i < n;) {
+    wire::Envelope message;
+    wire::Cancel* cancel = message.mutable_cancel();
+    cancel->set_session(peers.producer);
+    cancel->set_queue("q");
+    for (; i < n && cancel->firsts_size() < kCancelRangesPerMessage; i += 2) {
+      cancel->add_firsts(1 + i);
+      cancel->add_counts(1);
+    }
+    world.Submit(std::move(message));
+  }
+  wire::Envelope message = WholeLeases(world, peers.worker, wire::ReportItem::FAILED, kFatal);
+  message.mutable_report()->mutable_items(0)->set_whole_batch(true);
+  return ReportOf(std::move(message));
+}
+
+// A worker that runs the jobs of a batch one after the other, and has every other one already.
+Event ReportBatchSteps(World& world, uint32_t n) {
+  Peers peers;
+  peers.producer = world.JoinProducer("p");
+  wire::JobOptions options;
+  options.set_timeout_ms(60'000);
+  world.Submit(World::Jobs(peers.producer, "q", 1, n, options));
+  peers.worker = world.JoinWorker("w", {"q"}, 1, kHeld);
+  world.Step({}, seconds(2));
+  world.Settle();
+  const uint64_t token = world.delivered().front().first;
+  wire::Envelope first = BeginReport(peers.worker);
+  wire::Envelope second = BeginReport(peers.worker);
+  for (uint32_t i = 0; i < n; i += 2) {
+    wire::ReportItem* completed = first.mutable_report()->add_items();
+    completed->set_token(token);
+    completed->set_first(i);
+    completed->set_count(1);
+    Fill(wire::ReportItem::COMPLETED, 0, completed);
+    wire::ReportItem* started = second.mutable_report()->add_items();
+    started->set_kind(wire::ReportItem::STARTED);
+    started->set_token(token);
+    started->set_first(i + 1);
+    started->set_count(1);
+  }
+  second.mutable_report()->set_first_ordinal(1 +
+                                             static_cast<uint64_t>(first.report().items_size()));
+  world.Complete(std::move(first));
+  return ReportOf(std::move(second));
+}
+
+// Jobs of as many records as a batch may have have waited for others long enough.
+Event BatchGoes(World& world, uint32_t n) {
+  HoldBatch(world, n);
+  Event event;
+  event.later = seconds(2);
+  return event;
+}
+
 Event Goodbye(World& world, uint32_t n, uint32_t run) {
   const Peers peers = Hold(world, n, std::min(n, run));
   wire::Envelope message;
@@ -294,6 +358,8 @@ std::vector<Scene> WorkerScenes() {
              Order::kDescending),
       Single("report: jobs of a lease completed, scattered", Item::COMPLETED, 0, Order::kScattered),
       Single("report: jobs of a lease started, scattered", Item::STARTED, 0, Order::kScattered),
+      {"report: jobs of a batch started, every other completed before", kHeld, ReportBatchSteps,
+       Batches()},
       Single("report: jobs of a lease handed back, scattered", Item::HANDED_BACK, 0,
              Order::kScattered),
       Single("report: jobs of a lease failed, scattered", Item::FAILED, kAgain, Order::kScattered),
@@ -309,10 +375,13 @@ std::vector<Scene> WorkerScenes() {
        [](World& w, uint32_t n) { return ReportFollowOns(w, n, 1); }},
       {"report: follow-on jobs for many queues", kHeld,
        [](World& w, uint32_t n) { return ReportFollowOns(w, n, n); }},
-      {"report: jobs of a batch, scattered", 20'000,
+      {"report: jobs of a batch, scattered", kBatchRecords,
        [](World& w, uint32_t n) { return ReportBatch(w, n, false); }, Batches()},
-      {"report: a whole batch fails", kHeld,
+      {"report: a whole batch fails", kBatchRecords,
        [](World& w, uint32_t n) { return ReportBatch(w, n, true); }, Batches()},
+      {"report: a whole batch fails, every other job cancelled", kHeld, ReportBatchWithHoles,
+       Batches()},
+      {"time: a batch of many records goes", kBatchRecords, BatchGoes, Batches()},
       {"goodbye: a lease each", kLeases, [](World& w, uint32_t n) { return Goodbye(w, n, 1); }},
       {"goodbye: one lease", kHeld, [](World& w, uint32_t n) { return Goodbye(w, n, kHeld); }},
       {"time: a silent worker with a lease each", kLeases,

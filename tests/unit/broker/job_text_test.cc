@@ -76,7 +76,22 @@ TEST(JobTextTest, AJobIsShownInItsState) {
   EXPECT_EQ(JobText(job),
             "job 1-2 of queue q is leased, held by w, to be cancelled\n"
             "  attempts    1\n");
+  wire::JobState far;
+  *far.mutable_id() = *ParseJobId("1-3");
+  far.set_queue("q");
+  far.set_state("waiting");
+  far.set_producer("p");
+  far.set_far(true);
+  EXPECT_EQ(
+      JobText(far),
+      "job 1-3 of queue q is waiting, behind more than the broker looks through (no attempts, "
+      "key or payload are told of it)\n"
+      "  producer    p\n");
   wire::JobsReply reply;
+  *reply.add_jobs() = far;
+  EXPECT_NE(JobsJson(reply).find("\"far\":true"), std::string::npos);
+  EXPECT_EQ(JobsJson(reply).find("attempts"), std::string::npos);
+  reply.clear_jobs();
   *reply.add_jobs() = job;
   reply.mutable_jobs(0)->set_count(3);
   EXPECT_EQ(JobsText(reply),

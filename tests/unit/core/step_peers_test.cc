@@ -105,15 +105,19 @@ TEST(StepPeersTest, WhatIsLeasedOfOpenGroupsIsAskedForInSeveralSteps) {
   s.h.sent.clear();
 }
 
-// A batch with one bad job among many more than a step has room for.
+// A batch with one bad job among many, each a record of its own: more than a step has room for.
 struct BatchScene : Scene {
   static constexpr uint64_t kJobs = 101;
   static constexpr uint64_t kBad = 77;
 
   explicit BatchScene() : Scene(Batches()) {
-    wire::JobOptions options;
-    options.set_timeout_ms(1000);
-    producer.Submit("q", 1, std::vector<std::string>(kJobs, "payload"), options);
+    Pause();
+    for (uint64_t i = 1; i <= kJobs; ++i) {
+      wire::JobOptions options;
+      options.set_timeout_ms(static_cast<uint32_t>(1000 + i));
+      producer.SubmitAccepted("q", i, 1, options);
+    }
+    Resume();
     EXPECT_EQ(h.ledger("q").leased, kJobs);
   }
   static Config Batches() {
@@ -161,7 +165,6 @@ constexpr auto kFatal = absl::StatusCode::kInvalidArgument;
 
 TEST(StepPeersTest, ABatchThatFailsAsAWholeIsHalvedInParts) {
   BatchScene s;
-  wire::Envelope pause;
   const wire::Delivery all = s.worker.TakeDelivery();
   s.Pause();
   wire::ReportItem item =
