@@ -97,6 +97,15 @@ class ResendQueue {
     interval_ = kResendMin;
   }
 
+  // Gives up the oldest item, without a session. REQUIRES: !empty().
+  Item PopFront() {
+    Item item = std::move(items_.front());
+    items_.pop_front();
+    bytes_ -= item.bytes;
+    Restart();
+    return item;
+  }
+
   void Clear() {
     items_.clear();
     bytes_ = 0;

@@ -217,7 +217,7 @@ wire::AdminReply Broker::OnJobs(const wire::JobsRequest& request) {
 
 // One that is dead, or of a stream, or both.
 wire::JobState Broker::StateOf(const wire::JobId& id, const Stream* stream,
-                               const record::Dead* dead) const {
+                               const record::Dead* dead) {
   wire::JobState state;
   if (stream != nullptr && stream->open.Contains(id.number())) {
     const auto has = [&](const Slice& slice) {
@@ -242,6 +242,7 @@ wire::JobState Broker::StateOf(const wire::JobId& id, const Stream* stream,
       return !is_waiting && --looks > 0;
     };
     if (!is_leased) stream->queue->jobs.ForEach(show);
+    Work((kRecordsLookedAt - looks) / 64);
     if (!is_leased && !is_waiting) {
       state.set_queue(stream->queue->name);
       state.set_state("waiting");
@@ -266,7 +267,9 @@ wire::JobState Broker::StateOf(const wire::JobId& id, const Stream* stream,
     state.set_queue(stream->queue->name);
     state.set_state("ended");
     if (stream->producer != 0) state.set_producer(peers_.at(stream->producer)->name);
+    uint64_t looks = 0;
     for (const auto& item : stream->outcomes.items()) {
+      if (++looks > kRecordsLookedAt) break;
       const wire::OutcomeRange& outcome = item.value;
       if (id.number() < outcome.first() || id.number() - outcome.first() >= outcome.count())
         continue;
@@ -274,7 +277,9 @@ wire::JobState Broker::StateOf(const wire::JobId& id, const Stream* stream,
       state.set_attempts(outcome.attempts());
       state.set_worker(outcome.worker());
       *state.mutable_status() = outcome.status();
+      break;
     }
+    Work(looks / 64);
   }
   *state.mutable_id() = id;
   state.set_count(1);
@@ -323,11 +328,11 @@ wire::JobState Broker::WaitingState(const Slice& slice, const JobQueue::Until& u
 
 // Leased jobs come first. Jobs may move meanwhile, so of several replies one may leave out what
 // another one told.
-void Broker::ListJobs(const Queue& queue, uint64_t after, uint32_t limit,
-                      wire::JobsReply* reply) const {
+void Broker::ListJobs(const Queue& queue, uint64_t after, uint32_t limit, wire::JobsReply* reply) {
   uint64_t bytes = 0;
   uint64_t looks = kRecordsLookedAt;
   const auto may_look = [&] {
+    if (looks % 64 == 0) Work();
     if (looks == 0) reply->set_cut(true);
     return looks > 0 && looks-- > 0;
   };

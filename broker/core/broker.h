@@ -258,6 +258,7 @@ class Broker {
   // The jobs of the next batch, which may be one that runs `apart`; empty: none may go yet.
   std::vector<Slice> NextBatch(Queue& queue, bool apart, BatchReason* reason);
   bool MayHalve(const Slice& slice, const QueuePolicy& policy) const;
+  bool Halves(const Lease& lease) const;  // it is a batch whose jobs may be halved
   // Jobs `part` of a batch are tried again in two halves, uncharged; those that cannot be are
   // failed.
   void HalveBatch(Lease& lease, const IntervalSet::Interval& part, const Failure& failure);
@@ -302,10 +303,10 @@ class Broker {
 
   // workers.cc
   // Where one step ends that takes jobs of the lease from index `first` on: each record, and each
-  // part between others, is work.
-  uint64_t StepEnd(const Lease& lease, uint64_t first) const;
+  // part between others, is work; or `each` job.
+  uint64_t StepEnd(const Lease& lease, uint64_t first, bool each) const;
   void OnStarted(Lease& lease, const IntervalSet::Interval& part);
-  void OnFailed(Peer& peer, Lease& lease, const IntervalSet::Interval& part,
+  void OnFailed(const Peer& peer, Lease& lease, const std::vector<IntervalSet::Interval>& parts,
                 wire::ReportItem& item);
   // `results`: of the jobs from index `first` on. Takes those of `part`, which is still open.
   void OnCompleted(Peer& peer, Lease& lease, const IntervalSet::Interval& part, RunData& results,
@@ -345,13 +346,12 @@ class Broker {
   wire::AdminReply OnAdmin(const wire::AdminRequest& request, uint64_t* commit);
   wire::AdminReply OnDead(const wire::DeadRequest& request);
   wire::AdminReply OnJobs(const wire::JobsRequest& request);
-  wire::JobState StateOf(const wire::JobId& id, const Stream* stream,
-                         const record::Dead* dead) const;
+  wire::JobState StateOf(const wire::JobId& id, const Stream* stream, const record::Dead* dead);
   wire::JobState StateOf(const Slice& slice, std::string state) const;
   wire::JobState LeasedState(const Lease& lease, const Slice& slice, bool charged,
                              bool cancelled) const;
   wire::JobState WaitingState(const Slice& slice, const JobQueue::Until& until) const;
-  void ListJobs(const Queue& queue, uint64_t after, uint32_t limit, wire::JobsReply* reply) const;
+  void ListJobs(const Queue& queue, uint64_t after, uint32_t limit, wire::JobsReply* reply);
 
   // dispatch.cc
   void Dispatch();

@@ -37,18 +37,12 @@ void Departures::ForgetWorker(const Peer& worker, std::string_view reason) {
   GoOn();
 }
 
-void Departures::ForgetProducer(Peer& peer, bool may_return) {
+void Departures::ForgetProducer(const Peer& peer, bool may_return) {
   WT_CHECK(!peer.connected());
-  ProducerState& producer = *peer.producer;
-  // It may come back to another start of the broker, which has its durable jobs no more; those of a
-  // name may have been accepted from a process before.
-  const bool is_kept = producer.named || producer.durable;
-  if (may_return && is_kept && !producer.streams.empty()) {
-    b_.expired_names_[peer.name] = {b_.now_.mono + kNamedProducerRetention, producer.durable};
-  }
   Forgotten& forgotten = forgotten_.emplace_back();
   forgotten.producer = peer.number;
-  b_.ForEachStream(producer,
+  forgotten.may_return = may_return;
+  b_.ForEachStream(*peer.producer,
                    [&](const Stream& stream) { forgotten.streams.push_back(stream.number); });
   GoOn();
 }
@@ -81,9 +75,13 @@ bool Departures::GoOn(Forgotten& forgotten) {
   if (!forgotten.is_going) {
     if (!CancelUnclosedGroups(peer, forgotten)) return false;
     forgotten.is_going = true;
-    producer.stopped = false;
     producer.unsent.clear();
-    producer.stored_streams.clear();
+    // It may come back to another start of the broker, which has its durable jobs no more; those of
+    // a name may have been accepted from a process before.
+    const bool is_kept = producer.named || producer.durable;
+    if (forgotten.may_return && is_kept && !producer.streams.empty()) {
+      b_.expired_names_[peer.name] = {b_.now_.mono + kNamedProducerRetention, producer.durable};
+    }
   }
   if (!DropStreams(&producer.streams) || !DropStreams(&producer.follow_on_streams)) return false;
   while (!producer.groups.empty()) {
@@ -99,9 +97,26 @@ bool Departures::DropStreams(std::map<std::string, uint64_t>* streams) {
   while (!streams->empty()) {
     if (b_.IsExhausted()) return false;
     Stream& stream = *b_.streams_.at(streams->begin()->second);
+    if (!DropOutcomes(stream)) return false;
     b_.Work(1 + stream.groups.size() / 4);
     b_.DropStream(stream);
     streams->erase(streams->begin());
+  }
+  return true;
+}
+
+bool Departures::DropOutcomes(Stream& stream) {
+  while (!stream.outcomes.empty()) {
+    if (b_.IsExhausted()) return false;
+    b_.Work();
+    const auto item = stream.outcomes.PopFront();
+    b_.ReleaseOutcome(stream, item.value, item.bytes);
+  }
+  const auto& waiting = stream.stored_outcomes.waiting;
+  while (!waiting.empty()) {
+    if (b_.IsExhausted()) return false;
+    b_.Work();
+    b_.stored_outcomes_.Drop(stream, waiting.begin()->first + waiting.begin()->second.jobs);
   }
   return true;
 }

@@ -30,7 +30,7 @@ class Departures {
   // Nobody will close the groups of the producer, or take its outcomes. REQUIRES: it has no
   // session. `may_return`: to another start of the broker, which is then told that it was
   // forgotten.
-  void ForgetProducer(Peer& producer, bool may_return);
+  void ForgetProducer(const Peer& producer, bool may_return);
 
   // Nothing is left for the next step.
   bool empty() const { return endings_.empty() && forgotten_.empty(); }
@@ -49,7 +49,8 @@ class Departures {
     bool forget = false;
   };
   struct Forgotten {
-    uint64_t producer = 0;          // number of the peer
+    uint64_t producer = 0;  // number of the peer
+    bool may_return = false;
     std::vector<uint64_t> streams;  // whose open groups are to be cancelled, …
     size_t cancelled = 0;           // … of which it was done for so many, …
     uint64_t next = 0;              // … and for the jobs before this one of the next
@@ -60,6 +61,7 @@ class Departures {
   bool GoOn(Forgotten& forgotten);
   bool CancelUnclosedGroups(const Peer& peer, Forgotten& forgotten);
   bool CancelUnclosedGroups(const Peer& peer, Stream& stream, uint64_t* next);
+  bool DropOutcomes(Stream& stream);
   bool DropStreams(std::map<std::string, uint64_t>* streams);
 
   Broker& b_;

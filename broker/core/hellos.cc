@@ -13,6 +13,13 @@
 namespace whippletree::core {
 namespace {
 
+// How much there is to be looked at of a peer that says hello.
+uint64_t SizeOf(const Peer& peer) {
+  if (peer.worker) return peer.worker->queues.size() + peer.worker->leases.size();
+  return peer.producer->streams.size() + peer.producer->follow_on_streams.size() +
+         peer.producer->groups.size();
+}
+
 std::string_view RoleName(wire::Role role) { return role == wire::WORKER ? "worker" : "producer"; }
 
 }  // namespace
@@ -78,6 +85,7 @@ bool Hellos::On(const std::string& route, const wire::Hello& hello, bool is_rest
   }
   LogJoined();
   SendWelcome(hello);
+  b_.Work(SizeOf(*guest_->peer) / 16);
   guest_.reset();
   return true;
 }
@@ -237,6 +245,13 @@ void Hellos::BeginSession(const std::string& route, const wire::Hello& hello) {
 void Hellos::WelcomeProducer() {
   Peer& peer = *guest_->peer;
   wire::Welcome* welcome = guest_->message.mutable_welcome();
+  // What was full when it was claimed, some steps ago, may have room by now.
+  for (wire::StreamUpdate& update : *welcome->mutable_streams()) {
+    if (update.state() != wire::StreamUpdate::FULL) continue;
+    update.clear_state();
+    update.clear_status();
+    b_.FillUpdate(*b_.streams_.at(update.stream()), &update);
+  }
   // The producer listens to follow-on outcomes from the start.
   for (const auto& [queue, number] : peer.producer->follow_on_streams) {
     Stream& stream = *b_.streams_.at(number);

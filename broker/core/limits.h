@@ -115,8 +115,6 @@ inline constexpr Duration kTimeoutMax = milliseconds(std::numeric_limits<uint32_
 // Beyond its timeout, and what its worker needs to end it, a started job is to be answered within
 // this, or the worker's lease duration if that is longer; one that is asked back likewise.
 inline constexpr Duration kAnswerGrace = seconds(5);
-// No more jobs that nobody answered for are taken back in one step.
-inline constexpr uint64_t kOverdueJobsPerStep = 4096;
 
 // A queue that has nothing, and that nobody uses, goes after this.
 inline constexpr Duration kQueueRetention = std::chrono::minutes(10);

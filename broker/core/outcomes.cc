@@ -219,6 +219,7 @@ void Broker::SendOutcomes(Peer& peer) {
 
 // Acknowledgements that were lost: the producer says that it has all below `wanted`.
 void Broker::DropSettled(Stream& stream, uint64_t wanted) {
+  Work(stream.outcomes.size() / 16);
   stream.outcomes.RemoveIf([&](const wire::OutcomeRange& outcome) {
     if (outcome.first() + outcome.count() > wanted) return false;
     ReleaseOutcome(stream, outcome, OutcomeBytes(outcome));

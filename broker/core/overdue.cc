@@ -126,19 +126,19 @@ void Overdue::OnAskedBack(const Ranges& ranges) {
 void Overdue::TakeDue() {
   due_.GoOn(b_.config_.step_work_max);
   CountMemory();
-  uint64_t jobs = 0;
-  while (jobs < kOverdueJobsPerStep) {
+  do {
     std::optional<DueAnswers::Due> due = due_.Take(b_.now_.mono);
-    if (!due) return;
-    if (b_.leases_.Find(due->token) == nullptr) continue;  // it is being forgotten
-    if (due->kind == Kind::kStarted) CutToStep(&*due);
+    if (due && b_.leases_.Find(due->token) != nullptr && due->kind == Kind::kStarted) {
+      CutToStep(&*due);
+    }
     CountMemory();
+    if (!due) return;
+    b_.Work();
+    if (b_.leases_.Find(due->token) == nullptr) continue;  // it is being forgotten
     if (due->kind == Kind::kStarted && Planted("forget_overdue")) continue;
     if (due->kind == Kind::kAskedBack && Planted("forget_asked_back")) continue;
-    const uint64_t taken = Take(*due);
-    b_.Work(1 + taken);
-    jobs += taken;
-  }
+    b_.Work(Take(*due));
+  } while (!b_.IsExhausted());
 }
 
 // As much as a step has room for; the rest is due as well.
@@ -146,7 +146,8 @@ void Overdue::CutToStep(DueAnswers::Due* due) {
   const Lease& lease = *b_.leases_.Find(due->token);
   if (lease.batch) due->part = {lease.open.front(), lease.open.end()};
   if (due->part.begin >= lease.open.end()) return;
-  const uint64_t end = std::min(due->part.end, b_.StepEnd(lease, due->part.begin));
+  const uint64_t end =
+      std::min(due->part.end, b_.StepEnd(lease, due->part.begin, !b_.Halves(lease)));
   if (end < due->part.end) {
     due_.Expect({due->token, {end, due->part.end}, due->kind}, b_.now_.mono);
   }

@@ -384,6 +384,7 @@ absl::Status Broker::RestoreLease(const record::Lease& row) {
     if (slice.apart()) peer.worker->apart = lease.token;
   }
   CountTable(static_cast<int64_t>(lease.memory_bytes()));
+  lease.halved = lease.batch && lease.open.size() < lease.count();  // as far as anybody knows
   leases_.Restore(std::move(lease));
   return absl::OkStatus();
 }

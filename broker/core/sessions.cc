@@ -137,6 +137,7 @@ void Broker::CheckLostProducer(Peer& peer) {
     Stream& stream = *streams_.at(entry.second);
     if (!stream.is_unused()) return false;
     producer.unsent.erase(stream.number);
+    Work();
     DropStream(stream);
     return true;
   });

@@ -45,6 +45,7 @@ bool Broker::OnReport(Peer& peer, wire::Report& report) {
       wire::ReportItem piece = item;
       piece.set_count(part);
       OnReportItem(peer, piece);
+      overdue_.OnAnswer(peer, piece);
       item.set_first(item.first() + part);
       item.set_count(item.count() - part);
       break;
@@ -71,15 +72,17 @@ bool Broker::OnReport(Peer& peer, wire::Report& report) {
 }
 
 uint32_t Broker::PartOf(const wire::ReportItem& item) {
-  if (item.kind() != wire::ReportItem::FAILED) return item.count();
+  const bool failed = item.kind() == wire::ReportItem::FAILED;
   // Each job that fails is a matter of its own.
-  if (!item.whole_batch()) {
+  if (failed && !item.whole_batch()) {
     return static_cast<uint32_t>(std::min<uint64_t>(item.count(), config_.step_work_max));
   }
+  if (!failed && item.kind() != wire::ReportItem::HANDED_BACK) return item.count();
   const Lease* lease = leases_.Find(item.token());
   if (lease == nullptr || lease->open.end() <= item.first()) return item.count();
   return static_cast<uint32_t>(
-      std::min<uint64_t>(item.count(), StepEnd(*lease, item.first()) - item.first()));
+      std::min(uint64_t{item.count()},
+               StepEnd(*lease, item.first(), failed && !Halves(*lease)) - item.first()));
 }
 
 bool Broker::OnReportItem(Peer& peer, wire::ReportItem& item) {
@@ -110,6 +113,11 @@ bool Broker::OnReportItem(Peer& peer, wire::ReportItem& item) {
     results.emplace(item.mutable_results());
   }
   Work(item.kind() == wire::ReportItem::FAILED ? current : parts.size());
+  if (item.kind() == wire::ReportItem::FAILED) {
+    peer.worker->failed += current;
+    OnFailed(peer, *lease, parts, item);
+    parts.clear();
+  }
   for (const Interval& part : parts) {
     switch (item.kind()) {
       case wire::ReportItem::STARTED:
@@ -123,10 +131,6 @@ bool Broker::OnReportItem(Peer& peer, wire::ReportItem& item) {
             OnCompleted(peer, *lease, piece, *results, item.first());
           }
         });
-        break;
-      case wire::ReportItem::FAILED:
-        peer.worker->failed += part.end - part.begin;
-        OnFailed(peer, *lease, part, item);
         break;
       case wire::ReportItem::HANDED_BACK:
         SplitBy(lease->cancelled, part, [&](Interval piece, bool cancelled) {

@@ -33,8 +33,13 @@ WorkerQueue* Broker::WorkerQueueOf(const Lease& lease) {
   return peers_.at(lease.worker)->worker->Find(*lease.queue);
 }
 
-uint64_t Broker::StepEnd(const Lease& lease, uint64_t first) const {
+bool Broker::Halves(const Lease& lease) const {
+  return lease.batch && MayHalve(lease.slices.front(), lease.queue->policy);
+}
+
+uint64_t Broker::StepEnd(const Lease& lease, uint64_t first, bool each) const {
   uint64_t end = lease.open.end();
+  if (each) end = std::min(end, first + config_.step_work_max);
   for (const IntervalSet* parts : {&lease.open, &lease.charged, &lease.cancelled}) {
     uint64_t most = config_.step_work_max;
     end = parts->EndOf(first, end, &most);
@@ -56,7 +61,8 @@ void Broker::OnStarted(Lease& lease, const Interval& part) {
   NoteLease(lease);
 }
 
-void Broker::OnFailed(Peer& peer, Lease& lease, const Interval& part, wire::ReportItem& item) {
+void Broker::OnFailed(const Peer& peer, Lease& lease, const std::vector<Interval>& parts,
+                      wire::ReportItem& item) {
   wire::Status& status = *item.mutable_status();
   if (status.code() == 0) {  // a failure that says OK
     status = WireStatus(absl::StatusCode::kUnknown, status.message());
@@ -72,17 +78,19 @@ void Broker::OnFailed(Peer& peer, Lease& lease, const Interval& part, wire::Repo
   // What a further attempt may mend has one; else the job at fault is looked for.
   const auto last_attempt = [&] {
     bool is_last = false;
-    lease.ForEach(part, [&](const Slice& slice, uint64_t) {
-      is_last = is_last || IsLastAttempt(slice, lease.queue->policy.max_attempts);
-    });
+    for (const Interval& part : parts) {
+      lease.ForEach(part, [&](const Slice& slice, uint64_t) {
+        is_last = is_last || IsLastAttempt(slice, lease.queue->policy.max_attempts);
+      });
+    }
     return is_last;
   };
   if (lease.batch && item.whole_batch() &&
       (timed_out || !IsRetryable(status.code()) || last_attempt())) {
-    HalveBatch(lease, part, {status, peer.name});
-  } else {
-    FailJobs(lease, part, {status, peer.name});
+    HalveBatch(lease, {parts.front().begin, parts.back().end}, {status, peer.name});
+    return;
   }
+  for (const Interval& part : parts) FailJobs(lease, part, {status, peer.name});
 }
 
 void Broker::OnCompleted(Peer& peer, Lease& lease, const Interval& part, RunData& results,
@@ -297,12 +305,8 @@ bool Broker::EndLease(uint64_t token, bool uncharged, std::string_view why) {
   const std::string worker = peers_.at(lease.worker)->name;
   Work();
   const uint64_t first = lease.open.front();
-  uint64_t end = StepEnd(lease, first);
-  const bool halves = lease.batch && MayHalve(lease.slices.front(), lease.queue->policy);
-  // Each job that fails is a matter of its own.
-  if (!uncharged && !lease.charged.empty() && !halves) {
-    end = std::min(end, first + config_.step_work_max);
-  }
+  const bool each = !uncharged && !lease.charged.empty() && !Halves(lease);
+  const uint64_t end = StepEnd(lease, first, each);
   if (lease.batch && !uncharged) {
     Work(lease.slices.size());
     HalveBatch(lease, {first, end}, {lost, worker, true});

@@ -233,6 +233,24 @@ TEST(HalvingTest, ANonRetryableStatusForSeveralFindsTheGuiltyOne) {
   }
 }
 
+TEST(HalvingTest, WhatIsLeftOfABatchIsHalvedWhereverItIs) {
+  Scene s(Scene::Batches(9));
+  s.Submit(9);
+  const wire::Delivery batch = s.TakeBatch();
+  for (uint32_t i = 1; i < 9; i += 2) s.worker.Completed(batch.token(), i);
+  s.h.sent.clear();
+  wire::ReportItem item = WorkerPeer::Item(wire::ReportItem::FAILED, batch.token(), 0, 9);
+  *item.mutable_status() = WireStatus(absl::StatusCode::kInvalidArgument, "the rest of it");
+  item.set_whole_batch(true);
+  s.worker.Report({item});
+  EXPECT_EQ(s.h.counter("batches_halved"), 1u);
+  const wire::Delivery half = s.TakeBatch();
+  EXPECT_EQ(Scene::Numbers(half), (std::vector<uint64_t>{1, 3, 5}));
+  s.CompleteAll(half);
+  EXPECT_EQ(Scene::Numbers(s.TakeBatch()), (std::vector<uint64_t>{7, 9}));
+  s.h.sent.clear();
+}
+
 TEST(HalvingTest, ATimeoutHalvesARetryableStatusDoesNot) {
   Scene s(Scene::Batches(4));
   s.Submit(4);

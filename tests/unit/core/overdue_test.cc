@@ -369,10 +369,15 @@ TEST(OverdueTest, NotAllAreTakenInOneStep) {
   EXPECT_EQ(s.h.ledger("q").leased, 2 * kSlotsMax);
   s.h.durable_at_once = false;  // or there are two steps
   s.h.Jump(milliseconds(1));
-  EXPECT_EQ(s.h.ledger("q").leased, kSlotsMax);
-  EXPECT_LE(s.h.broker.NextDeadline(), s.h.now.mono);
-  s.h.Step();
+  int steps = 1;
+  for (; s.h.ledger("q").leased > 0 && steps < 100; ++steps) {
+    EXPECT_LE(s.h.broker.NextDeadline(), s.h.now.mono);
+    const uint64_t before = s.h.ledger("q").leased;
+    s.h.Step();
+    EXPECT_LE(before - s.h.ledger("q").leased, 2 * s.h.broker.config().step_work_max);
+  }
   EXPECT_EQ(s.h.ledger("q").leased, 0u);
+  EXPECT_GE(steps, 4);
   s.h.Step({Durable{s.h.broker.last_commit()}});
   for (WorkerPeer& worker : workers) s.DropFrames(worker, wire::Envelope::kCancelJobs);
 }

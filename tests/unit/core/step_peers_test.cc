@@ -6,6 +6,7 @@
 
 #include "broker/core/limits.h"
 #include "tests/unit/core/step_scene.h"
+#include "tests/unit/core/unread_scene.h"
 
 namespace whippletree::core {
 namespace {
@@ -105,6 +106,52 @@ TEST(StepPeersTest, WhatIsLeasedOfOpenGroupsIsAskedForInSeveralSteps) {
   s.h.sent.clear();
 }
 
+// Of which some still wait for their turn to go when a step ends.
+TEST(StepPeersTest, AStoppedProducerWithManyStreamsIsForgottenInSeveralSteps) {
+  Config config = SmallMemory();
+  config.step_work_max = 3;
+  UnreadScene s(config);
+  s.StopDeaf();
+  for (int i = 0; i < 20; ++i) s.deaf.Submit("queue-" + std::to_string(i), 1, {"payload"});
+  EXPECT_GE(s.h.counter("producers_stopped"), 1u);
+  ASSERT_EQ(s.h.broker.Status().producers(), 2u);
+  s.h.sent.clear();
+  s.deaf.Goodbye();
+  EXPECT_EQ(s.h.broker.Status().producers(), 1u);
+  for (const auto& [name, queue] : s.h.broker.queues()) {
+    EXPECT_EQ(queue->streams, 0u) << name;
+    EXPECT_EQ(queue->outcome_bytes, 0u) << name;
+  }
+}
+
+TEST(StepPeersTest, AWorkerThatAnswersLateInPartsHasAllItsSlotsAgain) {
+  Config config = Bounded();
+  config.default_policy.timeout = seconds(2);
+  config.default_policy.max_attempts = 10;
+  config.default_policy.backoff_min = config.default_policy.backoff_max = std::chrono::hours(1);
+  BrokerHarness h(config);
+  ProducerPeer producer(&h, "p");
+  WorkerPeer worker(&h, "w", {.slots = 30});
+  producer.Join();
+  worker.Join();
+  producer.SubmitAccepted("q", 1, 30);
+  const wire::Delivery all = worker.TakeDelivery();
+  ASSERT_EQ(all.run().sizes_size(), 30);
+  for (int i = 0; i < 60 && h.ledger("q").leased > 0; ++i) {
+    h.Run(milliseconds(500));
+    worker.Heartbeat();
+    producer.Heartbeat();
+  }
+  ASSERT_EQ(h.counter("jobs_overdue"), 30u);
+  h.sent.clear();
+  wire::ReportItem item = WorkerPeer::Item(wire::ReportItem::FAILED, all.token(), 0, 30);
+  *item.mutable_status() = WireStatus(absl::StatusCode::kUnavailable, "late");
+  worker.Report({item});
+  producer.SubmitAccepted("q", 31, 30);
+  EXPECT_EQ(h.ledger("q").leased, 30u);
+  h.sent.clear();
+}
+
 // A batch with one bad job among many, each a record of its own: more than a step has room for.
 struct BatchScene : Scene {
   static constexpr uint64_t kJobs = 101;
@@ -178,6 +225,21 @@ TEST(StepPeersTest, ABatchThatFailsAsAWholeIsHalvedInParts) {
   EXPECT_EQ(s.h.counter("jobs_halved"), BatchScene::kJobs);
   s.Resume();
   s.ExpectOneDead(s.AnswerHalves(s.worker, kFatal));
+}
+
+TEST(StepPeersTest, ABatchThatCannotBeHalvedFailsInParts) {
+  Config config = BatchScene::Batches();
+  config.default_policy.max_attempts = 1;
+  Scene s(config);
+  s.producer.SubmitAccepted("q", 1, BatchScene::kJobs);
+  wire::ReportItem item = WorkerPeer::Item(wire::ReportItem::FAILED,
+                                           s.worker.TakeDelivery().token(), 0, BatchScene::kJobs);
+  *item.mutable_status() = WireStatus(kFatal, "all of them");
+  item.set_whole_batch(true);
+  const Input report = s.h.Signed(Channel::kComplete, "", s.worker.ReportMessage({item}));
+  EXPECT_LE(s.MostEnded({report}), kMost + kMost / 2);
+  EXPECT_EQ(s.h.ledger("q").dead, BatchScene::kJobs);
+  s.h.sent.clear();
 }
 
 TEST(StepPeersTest, ABatchWhoseWorkerIsLostIsHalvedInParts) {
