@@ -110,6 +110,12 @@ void JobLine::PushFront(Slice slice, const Counts& counts) {
   head_.slices.push_front(std::move(slice));
 }
 
+void JobLine::PutBack(Slice slice, uint32_t sweep, const Counts& counts) {
+  if (head_.sweep != sweep && !head_.empty()) rest_.push_front(std::exchange(head_, Segment{}));
+  head_.sweep = sweep;
+  PushFront(std::move(slice), counts);
+}
+
 void JobLine::PopFront(const Counts& counts) {
   UncountRecord(front().arrived, counts);
   head_.slices.pop_front();

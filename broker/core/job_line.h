@@ -40,6 +40,8 @@ class JobLine {
   // At the end. Joins the record before when it belongs to it.
   void Append(Slice slice, const Counts& counts);
   void PushFront(Slice slice, const Counts& counts);
+  // Puts back what was at the front. A sweep of this number leaves it out; 0: none does.
+  void PutBack(Slice slice, uint32_t sweep, const Counts& counts);
   // REQUIRES: !empty().
   void PopFront(const Counts& counts);
   // `before` is counted in the same sums. REQUIRES: it is not empty.

@@ -125,8 +125,11 @@ uint64_t JobQueue::ClearFrontOf(Lines::iterator line, uint64_t most, uint64_t* l
     }
     if (front.count() == 0) jobs.PopFront(counts());
   }
+  // Without what was cancelled, so that a sweep need not look at them: else it would not get on
+  // where this is done between each two of its steps.
   for (auto other = others.rbegin(); other != others.rend(); ++other) {
-    jobs.PushFront(std::move(*other), counts());
+    const uint32_t sweep = HasCancelled(*other) ? 0 : sweep_.number;
+    jobs.PutBack(std::move(*other), sweep, counts());
   }
   return found;
 }

@@ -72,6 +72,7 @@ bool Broker::OnReport(Peer& peer, wire::Report& report) {
 }
 
 uint32_t Broker::PartOf(const wire::ReportItem& item) {
+  if (item.count() <= config_.step_work_max) return item.count();
   const bool failed = item.kind() == wire::ReportItem::FAILED;
   // Each job that fails is a matter of its own.
   if (failed && !item.whole_batch()) {

@@ -154,6 +154,26 @@ TEST(JobQueueSweepTest, ALargeRecordIsTakenApartSomeAtATime) {
   EXPECT_EQ(queue.ready(), 15'000u);
 }
 
+// A batch that is still waited for is looked at between any two steps of a sweep.
+TEST(JobQueueSweepTest, GetsOnWhereTheFrontIsClearedMeanwhile) {
+  JobQueue queue;
+  for (uint64_t i = 1; i <= 10; ++i) queue.Push(Jobs(1 + i % 2, i));
+  for (uint64_t i = 1; i <= 40; ++i) queue.Push(Jobs(3 + i % 2, i));
+  IntervalSet even;
+  IntervalSet odd;
+  for (uint64_t i = 1; i <= 40; ++i) (i % 2 == 0 ? even : odd).Add(i, i + 1);
+  queue.Cancel(3, even);
+  queue.Cancel(4, odd);
+  constexpr uint64_t kBatch = 5;
+  int steps = 0;
+  for (; queue.next_due() <= MonoTime{} && steps < 1000; ++steps) {
+    queue.ReleaseDue({MonoTime{}, {}}, 1);
+    EXPECT_GE(queue.Startable(kBatch, MonoTime{}), kBatch);
+  }
+  EXPECT_LT(steps, 1000);
+  EXPECT_GT(steps, 20);
+}
+
 // What is in the way of nobody is not looked for: a step that finds no batch is not repeated at
 // once.
 TEST(JobQueueSweepTest, WhatKeysKeepBackDoesNotHideTheRest) {
