@@ -66,12 +66,14 @@ void PolicyChecker::BeforeStep(const core::Broker& core, Instant now) const {
   }
 }
 
-// While no job is leased or backs off, and no start was so late that a token could be missing, no
-// key keeps anything back.
+// While no job is leased or backs off, or waits for a worker that runs no other of those apart, and
+// no start was so late that a token could be missing, no key keeps anything back.
 void PolicyChecker::CheckNoneIsForgotten(const core::Broker& core, const core::Queue& queue,
                                          MonoTime now) const {
   const core::QueuePolicy& policy = policies_.at(queue.name);
-  if (policy.batches() || queue.ledger.leased > 0 || queue.jobs.delayed() > 0) return;
+  const bool keeps_keys =
+      queue.ledger.leased > 0 || queue.jobs.delayed() > 0 || queue.jobs.sealed() > 0;
+  if (policy.batches() || keeps_keys) return;
   MonoTime due = queue.jobs.oldest();
   if (policy.keys.rate.count > 0) {
     const auto last = last_keyed_start_.find(queue.name);
