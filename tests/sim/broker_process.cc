@@ -14,7 +14,8 @@ using core::Channel;
 
 namespace {
 
-constexpr uint64_t kOutcomeBytes = 4096 + 300;  // the longest status and what is beside it
+constexpr uint64_t kStatusBytes = 4096;  // the longest
+constexpr uint64_t kOutcomeBytes = 300;  // beside its status or result
 constexpr uint64_t kDiskReserve = 1 << 20;
 constexpr uint64_t kReturnedBytes = 400 << 10;
 
@@ -291,7 +292,9 @@ void BrokerProcess::Check() {
   const core::Config& config = core_->config();
   const uint64_t payloads_max = config.budget_bytes() + config.budget_bytes() / 4 +
                                 core_->queues().size() * config.payload_bytes_max + kReturnedBytes;
-  const uint64_t bytes_max = config.memory_limit_bytes + leased_max_ * kOutcomeBytes;
+  const uint64_t outcome_max =
+      kOutcomeBytes + std::max(kStatusBytes, uint64_t{config.result_bytes_max});
+  const uint64_t bytes_max = config.memory_limit_bytes + leased_max_ * outcome_max;
   if (payloads > payloads_max || core_->used_bytes() > bytes_max) {
     std::string text = "the broker uses " + std::to_string(core_->used_bytes()) + " bytes";
     for (const auto& [name, queue] : core_->queues()) {
