@@ -75,6 +75,12 @@ bool Departures::GoOn(Forgotten& forgotten) {
   if (!forgotten.is_going) {
     if (!CancelUnclosedGroups(peer, forgotten)) return false;
     forgotten.is_going = true;
+    if (producer.outcome_bytes > 0 || forgotten.may_return) {
+      b_.Log(LogLevel::kInfo, "producer_forgotten",
+             {{"producer", peer.name},
+              {"streams", static_cast<uint64_t>(forgotten.streams.size())},
+              {"unread_bytes", producer.outcome_bytes}});
+    }
     producer.unsent.clear();
     // It may come back to another start of the broker, which has its durable jobs no more; those of
     // a name may have been accepted from a process before.
@@ -148,6 +154,13 @@ bool Departures::CancelUnclosedGroups(const Peer& peer, Stream& stream, uint64_t
     done = *next == members.end;
   }
   b_.Count("group_jobs_cancelled", jobs.size());
+  if (!jobs.empty()) {
+    b_.Log(LogLevel::kWarning, "group_jobs_cancelled",
+           {{"producer", peer.name},
+            {"queue", stream.queue->name},
+            {"jobs", jobs.size()},
+            {"reason", std::string("their producer is gone, and had not closed their group")}});
+  }
   b_.CancelJobs(stream, jobs);
   return done;
 }

@@ -82,6 +82,7 @@ TEST(StepPeersTest, TheOpenGroupsOfAProducerThatLeavesAreCancelledInSeveralSteps
   EXPECT_LE(s.MostEnded(std::move(inputs)), kMost);
   EXPECT_EQ(s.h.ledger("q").cancelled, 100u);
   EXPECT_EQ(s.h.counter("group_jobs_cancelled"), 100u);
+  EXPECT_TRUE(s.h.HasLog("group_jobs_cancelled"));
   again.TakeWelcome();
   again.SubmitAccepted("q", 1, 1);  // nothing is known of the one before
   s.h.sent.clear();
