@@ -3,7 +3,7 @@
 // A batch whose worker died, whose attempt timed out, or that got one non-retryable status for
 // several jobs is halved, so that a guilty job is found and its neighbours complete. A halved try
 // charges nobody, and each job is in at most log2 of the largest batch of them. Of a batch with
-// more jobs than a step has room for, one part after the other is halved.
+// more records than a step has room for, one part after the other is halved.
 #include <algorithm>
 #include <bit>
 #include <utility>

@@ -128,13 +128,12 @@ void Overdue::TakeDue() {
   CountMemory();
   do {
     std::optional<DueAnswers::Due> due = due_.Take(b_.now_.mono);
-    if (due && b_.leases_.Find(due->token) != nullptr && due->kind == Kind::kStarted) {
-      CutToStep(&*due);
-    }
+    const bool has_lease = due && b_.leases_.Find(due->token) != nullptr;
+    if (has_lease && due->kind == Kind::kStarted) CutToStep(&*due);
     CountMemory();
     if (!due) return;
     b_.Work();
-    if (b_.leases_.Find(due->token) == nullptr) continue;  // it is being forgotten
+    if (!has_lease) continue;  // it is being forgotten
     if (due->kind == Kind::kStarted && Planted("forget_overdue")) continue;
     if (due->kind == Kind::kAskedBack && Planted("forget_asked_back")) continue;
     b_.Work(Take(*due));

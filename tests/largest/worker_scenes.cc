@@ -128,18 +128,25 @@ Event ReportCancelled(World& world, uint32_t n) {
       SingleJobs(world, peers.worker, wire::ReportItem::FAILED, kAgain, Order::kScattered));
 }
 
+// Cancels every other one of `n` jobs, in as many messages as it takes.
+std::vector<wire::Envelope> CancelEveryOther(uint64_t producer, uint32_t n, Order order) {
+  std::vector<wire::Envelope> messages;
+  for (uint32_t i = 0; i < n;) {
+    wire::Cancel* cancel = messages.emplace_back().mutable_cancel();
+    cancel->set_session(producer);
+    cancel->set_queue("q");
+    for (; i < n && cancel->firsts_size() < kCancelRangesPerMessage; i += 2) {
+      cancel->add_firsts(1 + Place(order, i, n));
+      cancel->add_counts(1);
+    }
+  }
+  return messages;
+}
+
 Event CancelLeases(World& world, uint32_t n, uint32_t run) {
   const Peers peers = Hold(world, n, std::min(run, n));
   Event event;
-  for (uint32_t i = 0; i < n;) {
-    wire::Envelope message;
-    wire::Cancel* cancel = message.mutable_cancel();
-    cancel->set_session(peers.producer);
-    cancel->set_queue("q");
-    for (; i < n && cancel->firsts_size() < kCancelRangesPerMessage; i += 2) {
-      cancel->add_firsts(1 + Place(Order::kScattered, i, n));
-      cancel->add_counts(1);
-    }
+  for (wire::Envelope& message : CancelEveryOther(peers.producer, n, Order::kScattered)) {
     event.inputs.push_back(World::Frame(Channel::kSubmit, "", std::move(message)));
   }
   return event;
@@ -234,15 +241,7 @@ Event ReportBatchWithHoles(World& world, uint32_t n) {
   peers.worker = world.JoinWorker("w", {"q"}, 1, kHeld);
   world.Step({}, seconds(2));
   world.Settle();
-  for (uint32_t i = 0; i < n;) {
-    wire::Envelope message;
-    wire::Cancel* cancel = message.mutable_cancel();
-    cancel->set_session(peers.producer);
-    cancel->set_queue("q");
-    for (; i < n && cancel->firsts_size() < kCancelRangesPerMessage; i += 2) {
-      cancel->add_firsts(1 + i);
-      cancel->add_counts(1);
-    }
+  for (wire::Envelope& message : CancelEveryOther(peers.producer, n, Order::kAscending)) {
     world.Submit(std::move(message));
   }
   wire::Envelope message = WholeLeases(world, peers.worker, wire::ReportItem::FAILED, kFatal);

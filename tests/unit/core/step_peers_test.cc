@@ -207,19 +207,35 @@ struct BatchScene : Scene {
     h.sent.clear();
   }
   uint64_t leased() const { return h.ledger("q").leased; }
+  // Time passes until its worker has nothing any more, which is heard or is not. The most jobs that
+  // left it in one step.
+  uint64_t PassUntilReturned(bool heard) {
+    uint64_t most = 0;
+    for (int i = 0; i < 60 && leased() > 0; ++i) {
+      h.now.mono += milliseconds(400);
+      h.now.wall += milliseconds(400);
+      std::vector<Input> inputs;
+      if (heard) inputs.push_back(h.Signed(Channel::kDoor, "w", HeartbeatOf(worker.session)));
+      most = std::max(most, MostChanged(std::move(inputs), [&] { return leased(); }));
+    }
+    return most;
+  }
 };
 
 constexpr auto kFatal = absl::StatusCode::kInvalidArgument;
+
+Input WholeBatchFails(Scene& s, uint64_t token) {
+  wire::ReportItem item = WorkerPeer::Item(wire::ReportItem::FAILED, token, 0, BatchScene::kJobs);
+  *item.mutable_status() = WireStatus(kFatal, "one of them");
+  item.set_whole_batch(true);
+  return s.h.Signed(Channel::kComplete, "", s.worker.ReportMessage({item}));
+}
 
 TEST(StepPeersTest, ABatchThatFailsAsAWholeIsHalvedInParts) {
   BatchScene s;
   const wire::Delivery all = s.worker.TakeDelivery();
   s.Pause();
-  wire::ReportItem item =
-      WorkerPeer::Item(wire::ReportItem::FAILED, all.token(), 0, BatchScene::kJobs);
-  *item.mutable_status() = WireStatus(kFatal, "one of them");
-  item.set_whole_batch(true);
-  const Input report = s.h.Signed(Channel::kComplete, "", s.worker.ReportMessage({item}));
+  const Input report = WholeBatchFails(s, all.token());
   EXPECT_LE(s.MostChanged({report}, [&] { return s.leased(); }), kMost + kMost / 2);
   s.worker.TakeReportAck();
   EXPECT_EQ(s.leased(), 0u);
@@ -233,11 +249,7 @@ TEST(StepPeersTest, ABatchThatCannotBeHalvedFailsInParts) {
   config.default_policy.max_attempts = 1;
   Scene s(config);
   s.producer.SubmitAccepted("q", 1, BatchScene::kJobs);
-  wire::ReportItem item = WorkerPeer::Item(wire::ReportItem::FAILED,
-                                           s.worker.TakeDelivery().token(), 0, BatchScene::kJobs);
-  *item.mutable_status() = WireStatus(kFatal, "all of them");
-  item.set_whole_batch(true);
-  const Input report = s.h.Signed(Channel::kComplete, "", s.worker.ReportMessage({item}));
+  const Input report = WholeBatchFails(s, s.worker.TakeDelivery().token());
   EXPECT_LE(s.MostEnded({report}), kMost + kMost / 2);
   EXPECT_EQ(s.h.ledger("q").dead, BatchScene::kJobs);
   s.h.sent.clear();
@@ -247,11 +259,7 @@ TEST(StepPeersTest, ABatchWhoseWorkerIsLostIsHalvedInParts) {
   BatchScene s;
   s.h.sent.clear();
   s.Pause();
-  for (int i = 0; i < 60 && s.leased() > 0; ++i) {
-    s.h.now.mono += milliseconds(400);
-    s.h.now.wall += milliseconds(400);
-    EXPECT_LE(s.MostChanged({}, [&] { return s.leased(); }), kMost + kMost / 2);
-  }
+  EXPECT_LE(s.PassUntilReturned(false), kMost + kMost / 2);
   EXPECT_EQ(s.leased(), 0u);
   EXPECT_EQ(s.h.counter("jobs_halved"), BatchScene::kJobs);
   s.h.sent.clear();
@@ -261,12 +269,7 @@ TEST(StepPeersTest, ABatchThatNobodyAnswersForIsHalvedInParts) {
   BatchScene s;
   s.h.sent.clear();
   s.Pause();
-  for (int i = 0; i < 60 && s.leased() > 0; ++i) {
-    s.h.now.mono += milliseconds(400);
-    s.h.now.wall += milliseconds(400);
-    s.MostChanged({s.h.Signed(Channel::kDoor, "w", HeartbeatOf(s.worker.session))},
-                  [&] { return s.leased(); });
-  }
+  s.PassUntilReturned(true);
   EXPECT_EQ(s.leased(), 0u);
   EXPECT_EQ(s.h.counter("jobs_overdue"), BatchScene::kJobs);
   EXPECT_EQ(s.h.counter("jobs_halved"), BatchScene::kJobs);
